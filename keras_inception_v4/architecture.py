@@ -1,0 +1,262 @@
+"""The figures of the Inception-v4 paper as data, and the name of every layer.
+
+Source: Szegedy, Ioffe, Vanhoucke, Alemi, "Inception-v4, Inception-ResNet and
+the Impact of Residual Connections on Learning", 2016, figures 3 to 9, and the
+authors' TF-slim graph (`nets/inception_v4.py`), whose scopes give the names.
+
+A branch is a tuple of ops, a fork at its end is a list, a block is a tuple of
+branches in the order of concatenation. Sizes are height x width. Everything
+else in the package (Keras layers, names of other frameworks' weights, the
+summary) comes from a walk over these tables. Standard library only.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+V = "valid"  # what the paper marks "V"; everything unmarked pads to the same size
+VARIANTS = ("released", "paper")
+MINIMUM_SIZE = 75
+DEFAULT_SIZE = 299
+BATCH_NORM_EPSILON = 0.001
+IMAGENET_CLASSES = 1000
+PREPROCESSING_LAYER = "preprocessing"  # a model has it if and only if it takes raw pixels
+
+
+class Conv(NamedTuple):
+    """Convolution, batch norm without scale, ReLU."""
+
+    filters: int
+    height: int
+    width: int
+    strides: int = 1
+    padding: str = "same"
+    step: str = ""  # overrides the rule of `_steps`
+
+
+class Pool(NamedTuple):
+    """A 3x3 pool; an average pool does not count the padding."""
+
+    kind: str
+    strides: int = 1
+    padding: str = "same"
+    step: str = ""
+
+    height = width = 3
+
+
+class Unit(NamedTuple):
+    """One op of the network in its place.
+
+    `branch` and `position` count from 0 inside the block (both None for a stem
+    convolution that stands alone); `fork` is the index inside a fork, else None;
+    `channels` is what goes in.
+    """
+
+    name: str
+    op: Conv | Pool
+    channels: int
+    endpoint: str
+    branch: int | None = None
+    position: int | None = None
+    fork: int | None = None
+
+
+Block = tuple[tuple, ...]
+
+MAX_POOL_2 = Pool("max", 2, V)
+AVERAGE_POOL = Pool("avg")
+
+# Figure 3, the stem: three convolutions, then three blocks.
+STEM_CONVOLUTIONS = {
+    "conv2d_1a_3x3": Conv(32, 3, 3, 2, V),
+    "conv2d_2a_3x3": Conv(32, 3, 3, 1, V),
+    "conv2d_2b_3x3": Conv(64, 3, 3),
+}
+MIXED_3A = (
+    (Pool("max", 2, V, step="0a"),),
+    (Conv(96, 3, 3, 2, V, step="0a"),),
+)
+MIXED_4A = (
+    (Conv(64, 1, 1), Conv(96, 3, 3, 1, V)),
+    (Conv(64, 1, 1), Conv(64, 1, 7), Conv(64, 7, 1), Conv(96, 3, 3, 1, V)),
+)
+MIXED_4A_PAPER = (
+    (Conv(64, 1, 1), Conv(96, 3, 3, 1, V)),
+    (Conv(64, 1, 1), Conv(64, 7, 1), Conv(64, 1, 7), Conv(96, 3, 3, 1, V)),
+)
+# The figure leaves out the stride of this convolution.
+MIXED_5A = (
+    (Conv(192, 3, 3, 2, V),),
+    (MAX_POOL_2,),
+)
+# Figure 4.
+INCEPTION_A = (
+    (Conv(96, 1, 1),),
+    (Conv(64, 1, 1), Conv(96, 3, 3)),
+    (Conv(64, 1, 1), Conv(96, 3, 3), Conv(96, 3, 3)),
+    (AVERAGE_POOL, Conv(96, 1, 1)),
+)
+# Figure 7 with the row of table 1: k=192, l=224, m=256, n=384.
+REDUCTION_A = (
+    (Conv(384, 3, 3, 2, V),),
+    (Conv(192, 1, 1), Conv(224, 3, 3), Conv(256, 3, 3, 2, V)),
+    (MAX_POOL_2,),
+)
+# Figure 5, which prints 1x7 twice in the second branch.
+INCEPTION_B = (
+    (Conv(384, 1, 1),),
+    (Conv(192, 1, 1), Conv(224, 1, 7), Conv(256, 7, 1)),
+    (Conv(192, 1, 1), Conv(192, 7, 1), Conv(224, 1, 7), Conv(224, 7, 1), Conv(256, 1, 7)),
+    (AVERAGE_POOL, Conv(128, 1, 1)),
+)
+INCEPTION_B_PAPER = (
+    (Conv(384, 1, 1),),
+    (Conv(192, 1, 1), Conv(224, 1, 7), Conv(256, 7, 1)),
+    (Conv(192, 1, 1), Conv(192, 1, 7), Conv(224, 7, 1), Conv(224, 1, 7), Conv(256, 7, 1)),
+    (AVERAGE_POOL, Conv(128, 1, 1)),
+)
+# Figure 8.
+REDUCTION_B = (
+    (Conv(192, 1, 1), Conv(192, 3, 3, 2, V)),
+    (Conv(256, 1, 1), Conv(256, 1, 7), Conv(320, 7, 1), Conv(320, 3, 3, 2, V)),
+    (MAX_POOL_2,),
+)
+# Figure 6.
+INCEPTION_C = (
+    (Conv(256, 1, 1),),
+    (Conv(384, 1, 1), [Conv(256, 1, 3), Conv(256, 3, 1)]),
+    (Conv(384, 1, 1), Conv(448, 3, 1), Conv(512, 1, 3), [Conv(256, 1, 3), Conv(256, 3, 1)]),
+    (AVERAGE_POOL, Conv(256, 1, 1)),
+)
+INCEPTION_C_PAPER = (
+    (Conv(256, 1, 1),),
+    (Conv(384, 1, 1), [Conv(256, 1, 3), Conv(256, 3, 1)]),
+    (Conv(384, 1, 1), Conv(448, 1, 3), Conv(512, 3, 1), [Conv(256, 1, 3), Conv(256, 3, 1)]),
+    (AVERAGE_POOL, Conv(256, 1, 1)),
+)
+
+
+def network(variant: str = "released") -> dict[str, Conv | Block]:
+    """The whole network up to the head: endpoint name to its op or block.
+
+    Args:
+        variant: `"released"` has the order of factorized pairs of the authors'
+            checkpoint, `"paper"` that of the figures (tensorflow/models #7041,
+            #3313 list the differences). Counts and shapes are the same.
+
+    Returns:
+        The 22 endpoints in the order of the forward pass.
+
+    Raises:
+        ValueError: if `variant` is none of the two.
+    """
+    if variant not in VARIANTS:
+        raise ValueError(
+            f"Unknown variant {variant!r}. Allowed are 'released' (the order of the ImageNet "
+            "weights) and 'paper' (the order of the figures)."
+        )
+    released = variant == "released"
+    block_b = INCEPTION_B if released else INCEPTION_B_PAPER
+    block_c = INCEPTION_C if released else INCEPTION_C_PAPER
+    return {
+        **STEM_CONVOLUTIONS,
+        "mixed_3a": MIXED_3A,
+        "mixed_4a": MIXED_4A if released else MIXED_4A_PAPER,
+        "mixed_5a": MIXED_5A,
+        **{f"mixed_5{letter}": INCEPTION_A for letter in "bcde"},
+        "mixed_6a": REDUCTION_A,
+        **{f"mixed_6{letter}": block_b for letter in "bcdefgh"},
+        "mixed_7a": REDUCTION_B,
+        **{f"mixed_7{letter}": block_c for letter in "bcd"},
+    }
+
+
+def _steps(branch: tuple) -> Iterator[tuple[int, int | None, str, Conv | Pool]]:
+    """Position, index in a fork, slim's step and op of everything in a branch.
+
+    Slim counts the ops of a branch 0a, 0b, ... and calls the one that shrinks
+    the grid 1a.
+    """
+    count = 0
+    for position, item in enumerate(branch):
+        for fork, op in enumerate(item if isinstance(item, list) else [item]):
+            step = op.step or ("1a" if op.padding == V else f"0{'abcdefgh'[count]}")
+            yield position, fork if isinstance(item, list) else None, step, op
+            count += 1
+
+
+def block_units(endpoint: str, block: Conv | Block, channels: int) -> list[list[Unit]]:
+    """The named ops of one block, a list for each branch.
+
+    Args:
+        endpoint: name of the block, prefix of every name in it.
+        block: an entry of `network()`.
+        channels: channels of the block's input.
+
+    Returns:
+        A list of branches; the ops that a fork holds all come from the op before it.
+    """
+    if isinstance(block, Conv):
+        return [[Unit(endpoint, block, channels, endpoint)]]
+    branches = []
+    for index, branch in enumerate(block):
+        units = []
+        incoming = current = channels
+        for position, fork, step, op in _steps(branch):
+            if not fork:  # the first op of a fork, and every op outside one
+                incoming = current
+            kind = "conv2d" if isinstance(op, Conv) else f"{op.kind}pool"
+            name = f"{endpoint}_branch_{index}_{kind}_{step}_{op.height}x{op.width}"
+            units.append(Unit(name, op, incoming, endpoint, index, position, fork))
+            current = op.filters if isinstance(op, Conv) else incoming
+        branches.append(units)
+    return branches
+
+
+def branch_outputs(units: list[Unit]) -> list[Unit]:
+    """The ops of a branch that are concatenated: its last one, or its fork."""
+    return [unit for unit in units if unit.position == units[-1].position]
+
+
+def _out_channels(unit: Unit) -> int:
+    return unit.op.filters if isinstance(unit.op, Conv) else unit.channels
+
+
+def walk(variant: str = "released", channels: int = 3) -> Iterator[tuple[str, list[list[Unit]]]]:
+    """Every endpoint with its branches of named ops, in the order of the forward pass.
+
+    Args:
+        variant: as in `network`.
+        channels: channels of the network's input.
+    """
+    for endpoint, block in network(variant).items():
+        branches = block_units(endpoint, block, channels)
+        yield endpoint, branches
+        channels = sum(_out_channels(unit) for units in branches for unit in branch_outputs(units))
+
+
+def convolutions(variant: str = "released", channels: int = 3) -> list[Unit]:
+    """The 149 convolutions in the table's order, which is also slim's and Keras 2's."""
+    return [
+        unit
+        for _, branches in walk(variant, channels)
+        for units in branches
+        for unit in units
+        if isinstance(unit.op, Conv)
+    ]
+
+
+def _endpoints() -> dict[str, tuple[int, int]]:
+    endpoints, stride = {}, 1
+    for endpoint, branches in walk():
+        for unit in branches[0]:
+            stride *= unit.op.strides
+        outputs = [unit for units in branches for unit in branch_outputs(units)]
+        endpoints[endpoint] = (stride, sum(_out_channels(unit) for unit in outputs))
+    return endpoints
+
+
+ENDPOINTS: dict[str, tuple[int, int]] = _endpoints()
+"""Name of each of the 22 endpoints to its stride and channels."""
+
+FEATURES = ENDPOINTS["mixed_7d"][1]

@@ -1,0 +1,84 @@
+"""Keras layers from the figures: the conv unit, and one interpreter for a block."""
+
+from keras import layers
+
+from keras_inception_v4.architecture import BATCH_NORM_EPSILON, Conv, Unit, branch_outputs
+
+
+def conv_unit(x, unit: Unit, *, channel_axis: int, data_format: str, momentum: float):
+    """Convolution without bias, batch norm without scale, ReLU that bears the unit's name.
+
+    Args:
+        x: input tensor, rank 4.
+        unit: name and op, from `architecture`.
+        channel_axis: 1 or 3.
+        data_format: `"channels_last"` or `"channels_first"`.
+        momentum: batch-norm momentum of the moving statistics.
+
+    Returns:
+        The unit's output tensor.
+    """
+    op = unit.op
+    x = layers.Conv2D(
+        op.filters,
+        (op.height, op.width),
+        strides=op.strides,
+        padding=op.padding,
+        data_format=data_format,
+        use_bias=False,
+        name=f"{unit.name}_conv",
+    )(x)
+    x = layers.BatchNormalization(
+        axis=channel_axis,
+        momentum=momentum,
+        epsilon=BATCH_NORM_EPSILON,
+        scale=False,
+        name=f"{unit.name}_bn",
+    )(x)
+    return layers.ReLU(name=unit.name)(x)
+
+
+def _pool(x, unit: Unit, data_format: str):
+    layer = layers.MaxPooling2D if unit.op.kind == "max" else layers.AveragePooling2D
+    return layer(
+        3,
+        strides=unit.op.strides,
+        padding=unit.op.padding,
+        data_format=data_format,
+        name=unit.name,
+    )(x)
+
+
+def block(x, name: str, branches: list[list[Unit]], *, data_format: str, momentum: float):
+    """One endpoint: walks its branches and concatenates what comes out.
+
+    Args:
+        x: input tensor, rank 4.
+        name: the endpoint's name, which the last layer bears.
+        branches: from `architecture.walk`.
+        data_format: `"channels_last"` or `"channels_first"`.
+        momentum: batch-norm momentum of the moving statistics.
+
+    Returns:
+        The endpoint's output tensor.
+    """
+    channel_axis = 1 if data_format == "channels_first" else 3
+
+    def apply(unit, tensor):
+        if isinstance(unit.op, Conv):
+            return conv_unit(
+                tensor, unit, channel_axis=channel_axis, data_format=data_format, momentum=momentum
+            )
+        return _pool(tensor, unit, data_format)
+
+    outputs = []
+    for units in branches:
+        last = branch_outputs(units)
+        tensor = x
+        for unit in units:
+            if unit not in last:
+                tensor = apply(unit, tensor)
+        outputs += [apply(unit, tensor) for unit in last]
+    if len(outputs) == 1:  # a stem convolution: its ReLU is the endpoint
+        return outputs[0]
+    return layers.Concatenate(axis=channel_axis, name=name)(outputs)

@@ -1,0 +1,102 @@
+"""What feeds a model: its pixels, its image size, and what a run recorded beside it."""
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import keras
+import numpy as np
+
+from keras_inception_v4.architecture import DEFAULT_SIZE, IMAGENET_CLASSES, PREPROCESSING_LAYER
+from keras_inception_v4.files import read_json
+from keras_inception_v4.preprocessing import (
+    EVALUATION_CROP,
+    imagenet_classes,
+    load_image,
+    preprocess_input,
+)
+
+
+class ModelSettings(NamedTuple):
+    """What turns image files into a model's answers with names.
+
+    `class_names` is `None` where nobody recorded any.
+    """
+
+    class_names: list[str] | None
+    crop: float
+
+
+def takes_raw_pixels(model: keras.Model) -> bool:
+    """Whether the model takes 0 to 255: if and only if it has a layer `preprocessing`."""
+    return any(layer.name == PREPROCESSING_LAYER for layer in model.layers)
+
+
+def is_channels_first(model: keras.Model) -> bool:
+    """Whether the model's images have their channels before height and width."""
+    formats = {getattr(layer, "data_format", None) for layer in model.layers}
+    return "channels_first" in formats
+
+
+def image_size(model: keras.Model, default: int = DEFAULT_SIZE) -> tuple[int, int]:
+    """Height and width of the model's images; `default` for what the model leaves open."""
+    shape = model.input_shape
+    height, width = shape[2:4] if is_channels_first(model) else shape[1:3]
+    return height or default, width or default
+
+
+def model_input(model: keras.Model, pixels: np.ndarray) -> np.ndarray:
+    """Raw pixels as the model takes them.
+
+    Args:
+        model: any model of this package.
+        pixels: `(images, height, width, channels)`, RGB, 0 to 255.
+
+    Returns:
+        float array in the model's range and data format.
+    """
+    if not takes_raw_pixels(model):
+        pixels = preprocess_input(pixels)
+    return np.moveaxis(pixels, 3, 1) if is_channels_first(model) else pixels
+
+
+def load_input(model: keras.Model, paths, crop: float) -> np.ndarray:
+    """Image files as one batch that the model takes."""
+    size = image_size(model)
+    return model_input(model, np.stack([load_image(path, size, crop) for path in paths]))
+
+
+def read_settings(model_path: str | os.PathLike) -> ModelSettings:
+    """Reads what the training run recorded beside its model.
+
+    Args:
+        model_path: `model.keras` of a run folder, or any model file.
+
+    Returns:
+        The run's class names and crop; for a model that stands alone, no names and
+        the evaluation crop of the published accuracy.
+    """
+    folder = Path(model_path).parent
+    names, config = folder / "class_names.json", folder / "config.json"
+    return ModelSettings(
+        read_json(names) if names.is_file() else None,
+        read_json(config).get("crop", EVALUATION_CROP) if config.is_file() else EVALUATION_CROP,
+    )
+
+
+def names_of(classes: int, class_names: list[str] | None) -> list[str]:
+    """One name a class: the recorded ones, ImageNet's for 1000, else the index as text.
+
+    Raises:
+        ValueError: if the recorded names are not as many as the model's classes.
+    """
+    if class_names is not None:
+        if len(class_names) != classes:
+            raise ValueError(
+                f"The model answers {classes} classes, but class_names.json beside it names "
+                f"{len(class_names)}. Put the model back into the folder of its own run."
+            )
+        return class_names
+    if classes == IMAGENET_CLASSES:
+        return [name for _, name in imagenet_classes()]
+    return [str(index) for index in range(classes)]

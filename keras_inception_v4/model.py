@@ -1,0 +1,254 @@
+"""`InceptionV4(...)`: checks its arguments, assembles the network, loads weights."""
+
+import numbers
+
+import keras
+from keras import layers
+
+from keras_inception_v4 import blocks
+from keras_inception_v4.architecture import (
+    DEFAULT_SIZE,
+    IMAGENET_CLASSES,
+    MINIMUM_SIZE,
+    PREPROCESSING_LAYER,
+    network,
+    walk,
+)
+
+POOLINGS = (None, "avg", "max")
+
+
+def InceptionV4(
+    include_top: bool = True,
+    weights: str | None = "imagenet",
+    input_tensor=None,
+    input_shape=None,
+    pooling: str | None = None,
+    classes: int = IMAGENET_CLASSES,
+    classifier_activation="softmax",
+    name: str = "inception_v4",
+    *,
+    dropout_rate: float = 0.2,
+    batch_norm_momentum: float = 0.99,
+    include_preprocessing: bool = False,
+    variant: str = "released",
+) -> keras.Model:
+    """Builds Inception-v4 as one flat functional model.
+
+    Source: Szegedy et al., "Inception-v4, Inception-ResNet and the Impact of
+    Residual Connections on Learning", 2016, and the authors' TF-slim graph. Where
+    the released graph and the paper's figures disagree, `variant` chooses.
+
+    Args:
+        include_top: whether the classifier (dropout and one dense layer) follows
+            the global average pool.
+        weights: `None` for random initialization.
+        input_tensor: a Keras tensor (an `Input` or the output of layers) to build
+            on, instead of a new input.
+        input_shape: three entries without the batch, in the order of
+            `keras.config.image_data_format()`; height and width are at least 75 or
+            `None`. Default 299x299x3 with the top, unknown height and width with
+            three channels without it. May have any number of channels.
+        pooling: without the top, `None` for the last feature map, `"avg"` or
+            `"max"` for 1536 numbers an image. With the top it has no effect.
+        classes: number of classes, at least 1; used with the top.
+        classifier_activation: name or function; `None` returns logits.
+        name: name of the model.
+        dropout_rate: in [0, 1), share of features dropped before the classifier in
+            training (slim keeps 0.8).
+        batch_norm_momentum: in (0, 1), of the moving statistics. From scratch on
+            little data 0.9 evaluates well after few hundred steps; 0.99 does not.
+        include_preprocessing: whether the model takes raw pixels, 0 to 255, through
+            a first layer named `preprocessing`. Otherwise it takes what
+            `preprocess_input` returns, -1 to 1.
+        variant: `"released"` or `"paper"`, see `architecture.network`.
+
+    Returns:
+        A `keras.Model` from float images `(batch, height, width, channels)`, RGB, to
+        class probabilities `(batch, classes)` (logits with
+        `classifier_activation=None`); without the top to features
+        `(batch, height / 32, width / 32, 1536)` or `(batch, 1536)`. In channels-first
+        format the channels come second. Under a mixed precision policy the
+        classifier computes and answers in float32.
+
+    Raises:
+        ValueError: for any argument outside what is stated here; the message says
+            what was received and what is allowed.
+    """
+    _check_weights(weights)
+    _check_pooling(pooling)
+    classes = _check_classes(classes)
+    classifier_activation = _check_activation(classifier_activation)
+    _check_open_interval("dropout_rate", dropout_rate, closed_at_zero=True)
+    _check_open_interval("batch_norm_momentum", batch_norm_momentum)
+    network(variant)  # checks it
+
+    data_format = keras.config.image_data_format()
+    input_shape = _check_shape(input_shape, data_format)
+    if input_tensor is None:
+        if input_shape is None:
+            size = DEFAULT_SIZE if include_top else None
+            input_shape = _ordered(size, size, 3, data_format)
+        inputs = x = layers.Input(shape=input_shape)
+    else:
+        x = input_tensor
+        _check_tensor(x, input_shape, data_format)
+        inputs = keras.utils.get_source_inputs(x)
+
+    channels = x.shape[1 if data_format == "channels_first" else 3]
+    if include_preprocessing:
+        x = layers.Rescaling(1 / 127.5, offset=-1, name=PREPROCESSING_LAYER)(x)
+    for endpoint, branches in walk(variant, channels):
+        x = blocks.block(
+            x, endpoint, branches, data_format=data_format, momentum=batch_norm_momentum
+        )
+    if include_top:
+        x = layers.GlobalAveragePooling2D(data_format=data_format, name="avg_pool")(x)
+        x = classifier(
+            x, classes, activation=classifier_activation, dropout_rate=dropout_rate
+        )
+    elif pooling == "avg":
+        x = layers.GlobalAveragePooling2D(data_format=data_format, name="avg_pool")(x)
+    elif pooling == "max":
+        x = layers.GlobalMaxPooling2D(data_format=data_format, name="max_pool")(x)
+    return keras.Model(inputs, x, name=name)
+
+
+def classifier(features, classes: int, *, activation="softmax", dropout_rate: float = 0.2):
+    """The head on pooled features: dropout and one dense layer in float32.
+
+    Args:
+        features: tensor `(batch, 1536)`.
+        classes: number of classes.
+        activation: name, function or `None` for logits.
+        dropout_rate: in [0, 1).
+
+    Returns:
+        The output tensor `(batch, classes)` of the layer `predictions`.
+    """
+    half = keras.config.dtype_policy().compute_dtype in ("float16", "bfloat16")
+    x = layers.Dropout(dropout_rate, name="dropout")(features)
+    return layers.Dense(
+        classes,
+        activation=activation,
+        dtype="float32" if half else None,
+        name="predictions",
+    )(x)
+
+
+def _ordered(height, width, channels, data_format):
+    if data_format == "channels_first":
+        return (channels, height, width)
+    return (height, width, channels)
+
+
+def _split(shape, data_format):
+    """Height, width and channels of a shape of three entries."""
+    if data_format == "channels_first":
+        return shape[1], shape[2], shape[0]
+    return tuple(shape)
+
+
+def _check_weights(weights):
+    if weights is not None:
+        raise ValueError(
+            f"Received weights={weights!r}. This version builds only with weights=None "
+            "(random initialization); loading weights comes with the next one."
+        )
+
+
+def _check_pooling(pooling):
+    if pooling not in POOLINGS:
+        raise ValueError(
+            f"Received pooling={pooling!r}. Allowed are None (the feature map), 'avg' and 'max'."
+        )
+
+
+def _is_integer(value) -> bool:
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+
+
+def _check_classes(classes) -> int:
+    if not _is_integer(classes) or classes < 1:
+        raise ValueError(f"Received classes={classes!r}. It must be an integer of at least 1.")
+    return int(classes)
+
+
+def _check_activation(activation):
+    try:
+        keras.activations.get(activation)
+    except (ValueError, TypeError):
+        raise ValueError(
+            f"Received classifier_activation={activation!r}. Allowed are None (logits), a "
+            "function, or a name that keras.activations.get knows, such as 'softmax' or 'sigmoid'."
+        ) from None
+    return activation
+
+
+def _check_open_interval(argument, value, closed_at_zero=False):
+    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not is_number or not (0 < value < 1 or (closed_at_zero and value == 0)):
+        interval = "at least 0 and below 1" if closed_at_zero else "above 0 and below 1"
+        raise ValueError(f"Received {argument}={value!r}. It must be a number {interval}.")
+
+
+def _check_shape(shape, data_format):
+    """Returns `shape` as a tuple of integers and None, or None."""
+    if shape is None:
+        return None
+    order = "(channels, height, width)" if data_format == "channels_first" else (
+        "(height, width, channels)"
+    )
+    try:
+        entries = tuple(shape)
+    except TypeError:
+        entries = ()
+    if len(entries) != 3 or not all(entry is None or _is_integer(entry) for entry in entries):
+        raise ValueError(
+            f"Received input_shape={shape!r}. It must have three entries without the batch, "
+            f"{order} in the data format {data_format!r}, each an integer or (height and width "
+            "only) None."
+        )
+    height, width, channels = _split(entries, data_format)
+    if channels is None or channels < 1:
+        raise ValueError(
+            f"Received input_shape={shape!r}. The number of channels must be an integer of at "
+            f"least 1; the order is {order}."
+        )
+    _check_size(height, width, f"input_shape={shape!r}", order)
+    return tuple(entry if entry is None else int(entry) for entry in entries)
+
+
+def _check_size(height, width, received, order):
+    if any(size is not None and size < MINIMUM_SIZE for size in (height, width)):
+        raise ValueError(
+            f"Received {received}. Height and width must be at least {MINIMUM_SIZE} or None; "
+            f"the order is {order}."
+        )
+
+
+def _check_tensor(tensor, input_shape, data_format):
+    if not keras.utils.is_keras_tensor(tensor):
+        raise ValueError(
+            f"Received input_tensor of type {type(tensor).__name__}. It must be a Keras tensor: "
+            "a keras.Input or the output of layers called on one. Call the finished model on "
+            "anything else."
+        )
+    shape = tuple(tensor.shape[1:])
+    if len(shape) != 3:
+        raise ValueError(
+            f"Received input_tensor of shape {tuple(tensor.shape)}. It must have four axes: the "
+            "batch and an image."
+        )
+    try:
+        _check_shape(shape, data_format)
+    except ValueError as error:
+        raise ValueError(str(error).replace("input_shape", "input_tensor of shape", 1)) from None
+    if input_shape is not None and any(
+        given is not None and actual is not None and given != actual
+        for given, actual in zip(input_shape, shape, strict=True)
+    ):
+        raise ValueError(
+            f"Received input_shape={input_shape} and an input_tensor of shape {shape} without "
+            "the batch. Leave one out, or make them agree."
+        )

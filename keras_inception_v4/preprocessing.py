@@ -1,0 +1,233 @@
+"""Pixels to the network's range, image files to pixels, outputs to ImageNet's classes."""
+
+import csv
+import functools
+import io
+import os
+import warnings
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageCms, ImageOps
+
+EVALUATION_CROP = 0.875
+"""Share of the short side that the published accuracy was measured on."""
+
+
+def preprocess_input(x, data_format: str | None = None):
+    """Scales raw pixels to the network's range; never changes its input.
+
+    Args:
+        x: array or tensor of any shape, RGB, 0 to 255. Tensors of the backend, Keras
+            tensors and TensorFlow tensors inside `tf.data` all work.
+        data_format: for the signature's sake; the scaling is the same for every channel.
+
+    Returns:
+        `x / 127.5 - 1`, from -1 to 1, in `keras.config.floatx()`; an array for an
+        array, else a tensor.
+
+    Raises:
+        ValueError: if `data_format` is none of `None`, `"channels_last"` and
+            `"channels_first"`.
+    """
+    import keras
+
+    if data_format not in (None, "channels_last", "channels_first"):
+        raise ValueError(
+            f"Received data_format={data_format!r}. Allowed are None, 'channels_last' and "
+            "'channels_first'."
+        )
+    if isinstance(x, (np.ndarray, list, tuple)):
+        return np.asarray(x, keras.config.floatx()) / 127.5 - 1
+    return keras.layers.Rescaling(1 / 127.5, offset=-1, dtype=keras.config.floatx())(x)
+
+
+@functools.cache
+def imagenet_classes() -> tuple[tuple[str, str], ...]:
+    """The 1000 ImageNet classes as (WordNet synset, name), in the order of the weights.
+
+    Source: WordNet synsets sorted, with the first lemma, as timm's class tables
+    (Apache-2.0) list them.
+    """
+    table = resources.files("keras_inception_v4") / "imagenet_classes.csv"
+    with table.open(encoding="utf-8", newline="") as file:
+        return tuple((row["synset"], row["name"]) for row in csv.DictReader(file))
+
+
+def decode_predictions(preds, top: int = 5) -> list[list[tuple[str, str, float]]]:
+    """Names the best classes of an ImageNet classifier's output. Works offline.
+
+    Args:
+        preds: array or tensor `(batch, 1000)` of probabilities or logits.
+        top: how many classes for each image, 1 to 1000.
+
+    Returns:
+        For each image a list of `(synset, name, score)`, best first.
+
+    Raises:
+        ValueError: if `preds` is not of shape `(batch, 1000)` or `top` is out of range.
+    """
+    if not isinstance(preds, np.ndarray):
+        import keras
+
+        preds = keras.ops.convert_to_numpy(preds)
+    classes = imagenet_classes()
+    if preds.ndim != 2 or preds.shape[1] != len(classes):
+        raise ValueError(
+            f"Received predictions of shape {preds.shape}. decode_predictions names the 1000 "
+            "ImageNet classes, so it needs (batch, 1000). For a model of your own classes, "
+            "look the indices up in your class names; for 1001 classes, drop the background: "
+            "preds[:, 1:]."
+        )
+    if not isinstance(top, (int, np.integer)) or not 1 <= top <= len(classes):
+        raise ValueError(f"Received top={top!r}. It must be an integer from 1 to 1000.")
+    best = np.argsort(-preds, axis=1, kind="stable")[:, :top]
+    return [
+        [(*classes[index], float(row[index])) for index in indices]
+        for row, indices in zip(preds, best, strict=True)
+    ]
+
+
+def load_image(
+    path_or_bytes,
+    size: tuple[int, int] = (299, 299),
+    crop: float = EVALUATION_CROP,
+) -> np.ndarray:
+    """Reads an image as the network sees it in evaluation.
+
+    The image is scaled (antialiased bicubic) so that it just covers `size / crop`,
+    and the central window of `size` is cut out: timm's evaluation, on which the
+    published accuracy stands. It is turned upright by its EXIF tag, transparency is
+    laid on white, grey is repeated, 16-bit values are scaled to 255, and of
+    several frames the first is taken. 32-bit integer images count as 16-bit ones
+    (as PNG has them); floating-point images are clipped to 0 to 255.
+
+    Args:
+        path_or_bytes: a path, or the bytes of an encoded image.
+        size: height and width of the result, in pixels.
+        crop: in (0, 1], share of the covered side that is kept; 1.0 keeps the whole
+            short side.
+
+    Returns:
+        float32 array `(height, width, 3)`, RGB, 0 to 255.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it cannot be read as an image, or `size` or `crop` is wrong.
+    """
+    height, width = _check_size(size)
+    if not 0 < crop <= 1:
+        raise ValueError(f"Received crop={crop!r}. It must be above 0 and at most 1.")
+    return _central_window(_open(path_or_bytes), height, width, crop)
+
+
+def resize_image(
+    pixels: np.ndarray,
+    size: tuple[int, int] = (299, 299),
+    crop: float = EVALUATION_CROP,
+) -> np.ndarray:
+    """Does to pixels what `load_image` does to a file.
+
+    Args:
+        pixels: `(height, width, 3)`, or `(height, width)` for grey, 0 to 255.
+        size: height and width of the result, in pixels.
+        crop: as in `load_image`.
+
+    Returns:
+        float32 array `(height, width, 3)`, RGB, 0 to 255.
+    """
+    height, width = _check_size(size)
+    pixels = np.asarray(pixels, "float32")
+    if pixels.ndim == 2:
+        pixels = np.repeat(pixels[..., None], 3, axis=2)
+    channels = [Image.fromarray(np.ascontiguousarray(pixels[..., c])) for c in range(3)]
+    return _central_window(channels, height, width, crop)
+
+
+def _check_size(size) -> tuple[int, int]:
+    try:
+        height, width = (int(side) for side in size)
+    except (TypeError, ValueError):
+        height = width = 0
+    if height < 1 or width < 1:
+        raise ValueError(
+            f"Received size={size!r}. It must be (height, width) in pixels, each at least 1."
+        )
+    return height, width
+
+
+def _open(path_or_bytes) -> list[Image.Image]:
+    """The red, green and blue channels as float images."""
+    if isinstance(path_or_bytes, (bytes, bytearray, memoryview)):
+        name, source = "the given bytes", io.BytesIO(path_or_bytes)
+    elif isinstance(path_or_bytes, (str, os.PathLike)):
+        name, source = str(path_or_bytes), Path(path_or_bytes)
+        if not source.exists():
+            raise FileNotFoundError(f"There is no image file {name}.")
+        if source.is_dir():
+            raise ValueError(f"{name} is a folder, not an image file.")
+    else:
+        raise ValueError(
+            f"Received {type(path_or_bytes).__name__}. An image is given as a path or as the "
+            "bytes of an encoded file."
+        )
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(source) as image:
+                return _channels(ImageOps.exif_transpose(image))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{name} cannot be read as an image: {error}") from error
+
+
+def _channels(image: Image.Image) -> list[Image.Image]:
+    if image.mode.startswith("I"):  # 16-bit grey; PIL gives 16-bit colour as 8-bit
+        grey = np.asarray(image).astype("float32") / 257
+        return [Image.fromarray(grey)] * 3
+    if image.mode == "F":
+        return [image] * 3
+    if image.mode == "LAB":
+        to_rgb = ImageCms.buildTransform(
+            ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB"), "LAB", "RGB"
+        )
+        image = ImageCms.applyTransform(image, to_rgb)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image)
+    return [channel.convert("F") for channel in image.convert("RGB").split()]
+
+
+def _central_window(channels, height, width, crop) -> np.ndarray:
+    """Resizes only what the window needs: the `box` of a full resize and a crop."""
+    image_width, image_height = channels[0].size
+    # Round as timm does: the short side down, the window's corner to the even.
+    scaled_height, scaled_width = covering_size(image_height, image_width, height, width, crop)
+    top = round((scaled_height - height) / 2)
+    left = round((scaled_width - width) / 2)
+    y, x = image_height / scaled_height, image_width / scaled_width
+    box = (left * x, top * y, (left + width) * x, (top + height) * y)
+    resized = [
+        np.asarray(channel.resize((width, height), Image.Resampling.BICUBIC, box))
+        for channel in channels
+    ]
+    return np.clip(np.stack(resized, axis=-1), 0, 255)
+
+
+def covering_size(image_height, image_width, height, width, crop) -> tuple[int, int]:
+    """Size to which an image is scaled before the central window is cut out.
+
+    Args:
+        image_height, image_width: the image, in pixels.
+        height, width: the window, in pixels.
+        crop: share of the covered side that the window keeps.
+
+    Returns:
+        Height and width in pixels with the image's aspect: one of the two is
+        `side / crop`, the other at least that (both rounded down).
+    """
+    cover_height, cover_width = int(height / crop), int(width / crop)
+    if cover_height * image_width > cover_width * image_height:
+        return cover_height, int(cover_height * image_width / image_height)
+    return int(cover_width * image_height / image_width), cover_width

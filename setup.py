@@ -1,0 +1,47 @@
+"""All metadata of the package; pyproject.toml holds the build system and tool settings."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+VERSION = re.search(
+    r'__version__ = "(.+)"', (HERE / "keras_inception_v4" / "__init__.py").read_text()
+)[1]
+
+DEMO = ["scikit-learn>=1.4", "matplotlib>=3.8"]
+TEST = [*DEMO, "pytest>=8.0"]
+
+setup(
+    name="keras-inception-v4",
+    version=VERSION,
+    description="Inception-v4 for Keras 3: the model, its ImageNet weights, features, "
+    "transfer learning and verified export",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    author="The keras_inception_v4 maintainers",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    python_requires=">=3.10",
+    packages=find_packages(include=["keras_inception_v4", "keras_inception_v4.*"]),
+    package_data={"keras_inception_v4": ["py.typed", "imagenet_classes.csv"]},
+    install_requires=[
+        "tensorflow>=2.18",
+        "keras>=3.8",
+        "numpy>=1.26",
+        "pillow>=10.1",
+        "huggingface_hub>=0.26",
+        "safetensors>=0.4.3",
+    ],
+    extras_require={"demo": DEMO, "test": TEST},
+    entry_points={"console_scripts": ["keras-inception-v4 = keras_inception_v4.cli:main"]},
+    keywords="keras inception-v4 image-classification transfer-learning imagenet",
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Intended Audience :: Developers",
+        "Intended Audience :: Science/Research",
+        "Programming Language :: Python :: 3",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+)

@@ -1,0 +1,35 @@
+"""Shared by all tests: quiet TensorFlow, one thread pool, a clean Keras session."""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import keras
+import pytest
+
+DATA_FORMATS = ["channels_last"]
+if keras.backend.backend() != "tensorflow":  # TensorFlow convolves channels-first only on GPUs
+    DATA_FORMATS.append("channels_first")
+
+
+@pytest.fixture(autouse=True)
+def _clean_session():
+    """Frees each test's models, and undoes its data format and dtype policy."""
+    data_format, policy = keras.config.image_data_format(), keras.config.dtype_policy()
+    yield
+    keras.config.set_image_data_format(data_format)
+    keras.config.set_dtype_policy(policy)
+    keras.backend.clear_session()
+
+
+@pytest.fixture(params=DATA_FORMATS)
+def data_format(request):
+    keras.config.set_image_data_format(request.param)
+    return request.param
+
+
+def ordered(height, width, channels):
+    """An image shape in the current data format."""
+    if keras.config.image_data_format() == "channels_first":
+        return (channels, height, width)
+    return (height, width, channels)
