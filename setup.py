@@ -25,7 +25,10 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.10",
     packages=find_packages(include=["keras_inception_v4", "keras_inception_v4.*"]),
-    package_data={"keras_inception_v4": ["py.typed", "imagenet_classes.csv"]},
+    package_data={
+        "keras_inception_v4": ["py.typed"],
+        "keras_inception_v4.preprocessing": ["imagenet_classes.csv"],
+    },
     install_requires=[
         "tensorflow>=2.18",
         "keras>=3.8",

@@ -10,10 +10,17 @@ __version__ = "0.1.0"
 
 _HOME = {
     "ENDPOINTS": "architecture",
+    "IMAGENET": "weights.imagenet",
     "InceptionV4": "model",
+    "class_activation_map": "explain",
+    "convert_weights": "convert",
     "decode_predictions": "preprocessing",
+    "embed": "features",
     "export_saved_model": "export",
+    "feature_extractor": "features",
     "load_image": "preprocessing",
+    "load_weights": "weights.loading",
+    "overlay": "explain",
     "preprocess_input": "preprocessing",
 }
 
@@ -21,11 +28,18 @@ __all__ = ["__version__", *_HOME]
 
 if TYPE_CHECKING:
     from keras_inception_v4.architecture import ENDPOINTS as ENDPOINTS
+    from keras_inception_v4.convert import convert_weights as convert_weights
+    from keras_inception_v4.explain import class_activation_map as class_activation_map
+    from keras_inception_v4.explain import overlay as overlay
     from keras_inception_v4.export import export_saved_model as export_saved_model
+    from keras_inception_v4.features import embed as embed
+    from keras_inception_v4.features import feature_extractor as feature_extractor
     from keras_inception_v4.model import InceptionV4 as InceptionV4
     from keras_inception_v4.preprocessing import decode_predictions as decode_predictions
     from keras_inception_v4.preprocessing import load_image as load_image
     from keras_inception_v4.preprocessing import preprocess_input as preprocess_input
+    from keras_inception_v4.weights.imagenet import IMAGENET as IMAGENET
+    from keras_inception_v4.weights.loading import load_weights as load_weights
 
 
 def __getattr__(name: str):

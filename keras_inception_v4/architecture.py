@@ -19,7 +19,6 @@ MINIMUM_SIZE = 75
 DEFAULT_SIZE = 299
 BATCH_NORM_EPSILON = 0.001
 IMAGENET_CLASSES = 1000
-PREPROCESSING_LAYER = "preprocessing"  # a model has it if and only if it takes raw pixels
 
 
 class Conv(NamedTuple):

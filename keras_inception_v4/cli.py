@@ -42,6 +42,9 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_train(commands)
     _add_predict(commands)
+    _add_embed(commands)
+    _add_explain(commands)
+    _add_convert(commands)
     return parser
 
 
@@ -71,7 +74,7 @@ def _add_train(commands) -> None:
         "--weights", choices=["none"], required=True, help="none: start from random weights"
     )
     fit = command.add_argument_group("training")
-    fit.add_argument("--epochs", type=int, default=12, help="passes over the training images")
+    fit.add_argument("--epochs", type=int, default=7, help="passes over the training images")
     fit.add_argument("--batch-size", type=int, default=32, help="images a step")
     fit.add_argument("--image-size", type=int, default=75, help="side in pixels, at least 75")
     fit.add_argument("--seed", type=int, default=0, help="of split, weights, order, augmentation")
@@ -144,6 +147,109 @@ def _predict(options) -> None:
             [path if rank == 0 else "", name, f"{probability:.4f}"]
             for path, top in predictions
             for rank, (name, probability) in enumerate(top)
+        ],
+    )
+
+
+def _add_embed(commands) -> None:
+    command = _add(
+        commands,
+        "embed",
+        _embed,
+        "turn a folder of images into 1536 numbers each",
+        "keras-inception-v4 embed photos --output features.npz",
+    )
+    command.add_argument("folder", help="searched with its subfolders")
+    command.add_argument("--output", required=True, metavar="FILE", help="an .npz file")
+    command.add_argument("--model", help="a .keras file; the ImageNet weights without it")
+    command.add_argument(
+        "--picture", metavar="FILE", help="a .png: images as points, coloured by subfolder"
+    )
+    command.add_argument("--batch-size", type=int, default=8, help="images a batch")
+    command.add_argument(
+        "--skip-corrupt", action="store_true", help="leave out files that cannot be read"
+    )
+
+
+def _embed(options) -> None:
+    from keras_inception_v4.features import embed_folder
+
+    count, bad = embed_folder(
+        options.model,
+        options.folder,
+        options.output,
+        batch_size=options.batch_size,
+        skip_corrupt=options.skip_corrupt,
+        picture=options.picture,
+    )
+    for _, reason in bad:
+        print(f"left out: {reason}", file=sys.stderr)
+    print(f"{options.output}: {count:,} images, 1536 features each; {len(bad)} files left out.")
+
+
+def _add_explain(commands) -> None:
+    command = _add(
+        commands,
+        "explain",
+        _explain,
+        "draw where in an image a class was seen",
+        "keras-inception-v4 explain --model runs/digits/model.keras "
+        "runs/digits/examples/7.png --output map.png",
+    )
+    command.add_argument("image", metavar="IMAGE", help="an image file")
+    command.add_argument("--model", required=True, help="a .keras file")
+    command.add_argument("--output", required=True, metavar="FILE", help="a .png file")
+    command.add_argument("--class", dest="class_name", help="class to explain (default: the best)")
+    command.add_argument("--top", type=int, default=5, help="classes to show")
+
+
+def _explain(options) -> None:
+    from keras_inception_v4.predict import explain_file
+
+    shown = explain_file(
+        options.model,
+        options.image,
+        options.output,
+        class_name=options.class_name,
+        top=options.top,
+    )
+    _print_table(
+        ["class", "probability"],
+        [[name, f"{probability:.4f}"] for name, probability in shown.top],
+    )
+    print(f"{options.output} shows where {shown.explained} was seen.")
+
+
+def _add_convert(commands) -> None:
+    command = _add(
+        commands,
+        "convert",
+        _convert,
+        "convert weights of this network into another format",
+        "keras-inception-v4 convert inception_v4_2016_09_09.tar.gz inception_v4.weights.h5",
+    )
+    command.add_argument(
+        "source",
+        help=".safetensors, .pth or .bin of timm or Cadene; a TF-slim prefix, folder or .tar.gz; "
+        ".h5 of Keras 2; .weights.h5 or .keras",
+    )
+    command.add_argument("target", help="ends in .weights.h5, .keras or .safetensors")
+
+
+def _convert(options) -> None:
+    from keras_inception_v4.convert import convert_weights
+
+    done = convert_weights(options.source, options.target)
+    _print_table(
+        ["converted", options.target],
+        [
+            ["from", f"{options.source} ({done.kind})"],
+            ["tensors", done.tensors],
+            ["weights", f"{done.weights:,}"],
+            ["classes", "no classifier" if done.classes is None else done.classes],
+            ["input channels", done.channels],
+            ["variant", done.variant],
+            ["size", f"{done.size / 1e6:.1f} MB"],
         ],
     )
 

@@ -1,11 +1,18 @@
-"""Images with labels: the embedded digits, and batches in a reproducible order."""
+"""Images and labels: the embedded digits, folders and their scan, batches in order."""
 
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import NamedTuple
 
 import keras
 import numpy as np
 
-from keras_inception_v4.preprocessing import resize_image
+from keras_inception_v4.preprocessing import check_image, resize_image
+from keras_inception_v4.progress import progress
+
+LISTED = 10
 
 
 class Images(NamedTuple):
@@ -127,5 +134,77 @@ class Batches(keras.utils.PyDataset):
         return self.images.pixels[chosen], self.images.labels[chosen]
 
     def on_epoch_end(self):
+        """Draws the next epoch's order; Keras calls it."""
         self.epoch += 1
         self._order = self._draw()
+
+
+def list_images(folder: str | os.PathLike) -> list[Path]:
+    """Every file below a folder, hidden ones apart, sorted by path.
+
+    Raises:
+        FileNotFoundError: if there is no such folder.
+        ValueError: if it is a file, or empty.
+    """
+    folder = Path(folder)
+    if not folder.exists():
+        raise FileNotFoundError(f"There is no folder {folder}.")
+    if not folder.is_dir():
+        raise ValueError(f"{folder} is a file, not a folder of images.")
+    paths = sorted(
+        path
+        for path in folder.rglob("*")
+        if path.is_file()
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    )
+    if not paths:
+        raise ValueError(f"{folder} holds no images.")
+    return paths
+
+
+def scan_images(paths: Sequence[Path], *, verbose: bool = True) -> list[tuple[str, str]]:
+    """Decodes every file with all cores, to find those that are no image or damaged.
+
+    Args:
+        paths: files.
+        verbose: whether to show a progress bar.
+
+    Returns:
+        Path and reason of each bad file, in the given order.
+    """
+    with progress(len(paths), "checking", "files", verbose) as advance:
+
+        def reason(path):
+            try:
+                check_image(path)
+            except (ValueError, OSError) as error:
+                return str(error)
+            finally:
+                advance(1)
+
+        with ThreadPoolExecutor(os.cpu_count()) as threads:
+            reasons = list(threads.map(reason, paths))
+    return [(str(path), text) for path, text in zip(paths, reasons, strict=True) if text]
+
+
+def sound_images(
+    paths: Sequence[Path], *, skip_corrupt: bool, verbose: bool = True
+) -> tuple[list[Path], list[tuple[str, str]]]:
+    """The files that can be read, and the others with the reason.
+
+    Raises:
+        ValueError: if there are others and `skip_corrupt` is false, or nothing is left.
+    """
+    bad = scan_images(paths, verbose=verbose)
+    if bad and not skip_corrupt:
+        listed = "\n".join(f"  {reason}" for _, reason in bad[:LISTED])
+        more = f"\n  ... ({len(bad) - LISTED} more)" if len(bad) > LISTED else ""
+        raise ValueError(
+            f"{len(bad)} of {len(paths)} files cannot be used:\n{listed}{more}\nMend or remove "
+            "them, or leave them out with --skip-corrupt (skip_corrupt=True)."
+        )
+    left_out = {path for path, _ in bad}
+    sound = [path for path in paths if str(path) not in left_out]
+    if not sound:
+        raise ValueError(f"None of the {len(paths)} files is an image that can be read.")
+    return sound, bad

@@ -1,6 +1,8 @@
 """`InceptionV4(...)`: checks its arguments, assembles the network, loads weights."""
 
 import numbers
+import os
+from pathlib import Path
 
 import keras
 from keras import layers
@@ -10,17 +12,20 @@ from keras_inception_v4.architecture import (
     DEFAULT_SIZE,
     IMAGENET_CLASSES,
     MINIMUM_SIZE,
-    PREPROCESSING_LAYER,
     network,
     walk,
 )
+from keras_inception_v4.preprocessing.feeding import PREPROCESSING_LAYER
+from keras_inception_v4.weights.imagenet import IMAGENET, fetch
+from keras_inception_v4.weights.loading import load_weights
+from keras_inception_v4.weights.sources import exists
 
 POOLINGS = (None, "avg", "max")
 
 
 def InceptionV4(
     include_top: bool = True,
-    weights: str | None = "imagenet",
+    weights: str | os.PathLike | None = "imagenet",
     input_tensor=None,
     input_shape=None,
     pooling: str | None = None,
@@ -42,7 +47,9 @@ def InceptionV4(
     Args:
         include_top: whether the classifier (dropout and one dense layer) follows
             the global average pool.
-        weights: `None` for random initialization.
+        weights: `"imagenet"` (fetched once, see `weights.imagenet`), `None` for random
+            initialization, or a path that `load_weights` reads. With any number of
+            input channels.
         input_tensor: a Keras tensor (an `Input` or the output of layers) to build
             on, instead of a new input.
         input_shape: three entries without the batch, in the order of
@@ -73,15 +80,16 @@ def InceptionV4(
 
     Raises:
         ValueError: for any argument outside what is stated here; the message says
-            what was received and what is allowed.
+            what was received and what is allowed; or if the weights do not fit.
+        OSError: if the ImageNet weights are neither in the cache nor to be had.
     """
-    _check_weights(weights)
     _check_pooling(pooling)
     classes = _check_classes(classes)
     classifier_activation = _check_activation(classifier_activation)
     _check_open_interval("dropout_rate", dropout_rate, closed_at_zero=True)
     _check_open_interval("batch_norm_momentum", batch_norm_momentum)
     network(variant)  # checks it
+    weights = _check_weights(weights, include_top, classes, variant)
 
     data_format = keras.config.image_data_format()
     input_shape = _check_shape(input_shape, data_format)
@@ -104,14 +112,17 @@ def InceptionV4(
         )
     if include_top:
         x = layers.GlobalAveragePooling2D(data_format=data_format, name="avg_pool")(x)
-        x = classifier(
-            x, classes, activation=classifier_activation, dropout_rate=dropout_rate
-        )
+        x = classifier(x, classes, activation=classifier_activation, dropout_rate=dropout_rate)
     elif pooling == "avg":
         x = layers.GlobalAveragePooling2D(data_format=data_format, name="avg_pool")(x)
     elif pooling == "max":
         x = layers.GlobalMaxPooling2D(data_format=data_format, name="max_pool")(x)
-    return keras.Model(inputs, x, name=name)
+    model = keras.Model(inputs, x, name=name)
+    if weights == "imagenet":
+        load_weights(model, fetch())
+    elif weights is not None:
+        load_weights(model, weights)
+    return model
 
 
 def classifier(features, classes: int, *, activation="softmax", dropout_rate: float = 0.2):
@@ -149,12 +160,30 @@ def _split(shape, data_format):
     return tuple(shape)
 
 
-def _check_weights(weights):
-    if weights is not None:
+def _check_weights(weights, include_top, classes, variant):
+    """Returns `None`, `"imagenet"` or a path."""
+    if weights is None:
+        return None
+    if weights != "imagenet":
+        if not isinstance(weights, (str, os.PathLike)) or not exists(Path(weights)):
+            raise ValueError(
+                f"Received weights={weights!r}. Allowed are None (random initialization), "
+                "'imagenet', and the path of an existing weight file, TensorFlow checkpoint "
+                "prefix or folder."
+            )
+        return weights
+    if include_top and classes != IMAGENET.classes:
         raise ValueError(
-            f"Received weights={weights!r}. This version builds only with weights=None "
-            "(random initialization); loading weights comes with the next one."
+            f"Received classes={classes} with weights='imagenet', whose classifier has "
+            f"{IMAGENET.classes} classes. For your own classes pass include_top=False and put a "
+            "classifier on top."
         )
+    if variant != IMAGENET.variant:
+        raise ValueError(
+            f"Received variant={variant!r} with weights='imagenet'. They fit only "
+            f"variant={IMAGENET.variant!r}."
+        )
+    return weights
 
 
 def _check_pooling(pooling):
@@ -196,8 +225,10 @@ def _check_shape(shape, data_format):
     """Returns `shape` as a tuple of integers and None, or None."""
     if shape is None:
         return None
-    order = "(channels, height, width)" if data_format == "channels_first" else (
-        "(height, width, channels)"
+    order = (
+        "(channels, height, width)"
+        if data_format == "channels_first"
+        else ("(height, width, channels)")
     )
     try:
         entries = tuple(shape)

@@ -29,7 +29,7 @@ def _figure(width: float, height: float, columns: int = 1):
 
 def _save(figure, path: str | os.PathLike) -> None:
     with replacing(path) as new:
-        figure.savefig(new, dpi=100)
+        figure.savefig(new, dpi=100, bbox_inches="tight", pad_inches=0.1)
 
 
 def plot_curves(history: dict[str, list[float]], path: str | os.PathLike) -> None:
@@ -52,7 +52,7 @@ def plot_curves(history: dict[str, list[float]], path: str | os.PathLike) -> Non
                 axis.plot(epochs, values, marker="o", markersize=3, label=label)
         axis.set_xlabel("epoch")
         axis.set_ylabel("accuracy (%)" if metric == "accuracy" else "loss (nats)")
-        axis.xaxis.get_major_locator().set_params(integer=True)
+        axis.set_xticks(epochs[:: -(-len(epochs) // 12)])
         axis.grid(alpha=0.3)
         axis.legend()
     _save(figure, path)
@@ -78,13 +78,110 @@ def plot_confusion_matrix(matrix, class_names: list[str], path: str | os.PathLik
     axis.set_xlabel("predicted class")
     axis.set_ylabel("true class")
     if classes <= 40:
-        axis.set_xticks(range(classes), class_names, rotation=90 if classes > 10 else 45, ha="right")
+        rotation = 0 if max(map(len, class_names)) <= 2 else 90
+        axis.set_xticks(range(classes), class_names, rotation=rotation)
         axis.set_yticks(range(classes), class_names)
     if classes <= 20:
         for row, column in zip(*np.nonzero(matrix), strict=True):
             dark = matrix[row, column] > matrix.max() / 2
             axis.text(
-                column, row, matrix[row, column], ha="center", va="center",
+                column,
+                row,
+                matrix[row, column],
+                ha="center",
+                va="center",
                 color="white" if dark else "black",
             )
+    _save(figure, path)
+
+
+def plot_explanation(
+    image, overlaid, activation_map, top: list[tuple[str, float]], explained: str, path
+) -> None:
+    """Draws an image, a class activation map over it, and the best classes, as a PNG.
+
+    Args:
+        image: `(height, width, 3)`, RGB, 0 to 255.
+        overlaid: the same with the map in colour.
+        activation_map: `(h, w)`, logits per cell.
+        top: the best classes as `(name, probability)`, best first.
+        explained: the class of the map.
+        path: where the PNG goes.
+
+    Raises:
+        ImportError: without matplotlib; the message names the extra.
+    """
+    figure, (left, middle, right) = _figure(11, 3.6, columns=3)
+    left.imshow(np.asarray(image, "uint8"))
+    left.set_title("image")
+    middle.imshow(overlaid)
+    low, high = np.min(activation_map), np.max(activation_map)
+    middle.set_title(f"where “{_shorten(explained)}” was seen\n({low:.1f} to {high:.1f} logits)")
+    for axis in (left, middle):
+        axis.set_axis_off()
+    names = [_shorten(name) for name, _ in top][::-1]
+    shares = [100 * probability for _, probability in top][::-1]
+    bars = right.barh(range(len(top)), shares, color="#3b6ea5")
+    right.bar_label(bars, fmt="%.1f", padding=3)
+    right.set_yticks(range(len(top)), names)
+    right.set_xlim(0, 115)
+    right.set_xticks(range(0, 101, 25))
+    right.set_xlabel("probability (%)")
+    _save(figure, path)
+
+
+def _shorten(name: str, length: int = 22) -> str:
+    name = name.replace("_", " ")
+    return name if len(name) <= length else f"{name[: length - 1]}…"
+
+
+def plot_feature_maps(image, maps: dict, path: str | os.PathLike) -> None:
+    """Draws an image and the mean over the channels of each of its feature maps, as a PNG.
+
+    Args:
+        image: `(height, width, 3)`, RGB, 0 to 255.
+        maps: name to `(height, width, channels)`, as one image of `feature_extractor`.
+        path: where the PNG goes.
+
+    Raises:
+        ImportError: without matplotlib; the message names the extra.
+    """
+    figure, axes = _figure(2.3 * (1 + len(maps)), 2.8, columns=1 + len(maps))
+    axes[0].imshow(np.asarray(image, "uint8"))
+    axes[0].set_title("image")
+    for axis, (name, grid) in zip(axes[1:], maps.items(), strict=True):
+        grid = np.asarray(grid, "float32")
+        axis.imshow(grid.mean(axis=2), cmap="viridis")
+        axis.set_title(f"{name}\n{' x '.join(map(str, grid.shape))}", fontsize=9)
+    for axis in axes:
+        axis.set_axis_off()
+    _save(figure, path)
+
+
+def plot_embedding(features, groups: list[str], path: str | os.PathLike) -> None:
+    """Draws images as points on the first two principal components, as a PNG.
+
+    Args:
+        features: `(images, features)`, at least two images.
+        groups: one name an image; each gets a colour, up to twenty of them.
+        path: where the PNG goes.
+
+    Raises:
+        ImportError: without matplotlib; the message names the extra.
+    """
+    centred = np.asarray(features, "float64") - np.mean(features, axis=0)
+    left, scales, _ = np.linalg.svd(centred, full_matrices=False)
+    points = left[:, :2] * scales[:2]
+    shares = 100 * scales**2 / max(np.sum(scales**2), np.finfo(float).tiny)
+    figure, (axis,) = _figure(6.5, 5)
+    names = sorted(set(groups))
+    groups = np.asarray(groups)
+    for index, name in enumerate(names):
+        chosen = points[groups == name]
+        axis.scatter(*chosen.T, s=12, color=f"C{index % 10}", label=_shorten(name))
+    if 1 < len(names) <= 20:
+        axis.legend(bbox_to_anchor=(1.02, 1), loc="upper left", markerscale=1.5)
+    axis.set_xlabel(f"first principal component ({shares[0]:.0f} % of the variance)")
+    axis.set_ylabel(f"second ({shares[1]:.0f} %)")
+    axis.grid(alpha=0.3)
     _save(figure, path)

@@ -72,9 +72,7 @@ def test_variants_differ_in_the_order_of_factorized_pairs(place, kernels):
 
 def test_variants_agree_everywhere_else():
     places = {(u.endpoint, u.branch) for u in architecture.convolutions()}
-    different = {
-        place for place in places if branch("released", *place) != branch("paper", *place)
-    }
+    different = {place for place in places if branch("released", *place) != branch("paper", *place)}
     assert different == {
         ("mixed_4a", 1),
         *((f"mixed_6{letter}", 2) for letter in "bcdefgh"),

@@ -11,6 +11,7 @@ import keras_inception_v4
 PACKAGE = Path(keras_inception_v4.__file__).parent
 FLOORS = {
     "files": 0,
+    "progress": 0,
     "architecture": 1,
     "preprocessing": 1,
     "plots": 1,
@@ -18,10 +19,12 @@ FLOORS = {
     "weights": 2,
     "data": 2,
     "evaluation": 2,
-    "feeding": 2,
+    "explain": 2,
     "export": 2,
     "model": 3,
+    "features": 4,
     "training": 4,
+    "convert": 5,
     "predict": 5,
     "cli": 6,
 }

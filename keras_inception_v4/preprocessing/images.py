@@ -1,4 +1,4 @@
-"""Pixels to the network's range, image files to pixels, outputs to ImageNet's classes."""
+"""Image files to pixels, pixels to the network's range, outputs to ImageNet's classes."""
 
 import csv
 import functools
@@ -50,7 +50,7 @@ def imagenet_classes() -> tuple[tuple[str, str], ...]:
     Source: WordNet synsets sorted, with the first lemma, as timm's class tables
     (Apache-2.0) list them.
     """
-    table = resources.files("keras_inception_v4") / "imagenet_classes.csv"
+    table = resources.files("keras_inception_v4.preprocessing") / "imagenet_classes.csv"
     with table.open(encoding="utf-8", newline="") as file:
         return tuple((row["synset"], row["name"]) for row in csv.DictReader(file))
 
@@ -120,6 +120,16 @@ def load_image(
     if not 0 < crop <= 1:
         raise ValueError(f"Received crop={crop!r}. It must be above 0 and at most 1.")
     return _central_window(_open(path_or_bytes), height, width, crop)
+
+
+def check_image(path: str | os.PathLike) -> None:
+    """Decodes an image file and throws the pixels away.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it cannot be read as an image.
+    """
+    _open(path)
 
 
 def resize_image(
@@ -219,8 +229,10 @@ def covering_size(image_height, image_width, height, width, crop) -> tuple[int, 
     """Size to which an image is scaled before the central window is cut out.
 
     Args:
-        image_height, image_width: the image, in pixels.
-        height, width: the window, in pixels.
+        image_height: of the image, in pixels.
+        image_width: of the image, in pixels.
+        height: of the window, in pixels.
+        width: of the window, in pixels.
         crop: share of the covered side that the window keeps.
 
     Returns:

@@ -2,19 +2,24 @@
 
 import os
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import keras
 import numpy as np
 
-from keras_inception_v4.architecture import DEFAULT_SIZE, IMAGENET_CLASSES, PREPROCESSING_LAYER
 from keras_inception_v4.files import read_json
-from keras_inception_v4.preprocessing import (
+from keras_inception_v4.preprocessing.images import (
     EVALUATION_CROP,
     imagenet_classes,
     load_image,
     preprocess_input,
 )
+
+if TYPE_CHECKING:
+    import keras
+
+
+PREPROCESSING_LAYER = "preprocessing"
+"""A model takes raw pixels if and only if it has a layer of this name."""
 
 
 class ModelSettings(NamedTuple):
@@ -27,25 +32,25 @@ class ModelSettings(NamedTuple):
     crop: float
 
 
-def takes_raw_pixels(model: keras.Model) -> bool:
+def takes_raw_pixels(model: "keras.Model") -> bool:
     """Whether the model takes 0 to 255: if and only if it has a layer `preprocessing`."""
     return any(layer.name == PREPROCESSING_LAYER for layer in model.layers)
 
 
-def is_channels_first(model: keras.Model) -> bool:
+def is_channels_first(model: "keras.Model") -> bool:
     """Whether the model's images have their channels before height and width."""
     formats = {getattr(layer, "data_format", None) for layer in model.layers}
     return "channels_first" in formats
 
 
-def image_size(model: keras.Model, default: int = DEFAULT_SIZE) -> tuple[int, int]:
+def image_size(model: "keras.Model", default: int = 299) -> tuple[int, int]:
     """Height and width of the model's images; `default` for what the model leaves open."""
     shape = model.input_shape
     height, width = shape[2:4] if is_channels_first(model) else shape[1:3]
     return height or default, width or default
 
 
-def model_input(model: keras.Model, pixels: np.ndarray) -> np.ndarray:
+def model_input(model: "keras.Model", pixels: np.ndarray) -> np.ndarray:
     """Raw pixels as the model takes them.
 
     Args:
@@ -60,7 +65,7 @@ def model_input(model: keras.Model, pixels: np.ndarray) -> np.ndarray:
     return np.moveaxis(pixels, 3, 1) if is_channels_first(model) else pixels
 
 
-def load_input(model: keras.Model, paths, crop: float) -> np.ndarray:
+def load_input(model: "keras.Model", paths, crop: float) -> np.ndarray:
     """Image files as one batch that the model takes."""
     size = image_size(model)
     return model_input(model, np.stack([load_image(path, size, crop) for path in paths]))
@@ -97,6 +102,6 @@ def names_of(classes: int, class_names: list[str] | None) -> list[str]:
                 f"{len(class_names)}. Put the model back into the folder of its own run."
             )
         return class_names
-    if classes == IMAGENET_CLASSES:
+    if classes == len(imagenet_classes()):
         return [name for _, name in imagenet_classes()]
     return [str(index) for index in range(classes)]

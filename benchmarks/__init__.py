@@ -1,0 +1,1 @@
+"""Measurements: what is too long or too noisy for a test."""

@@ -1,0 +1,137 @@
+"""One weight format into another."""
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import keras
+import numpy as np
+
+from keras_inception_v4.files import replacing
+from keras_inception_v4.model import InceptionV4
+from keras_inception_v4.weights.loading import model_variables, model_variant, read_model
+from keras_inception_v4.weights.names import FIRST_KERNEL, HEAD, network_tensors, timm_names
+from keras_inception_v4.weights.raw import keras_weights_shapes
+from keras_inception_v4.weights.sources import open_checkpoint, sniff
+
+PAIR = ((1, 7, 64, 64), (7, 1, 64, 64))  # of mixed_4a; the paper's order begins with the second
+TARGETS = (".weights.h5", ".keras", ".safetensors")
+
+
+class Conversion(NamedTuple):
+    """What a conversion read and wrote; `classes` is `None` without a classifier."""
+
+    kind: str
+    tensors: int
+    weights: int
+    classes: int | None
+    channels: int
+    variant: str
+    size: int
+
+
+def convert_weights(source: str | os.PathLike, target: str | os.PathLike) -> Conversion:
+    """Converts a checkpoint of this network into another format.
+
+    The number of classes stays (1001 stays 1001), and so does a missing classifier.
+
+    Args:
+        source: whatever `load_weights` reads.
+        target: a path that ends in `.weights.h5`, `.keras` or `.safetensors` (timm's
+            names and layout); an old file is replaced.
+
+    Returns:
+        What was read and written.
+
+    Raises:
+        FileNotFoundError: if there is nothing at `source`.
+        ValueError: if it cannot be read or is not of this network, or for another target.
+        OSError: if the target cannot be written.
+    """
+    target = Path(target)
+    suffix = next((suffix for suffix in TARGETS if target.name.endswith(suffix)), None)
+    if suffix is None:
+        raise ValueError(f"Received target={str(target)!r}. It must end in {', '.join(TARGETS)}.")
+    kind, model = _model_of(Path(source))
+    variables = model_variables(model)
+    with replacing(target) as new:
+        if suffix == ".keras":
+            model.save(new)
+        elif suffix == ".weights.h5":
+            model.save_weights(new)
+        else:
+            _save_timm(variables, new)
+    return Conversion(
+        kind,
+        len(variables),
+        sum(int(np.prod(variable.shape)) for variable in variables.values()),
+        variables[f"{HEAD}/kernel"].shape[-1] if f"{HEAD}/kernel" in variables else None,
+        variables[FIRST_KERNEL].shape[2],
+        model_variant(variables),
+        target.stat().st_size,
+    )
+
+
+def _model_of(source: Path) -> tuple[str, keras.Model]:
+    """A model that holds what the source holds."""
+    kind = sniff(source)
+    if kind == "keras":
+        model = read_model(source)
+        _refuse_strangers(source, model_variables(model))
+        return kind, model
+    channels, classes, variant = _layout(source, kind)
+    shape = [None, None]
+    shape.insert(0 if keras.config.image_data_format() == "channels_first" else 2, channels)
+    model = InceptionV4(
+        include_top=classes is not None,
+        weights=os.fspath(source),
+        input_shape=shape,
+        classes=classes or 1,
+        variant=variant,
+    )
+    return kind, model
+
+
+def _layout(source: Path, kind: str) -> tuple[int, int | None, str]:
+    """Channels, classes (`None` without a classifier) and variant of a checkpoint."""
+    if kind == "keras_weights":
+        shapes = keras_weights_shapes(source)
+        kernels = shapes.get("conv2d", [])
+        head = shapes.get("dense")
+    else:
+        with open_checkpoint(source) as checkpoint:
+            shapes = checkpoint.shapes
+        kernels = [shapes[name] for name in network_tensors() if name in shapes]
+        head = [shapes[f"{HEAD}/kernel"]] if f"{HEAD}/kernel" in shapes else None
+    kernels = [shape for shape in kernels if len(shape) == 4] or [(3, 3, 3, 32)]
+    pairs = [shape for shape in kernels if shape in PAIR]
+    paper = bool(pairs) and pairs[0] == PAIR[1]
+    return kernels[0][2], head[0][-1] if head else None, "paper" if paper else "released"
+
+
+def _refuse_strangers(source: Path, variables) -> None:
+    strangers = set(variables) - set(network_tensors(model_variant(variables)))
+    if strangers or FIRST_KERNEL not in variables:
+        raise ValueError(
+            f"{source} is not a model of this network alone: "
+            f"{sorted(strangers)[:3] or FIRST_KERNEL} does not belong or is missing."
+        )
+
+
+def _save_timm(variables, path: Path) -> None:
+    """Writes the state dict that timm and Cadene load."""
+    from safetensors.numpy import save_file
+
+    tensors = {}
+    for ours, name in timm_names(model_variant(variables)).items():
+        if ours not in variables:  # no classifier
+            continue
+        tensor = keras.ops.convert_to_numpy(variables[ours])
+        if tensor.ndim == 4:
+            tensor = tensor.transpose(3, 2, 0, 1)  # HWIO to OIHW
+        tensors[name] = np.ascontiguousarray(tensor.T if tensor.ndim == 2 else tensor)
+        if ours.endswith("_bn/beta"):
+            layer = name.removesuffix("bias")
+            tensors[f"{layer}weight"] = np.ones_like(tensor)  # Keras's layers have no scale
+            tensors[f"{layer}num_batches_tracked"] = np.zeros((), "int64")
+    save_file(tensors, path, metadata={"format": "pt"})

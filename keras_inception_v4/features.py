@@ -1,0 +1,214 @@
+"""The network as a backbone: endpoints as outputs, and embeddings of images."""
+
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import keras
+import numpy as np
+from keras import layers
+
+from keras_inception_v4.architecture import ENDPOINTS, FEATURES
+from keras_inception_v4.data import list_images, sound_images
+from keras_inception_v4.files import replacing
+from keras_inception_v4.model import InceptionV4
+from keras_inception_v4.plots import plot_embedding, require_matplotlib
+from keras_inception_v4.preprocessing import EVALUATION_CROP, load_image
+from keras_inception_v4.preprocessing.feeding import image_size, model_input, read_settings
+from keras_inception_v4.progress import progress
+from keras_inception_v4.weights.loading import read_model
+
+PYRAMID = ("conv2d_2b_3x3", "mixed_3a", "mixed_5e", "mixed_6h", "mixed_7d")
+"""The last endpoints of strides 2, 8, 16 and 32, and `mixed_3a` of stride 4 (as in timm)."""
+
+
+def feature_extractor(
+    endpoints: Sequence[str] = PYRAMID, *, model: keras.Model | None = None, **builder_arguments
+) -> keras.Model:
+    """A model that answers feature maps instead of classes.
+
+    Args:
+        endpoints: names out of `ENDPOINTS`, which gives stride and channels of each;
+            default strides 2, 4, 8, 16, 32 with 64, 160, 384, 1024, 1536 channels.
+        model: an existing model of this package, fine-tuned or not, whose layers are
+            shared; without it a new one is built.
+        builder_arguments: of `InceptionV4`, for a new model (`weights`,
+            `input_shape`, ...), but for what concerns its top.
+
+    Returns:
+        A model with a dict of outputs, endpoint to feature map `(batch, height,
+        width, channels)`. It holds no layer beyond the last one needed.
+
+    Raises:
+        ValueError: for an unknown endpoint, or arguments that contradict each other.
+    """
+    if isinstance(endpoints, str):
+        endpoints = (endpoints,)
+    unknown = [name for name in endpoints if name not in ENDPOINTS]
+    if unknown or not endpoints:
+        raise ValueError(
+            f"Received endpoints={tuple(endpoints)!r}. Allowed are one or more of "
+            f"{', '.join(ENDPOINTS)}."
+        )
+    if model is not None and builder_arguments:
+        raise ValueError(
+            f"Received model and {', '.join(builder_arguments)}. An existing model is built "
+            "already; pass one or the other."
+        )
+    top = {"include_top", "pooling", "classes", "classifier_activation"} & set(builder_arguments)
+    if top:
+        raise ValueError(
+            f"Received {', '.join(sorted(top))}. A feature extractor has no top and no pooling."
+        )
+    if model is None:
+        model = InceptionV4(include_top=False, **builder_arguments)
+    return keras.Model(
+        model.inputs,
+        {name: _endpoint(model, name) for name in endpoints},
+        name=f"{model.name}_features",
+    )
+
+
+def _endpoint(model: keras.Model, name: str):
+    try:
+        return model.get_layer(name).output
+    except ValueError:
+        raise ValueError(
+            f"The model {model.name!r} has no layer {name!r}. It must be a model of this package "
+            "that reaches that endpoint."
+        ) from None
+
+
+def embedding_model(model: keras.Model) -> keras.Model:
+    """The part of a model that turns images into 1536 numbers: up to the average pool.
+
+    Raises:
+        ValueError: if it is no model of this package that reaches the last endpoint.
+    """
+    if any(layer.name == "avg_pool" for layer in model.layers):
+        return keras.Model(model.inputs, model.get_layer("avg_pool").output)
+    grid = _endpoint(model, "mixed_7d")
+    data_format = keras.config.image_data_format()
+    pool = layers.GlobalAveragePooling2D(data_format=data_format, name="avg_pool", dtype="float32")
+    return keras.Model(model.inputs, pool(grid))
+
+
+def embed(
+    model: keras.Model,
+    images,
+    batch_size: int = 8,
+    *,
+    crop: float = EVALUATION_CROP,
+    verbose: bool = True,
+) -> np.ndarray:
+    """The 1536 features before the classifier, for each image.
+
+    Every batch has `batch_size` images, the last one padded, so an image's numbers do
+    not depend on how many others there are. Files are read ahead by a thread while
+    the model works; besides the result, only a few batches are in memory.
+
+    Args:
+        model: any model of this package, with or without top.
+        images: pixels `(images, height, width, channels)`, 0 to 255, or a sequence of
+            paths.
+        batch_size: images a batch.
+        crop: as in `load_image`, for paths.
+        verbose: whether to show a progress bar.
+
+    Returns:
+        float32 `(images, 1536)`.
+
+    Raises:
+        FileNotFoundError: if an image is not there.
+        ValueError: if an image cannot be read, or the model is not of this package.
+    """
+    if batch_size < 1:
+        raise ValueError(f"Received batch_size={batch_size}. It must be at least 1.")
+    extractor = embedding_model(model)
+    features = np.empty((len(images), FEATURES), "float32")
+    size = image_size(model)
+    with progress(len(images), "embedding", "images", verbose) as advance:
+        done = 0
+        for batch in _read_ahead(_batches(images, batch_size, size, crop)):
+            count = len(batch)
+            padded = np.concatenate([batch, batch[-1:].repeat(batch_size - count, axis=0)])
+            found = extractor.predict_on_batch(model_input(model, padded))
+            features[done : done + count] = found[:count]
+            done += count
+            advance(count)
+    return features
+
+
+def _batches(images, batch_size, size, crop) -> Iterator[np.ndarray]:
+    for start in range(0, len(images), batch_size):
+        chosen = images[start : start + batch_size]
+        if isinstance(images, np.ndarray):
+            yield chosen
+        else:
+            yield np.stack([load_image(path, size, crop) for path in chosen])
+
+
+def _read_ahead(batches: Iterator) -> Iterator:
+    """The same batches, the next one made by a thread while the caller uses one."""
+    with ThreadPoolExecutor(1) as thread:
+        following = thread.submit(next, batches, None)
+        while (batch := following.result()) is not None:
+            following = thread.submit(next, batches, None)
+            yield batch
+
+
+def embed_folder(
+    model_path: str | os.PathLike | None,
+    folder: str | os.PathLike,
+    output: str | os.PathLike,
+    *,
+    batch_size: int = 8,
+    skip_corrupt: bool = False,
+    picture: str | os.PathLike | None = None,
+    verbose: bool = True,
+) -> tuple[int, list[tuple[str, str]]]:
+    """Embeds every image below a folder into one `.npz` file.
+
+    Args:
+        model_path: a `.keras` file, whose run's crop is used; `None` for the ImageNet
+            weights.
+        folder: searched with its subfolders.
+        output: an `.npz` with `features` (float32, `(images, 1536)`) and `paths`
+            (text, relative to the folder, sorted); an old one is replaced.
+        batch_size: images a batch.
+        skip_corrupt: whether to leave out files that cannot be read.
+        picture: a PNG to draw, each image a point on the first two principal
+            components, coloured by its first subfolder.
+        verbose: whether to show progress bars.
+
+    Returns:
+        The number of images, and the files left out with the reason.
+
+    Raises:
+        FileNotFoundError: if there is no such folder or model.
+        ValueError: if the folder has no images, or unreadable ones without
+            `skip_corrupt`; raised before any embedding.
+        ImportError: for a picture without matplotlib; the message names the extra.
+        OSError: if the output cannot be written.
+    """
+    folder, output = Path(folder), Path(output)
+    if output.suffix != ".npz":
+        raise ValueError(f"Received output={str(output)!r}. It must end in .npz.")
+    if picture is not None:
+        require_matplotlib()
+    paths, bad = sound_images(list_images(folder), skip_corrupt=skip_corrupt, verbose=verbose)
+    if picture is not None and len(paths) < 2:
+        raise ValueError(f"{folder} holds one image. A picture needs at least two.")
+    if model_path is None:
+        model, crop = InceptionV4(include_top=False, pooling="avg"), EVALUATION_CROP
+    else:
+        model, crop = read_model(model_path), read_settings(model_path).crop
+    features = embed(model, paths, batch_size, crop=crop, verbose=verbose)
+    relative = np.array([path.relative_to(folder).as_posix() for path in paths])
+    with replacing(output) as new:
+        np.savez(new, features=features, paths=relative)
+    if picture is not None:
+        groups = [Path(path).parts[0] if "/" in path else "" for path in relative]
+        plot_embedding(features, groups, picture)
+    return len(paths), bad

@@ -1,0 +1,121 @@
+"""The released ImageNet weights: their record, and how they are fetched and checked."""
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class WeightsRecord:
+    """What is known of a released weight file. Sizes in bytes, accuracies in percent."""
+
+    repository: str
+    file: str
+    revision: str
+    sha256: str
+    size: int
+    classes: int
+    weights: int
+    input_size: tuple[int, int, int]
+    pixel_range: tuple[float, float]
+    variant: str
+    licence: str
+    source: str
+    top1: float
+    top5: float
+    protocol: str
+
+    @property
+    def url(self) -> str:
+        """Address of the file, on the mirror that `HF_ENDPOINT` names if it does."""
+        endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
+        return f"{endpoint}/{self.repository}/resolve/{self.revision}/{self.file}"
+
+
+IMAGENET = WeightsRecord(
+    repository="timm/inception_v4.tf_in1k",
+    file="model.safetensors",
+    revision="24edbb8f3ca9aab790ab91929a4101165581b168",
+    sha256="a756a086851c8d5a8de135ec15c76b90ea56cb5aef450e3299107e659e725bb1",
+    size=171_000_000,
+    classes=1000,
+    weights=42_711_400,
+    input_size=(299, 299, 3),
+    pixel_range=(-1.0, 1.0),
+    variant="released",
+    licence="Apache-2.0",
+    source="timm's port of the authors' TF-slim checkpoint of 2016-09-09",
+    top1=80.144,
+    top5=94.982,
+    protocol="timm's results table: ILSVRC-2012 validation set, 299x299, one central crop of "
+    "0.875, bicubic",
+)
+
+TIMEOUT = 5  # seconds to the first answer of the server
+
+
+def fetch(record: WeightsRecord = IMAGENET) -> Path:
+    """Path of the released file in the hub's cache, downloaded if it is not there, checked.
+
+    Cache, mirrors, proxies, resuming, locks and offline mode are `huggingface_hub`'s
+    (`HF_HOME`, `HF_ENDPOINT`, `HF_HUB_OFFLINE`); the hash is checked here, before a
+    byte is parsed, and a wrong file is removed from the cache.
+
+    Raises:
+        OSError: if it cannot be fetched or written, with what was tried, address, hash
+            and how to pass a local copy.
+        ValueError: if what came is not the file.
+    """
+    import huggingface_hub
+
+    where = {"repo_id": record.repository, "filename": record.file, "revision": record.revision}
+    try:
+        cached = huggingface_hub.try_to_load_from_cache(**where)
+        if isinstance(cached, str):
+            path = Path(cached)
+        else:
+            if not huggingface_hub.constants.HF_HUB_OFFLINE:
+                # One quick question first: the download itself retries for half a minute.
+                huggingface_hub.get_hf_file_metadata(
+                    huggingface_hub.hf_hub_url(**where), timeout=TIMEOUT
+                )
+            path = Path(huggingface_hub.hf_hub_download(**where, etag_timeout=TIMEOUT))
+    except Exception as error:  # the hub's own classes, its HTTP library's, and OSError
+        raise OSError(_unreachable(record, error)) from error
+    check_hash(path, record)
+    return path
+
+
+def check_hash(path: Path, record: WeightsRecord) -> None:
+    """Removes a file with another SHA-256 than the record's.
+
+    Raises:
+        ValueError: if the hash is another.
+    """
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    if digest.hexdigest() == record.sha256:
+        return
+    removed = "It was removed from the cache; try again."
+    try:
+        path.resolve().unlink()  # the cache's blob, to which `path` is a link
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        removed = f"It could not be removed ({error}); delete it and try again."
+    raise ValueError(
+        f"{path} is not the released weight file: its SHA-256 is {digest.hexdigest()}, the "
+        f"record's is {record.sha256}. {removed}"
+    )
+
+
+def _unreachable(record: WeightsRecord, error: Exception) -> str:
+    first_line = (str(error).splitlines() or [""])[0]
+    return (
+        f"The ImageNet weights are not in the cache and could not be fetched from {record.url} "
+        f"({type(error).__name__}: {first_line}). With a network: try again, or name a mirror in "
+        f"HF_ENDPOINT. Without: copy the file (SHA-256 {record.sha256}) here and pass "
+        "weights='path/to/model.safetensors', or weights=None for random initialization."
+    )

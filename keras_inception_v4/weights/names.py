@@ -1,0 +1,104 @@
+"""Names of the same tensor in Keras, TF-slim, timm and Keras 2, by rule from the table.
+
+A tensor of this package is called `layer/variable`, as
+`mixed_5b_branch_0_conv2d_0a_1x1_conv/kernel`; that is the key of every mapping here.
+"""
+
+from keras_inception_v4.architecture import Conv, Pool, Unit, convolutions, walk
+
+HEAD = "predictions"
+FIRST_KERNEL = "conv2d_1a_3x3_conv/kernel"
+BATCH_NORM = ("beta", "moving_mean", "moving_variance")
+
+
+def network_tensors(variant: str = "released") -> list[str]:
+    """Every tensor of the network and its head, in the order of the table."""
+    names = []
+    for unit in convolutions(variant):
+        names.append(f"{unit.name}_conv/kernel")
+        names += [f"{unit.name}_bn/{variable}" for variable in BATCH_NORM]
+    return [*names, f"{HEAD}/kernel", f"{HEAD}/bias"]
+
+
+def _from_units(variant, unit_names, variables, head) -> dict[str, str]:
+    names = {}
+    for unit, other in zip(convolutions(variant), unit_names, strict=True):
+        names[f"{unit.name}_conv/kernel"] = other[0] + variables["kernel"]
+        for variable in BATCH_NORM:
+            names[f"{unit.name}_bn/{variable}"] = other[1] + variables[variable]
+    names[f"{HEAD}/kernel"], names[f"{HEAD}/bias"] = head
+    return names
+
+
+def slim_names(variant: str = "released") -> dict[str, str]:
+    """Tensor to its variable in the authors' checkpoint."""
+    scopes = []
+    for unit in convolutions(variant):
+        parts = [unit.endpoint.capitalize()]
+        if unit.branch is not None:
+            op = unit.name.removeprefix(f"{unit.endpoint}_branch_{unit.branch}_")
+            parts += [f"Branch_{unit.branch}", op.capitalize()]
+        scopes.append("InceptionV4/" + "/".join(parts))
+    return _from_units(
+        variant,
+        [(scope, f"{scope}/BatchNorm") for scope in scopes],
+        {"kernel": "/weights", **{variable: f"/{variable}" for variable in BATCH_NORM}},
+        ("InceptionV4/Logits/Logits/weights", "InceptionV4/Logits/Logits/biases"),
+    )
+
+
+TIMM_VARIABLES = {
+    "kernel": "weight",
+    "gamma": "weight",
+    "beta": "bias",
+    "moving_mean": "running_mean",
+    "moving_variance": "running_var",
+}
+
+
+def timm_names(variant: str = "released") -> dict[str, str]:
+    """Tensor to its entry in timm's and Cadene's state dict."""
+    prefixes = []
+    for index, (_, branches) in enumerate(walk(variant)):
+        forked = any(unit.fork is not None for units in branches for unit in units)
+        pooled = any(len(units) == 1 and isinstance(units[0].op, Pool) for units in branches)
+        for units in branches:
+            prefixes += [
+                f"features.{index}{_timm_place(unit, units, forked, pooled and len(branches) == 2)}"
+                for unit in units
+                if isinstance(unit.op, Conv)
+            ]
+    return _from_units(
+        variant,
+        [(f"{prefix}.conv.", f"{prefix}.bn.") for prefix in prefixes],
+        TIMM_VARIABLES,
+        ("last_linear.weight", "last_linear.bias"),
+    )
+
+
+def _timm_place(unit: Unit, units: list[Unit], forked: bool, beside_a_pool: bool) -> str:
+    """Where timm's module of a block keeps a convolution."""
+    if unit.branch is None:
+        return ""
+    if beside_a_pool:
+        return ".conv"
+    branch = f".branch{unit.branch}"
+    if len(units) == 1:
+        return branch
+    if forked and isinstance(units[0].op, Conv):
+        side = "" if unit.fork is None else "ab"[unit.fork]
+        return f"{branch}_{unit.position}{side}"
+    return f"{branch}.{unit.position}"
+
+
+def keras2_names(variant: str = "released") -> dict[str, str]:
+    """Tensor to `group/variable` of a Keras 2 file, groups numbered from 0 in the table's order."""
+    return _from_units(
+        variant,
+        [
+            (f"conv2d_{index}/", f"batch_normalization_{index}/")
+            for index in range(len(convolutions(variant)))
+        ],
+        {name: name for name in ("kernel", *BATCH_NORM)},
+        ("dense_0/kernel", "dense_0/bias"),
+    )

@@ -1,0 +1,236 @@
+"""Readers: any checkpoint of this network as tensors under this package's names.
+
+A format is recognised by content.
+"""
+
+import contextlib
+import re
+import tarfile
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from keras_inception_v4.weights import names
+from keras_inception_v4.weights.raw import (
+    RawFile,
+    checkpoint_prefix,
+    errors_name,
+    extract,
+    open_hdf5,
+    open_pickle,
+    open_safetensors,
+    open_tensorflow,
+)
+
+HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
+TABLE_MAGIC = bytes.fromhex("57fb808b247547db")  # ends a TensorFlow index or a V1 checkpoint
+
+
+class Checkpoint(NamedTuple):
+    """Tensors of one file, in Keras's layout, read one at a time.
+
+    `shapes` maps a tensor's name to its shape; what the file holds besides the
+    network stands under the name that the file gives it.
+    """
+
+    kind: str
+    shapes: dict[str, tuple[int, ...]]
+    read: Callable[[str], np.ndarray]
+
+
+@contextlib.contextmanager
+def open_checkpoint(path, variant: str = "released") -> Iterator[Checkpoint]:
+    """Opens a checkpoint of timm, Cadene, TF-slim or Keras 2.
+
+    Args:
+        path: a file, the prefix of a TensorFlow checkpoint, or a folder with one.
+        variant: whose names the tensors get.
+
+    Yields:
+        The checkpoint; it reads lazily, so use it inside the block.
+
+    Raises:
+        FileNotFoundError: if there is nothing at `path`.
+        ValueError: if it is of no format that this package reads.
+        ImportError: for a PyTorch pickle without PyTorch.
+    """
+    path = Path(path)
+    kind = sniff(path)
+    with contextlib.ExitStack() as stack:
+        if kind == "archive":
+            folder = stack.enter_context(tempfile.TemporaryDirectory())
+            extract(path, folder)
+            path, kind = Path(folder), "slim"
+        with errors_name(path):
+            if kind == "safetensors":
+                checkpoint = _timm(stack.enter_context(open_safetensors(path)), variant)
+            elif kind == "pickle":
+                checkpoint = _timm(open_pickle(path), variant)
+            elif kind == "slim":
+                checkpoint = _slim(open_tensorflow(checkpoint_prefix(path)), variant)
+            elif kind == "keras2":
+                checkpoint = _keras2(stack.enter_context(open_hdf5(path)), variant)
+            else:
+                raise ValueError(f"it is a {kind} file, which holds a model, not only tensors")
+        yield checkpoint._replace(read=_guarded(checkpoint.read, path))
+
+
+def exists(path: Path) -> bool:
+    """Whether there is a file, a folder or a TensorFlow checkpoint of this prefix."""
+    return path.exists() or path.with_name(f"{path.name}.index").is_file()
+
+
+def sniff(path: Path) -> str:
+    """Tells the format of a file by its content.
+
+    Returns:
+        `"safetensors"`, `"pickle"` (PyTorch), `"slim"` (TensorFlow), `"archive"`,
+        `"keras2"`, `"keras"` (a `.keras` file) or `"keras_weights"` (a `.weights.h5`).
+
+    Raises:
+        FileNotFoundError: if there is nothing at `path`.
+        ValueError: if it is none of these.
+    """
+    if not exists(path):
+        raise FileNotFoundError(f"There is no weight file, checkpoint prefix or folder {path}.")
+    if not path.is_file():
+        return "slim"
+    with path.open("rb") as file:
+        head = file.read(16)
+        file.seek(max(0, path.stat().st_size - 8))
+        tail = file.read()
+    if head.startswith(HDF5_MAGIC):
+        return _sniff_hdf5(path)
+    if head.startswith(b"PK\x03\x04"):
+        return _sniff_zip(path)
+    if head.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ")) or tarfile.is_tarfile(path):
+        return "archive"
+    if tail == TABLE_MAGIC:
+        return "slim"
+    if head[8:9] == b"{":
+        return "safetensors"
+    if head.startswith(b"\x80\x02"):  # PyTorch before 1.6, as Cadene's file of 2018
+        return "pickle"
+    raise ValueError(
+        f"{path} is empty, damaged or of no format that holds weights of this network. Readable "
+        "are .safetensors, .pth or .bin of timm and Cadene; a TF-slim checkpoint (prefix, folder "
+        "or .tar.gz); .h5 of Keras 2; .weights.h5 and .keras."
+    )
+
+
+def _sniff_hdf5(path: Path) -> str:
+    import h5py
+
+    with errors_name(path), h5py.File(path, "r") as file:
+        return "keras_weights" if "layers" in file else "keras2"
+
+
+def _sniff_zip(path: Path) -> str:
+    with errors_name(path), zipfile.ZipFile(path) as archive:
+        return "keras" if "config.json" in archive.namelist() else "pickle"
+
+
+def _guarded(read, path):
+    def guarded(name):
+        with errors_name(path):
+            return read(name)
+
+    return guarded
+
+
+# timm and Cadene: kernels OIHW, a batch-norm scale that Keras's layers do not have.
+
+
+def _timm(raw: RawFile, variant: str) -> Checkpoint:
+    table = {ours: name for ours, name in names.timm_names(variant).items() if name in raw.shapes}
+
+    def scale(ours):
+        """The batch-norm scale that belongs to a kernel or moving mean; `None` if there is none."""
+        unit = ours.rsplit("/", 1)[0].removesuffix("_conv").removesuffix("_bn")
+        beta = table.get(f"{unit}_bn/beta", "")
+        name = beta.removesuffix("bias") + "weight"
+        return raw.read(name) if name in raw.shapes else None
+
+    def read(ours):
+        tensor = raw.read(table.get(ours, ours))
+        if tensor.ndim == 4:
+            tensor = tensor.transpose(2, 3, 1, 0)  # OIHW to HWIO
+        elif tensor.ndim == 2:
+            tensor = tensor.T
+        if ours.endswith(("_conv/kernel", "moving_mean")):
+            factor = scale(ours)
+            if factor is not None and not np.all(factor == 1):
+                tensor = tensor * factor  # exact: the scale is after a linear map
+        return tensor
+
+    known = set(table.values())
+    shapes = {ours: _keras_shape(raw.shapes[name]) for ours, name in table.items()}
+    for name, shape in raw.shapes.items():
+        scales = name.endswith("bn.weight") and name.removesuffix("weight") + "bias" in known
+        if name not in known and not scales and not name.endswith("num_batches_tracked"):
+            shapes[name] = shape
+    return Checkpoint("timm", shapes, read)
+
+
+def _keras_shape(shape):
+    """Shape of a PyTorch tensor in Keras's layout."""
+    if len(shape) == 4:
+        return (shape[2], shape[3], shape[1], shape[0])
+    return tuple(reversed(shape))
+
+
+# TF-slim: Keras's own layout under other names.
+
+
+SLIM_AUXILIARY = "InceptionV4/AuxLogits/"
+TRAINING_ONLY = re.compile(r"(^|/)(global_step|beta[12]_power)$")
+
+
+def _slim(raw: RawFile, variant: str) -> Checkpoint:
+    table = {ours: name for ours, name in names.slim_names(variant).items() if name in raw.shapes}
+    shapes = {ours: raw.shapes[name] for ours, name in table.items()}
+    known = set(table.values())
+    for name, shape in raw.shapes.items():
+        slot = name.rsplit("/", 1)[0] in raw.shapes  # of an optimizer, or a moving average
+        ignored = slot or name.startswith(SLIM_AUXILIARY) or TRAINING_ONLY.search(name)
+        if name not in known and not ignored:
+            shapes[name] = shape
+    return Checkpoint("slim", shapes, lambda ours: raw.read(table.get(ours, ours)))
+
+
+# Keras 2: auto-numbered groups, matched by number in the table's order.
+
+
+NUMBERED = re.compile(r"(conv2d|batch_normalization|dense)(?:_(\d+))?$")
+
+
+def _keras2(raw: RawFile, variant: str) -> Checkpoint:
+    renumbered = _renumbered({name.split("/")[0] for name in raw.shapes})
+    ours_of = {name: ours for ours, name in names.keras2_names(variant).items()}
+    table = {}
+    for name in raw.shapes:
+        group, variable = name.split("/")
+        by_number = f"{renumbered.get(group, group)}/{variable}"
+        table[ours_of.get(by_number, name)] = name
+    return Checkpoint(
+        "keras2",
+        {ours: raw.shapes[name] for ours, name in table.items()},
+        lambda ours: raw.read(table[ours]),
+    )
+
+
+def _renumbered(groups: set[str]) -> dict[str, str]:
+    """Groups counted from 0 in the order of their own numbers; an unnumbered one is the first."""
+    numbered = {}
+    for group in groups:
+        if match := NUMBERED.match(group):
+            numbered.setdefault(match[1], []).append((int(match[2] or 0), group))
+    return {
+        group: f"{kind}_{index}"
+        for kind, members in numbered.items()
+        for index, (_, group) in enumerate(sorted(members))
+    }

@@ -1,0 +1,83 @@
+"""Checkpoints of every format, made from the rule that the reference recordings stand on."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+from rules import slim_tensor, timm_tensor
+
+from keras_inception_v4.architecture import convolutions
+
+DATA = Path(__file__).parent / "data"
+TIMM_SHAPES = json.loads((DATA / "timm_keys.json").read_text())
+SLIM_SHAPES = json.loads((DATA / "slim_keys.json").read_text())
+
+
+def timm_state():
+    return {name: timm_tensor(name, shape) for name, shape in TIMM_SHAPES.items()}
+
+
+def slim_variables():
+    return {name: slim_tensor(name, shape) for name, shape in SLIM_SHAPES.items()}
+
+
+def write_safetensors(path, state):
+    from safetensors.numpy import save_file
+
+    save_file({name: np.ascontiguousarray(tensor) for name, tensor in state.items()}, path)
+
+
+def write_slim(prefix, variables, version=2):
+    import tensorflow as tf
+
+    names, tensors = list(variables), [tf.constant(value) for value in variables.values()]
+    if version == 1:
+        tf.raw_ops.Save(filename=str(prefix), tensor_names=names, data=tensors)
+    else:
+        tf.raw_ops.SaveV2(
+            prefix=str(prefix), tensor_names=names, shape_and_slices=[""] * len(names),
+            tensors=tensors,
+        )  # fmt: skip
+
+
+def keras2_groups(variables, first=1, top=True):
+    """The slim variables as kentsommer's files group them."""
+    kernels = [v for name, v in variables.items() if name.endswith("weights") and v.ndim == 4]
+    groups = {}
+    for index, unit in enumerate(convolutions()):
+        scope = f"InceptionV4/{_scope(unit)}"
+        groups[_numbered("conv2d", first + index)] = {"kernel": variables[f"{scope}/weights"]}
+        groups[_numbered("batch_normalization", first + index)] = {
+            name: variables[f"{scope}/BatchNorm/{name}"]
+            for name in ("beta", "moving_mean", "moving_variance")
+        }
+    assert len(kernels) == len(convolutions()) + 2  # and the auxiliary head's
+    if top:
+        groups[_numbered("dense", first)] = {
+            "kernel": variables["InceptionV4/Logits/Logits/weights"],
+            "bias": variables["InceptionV4/Logits/Logits/biases"],
+        }
+    return groups
+
+
+def _numbered(kind, number):
+    return kind if number == 0 else f"{kind}_{number}"
+
+
+def _scope(unit):
+    """Slim's scope, written independently of the package: cut at the known separators."""
+    if unit.branch is None:
+        return unit.name.capitalize()
+    endpoint, op = unit.name.split(f"_branch_{unit.branch}_")
+    return f"{endpoint.capitalize()}/Branch_{unit.branch}/{op.capitalize()}"
+
+
+def write_keras2(path, groups):
+    import h5py
+
+    with h5py.File(path, "w") as file:
+        file.attrs["layer_names"] = [name.encode() for name in groups]
+        for group, tensors in groups.items():
+            for name, tensor in tensors.items():
+                file.create_dataset(f"{group}/{group}/{name}:0", data=tensor)
+        file.create_group("dropout_1")

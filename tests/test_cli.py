@@ -1,0 +1,97 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from keras_inception_v4 import InceptionV4, __version__
+from keras_inception_v4.cli import main
+
+
+@pytest.fixture(scope="module")
+def model_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("model") / "model.keras"
+    InceptionV4(weights=None, input_shape=(75, 75, 3), classes=4, include_preprocessing=True).save(
+        path
+    )
+    return path
+
+
+@pytest.fixture
+def photo(tmp_path):
+    path = tmp_path / "photo.png"
+    Image.fromarray(np.arange(90 * 80 * 3).reshape(90, 80, 3).astype("uint8")).save(path)
+    return path
+
+
+def run(capsys, *arguments):
+    status = main([str(argument) for argument in arguments])
+    out, err = capsys.readouterr()
+    return status, out, err
+
+
+def test_module_and_version():
+    done = subprocess.run(
+        [sys.executable, "-m", "keras_inception_v4", "--version"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.strip() == __version__
+
+
+@pytest.mark.parametrize("command", [[], ["train"], ["predict"]])
+def test_help_has_an_example(capsys, command):
+    with pytest.raises(SystemExit) as stop:
+        main([*command, "--help"])
+    assert stop.value.code == 0
+    out = capsys.readouterr().out
+    assert "keras-inception-v4" in out
+    if command:
+        assert f"example:\n  keras-inception-v4 {command[0]} " in out
+
+
+def test_predict_prints_a_table(capsys, model_file, photo):
+    status, out, err = run(capsys, "predict", "--model", model_file, "--top", 2, photo)
+    assert status == 0, err
+    assert "photo.png" in out
+    assert "probability" in out
+    rows = [line for line in out.splitlines() if "0." in line]
+    assert len(rows) == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "error: There is no image file"),
+        (b"", "cannot be read as an image"),
+        (b"\x89PNG\r\n\x1a\n....", "cannot be read as an image"),
+    ],
+)
+def test_a_bad_image_is_one_line(capsys, model_file, tmp_path, content, message):
+    path = tmp_path / "bad.png"
+    if content is not None:
+        path.write_bytes(content)
+    status, _, err = run(capsys, "predict", "--model", model_file, path)
+    assert status == 1
+    assert message in err
+    assert "bad.png" in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("content", [None, b"", b"not a model", b"PK\x03\x04 half a zip"])
+def test_a_bad_model_is_one_line(capsys, tmp_path, photo, content):
+    path = tmp_path / "model.keras"
+    if content is not None:
+        path.write_bytes(content)
+    status, _, err = run(capsys, "predict", "--model", path, photo)
+    assert status == 1
+    assert "model.keras" in err
+    assert "Traceback" not in err
+    assert ("There is no model file" if content is None else "cannot be loaded") in err
+
+
+def test_train_refuses_a_folder_of_something_else(capsys, tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    status, _, err = run(capsys, "train", "digits", "--weights", "none", "--output", tmp_path)
+    assert status == 1
+    assert "is not empty and holds no run" in err

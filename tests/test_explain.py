@@ -1,0 +1,110 @@
+import keras
+import numpy as np
+import pytest
+from conftest import ordered
+from keras import layers
+from PIL import Image
+
+from keras_inception_v4 import InceptionV4, class_activation_map, overlay
+from keras_inception_v4.cli import main
+
+
+def pixels(count=2, height=171, width=139):
+    rng = np.random.default_rng(0)
+    return rng.uniform(0, 255, (count, height, width, 3)).astype("float32")
+
+
+@pytest.mark.parametrize("raw", [True, False])
+@pytest.mark.parametrize("class_index", [None, 3, [4, 0]])
+def test_the_mean_of_the_map_and_the_bias_are_the_logit(data_format, raw, class_index):
+    keras.utils.set_random_seed(0)
+    model = InceptionV4(
+        weights=None, classes=5, classifier_activation=None, include_preprocessing=raw,
+        input_shape=ordered(None, None, 3),
+    )  # fmt: skip
+    dense = model.get_layer("predictions")
+    dense.bias.assign(np.arange(5, dtype="float32"))
+    dense.kernel.assign(np.random.default_rng(1).normal(size=(1536, 5)))
+    x = pixels()
+    maps = class_activation_map(model, x, class_index, batch_size=1)
+    assert maps.shape == (2, 4, 3)
+    if not raw:
+        x = x / 127.5 - 1
+    if data_format == "channels_first":
+        x = np.moveaxis(x, 3, 1)
+    logits = model.predict_on_batch(x)
+    chosen = logits.argmax(axis=1) if class_index is None else np.broadcast_to(class_index, 2)
+    found = maps.mean(axis=(1, 2)) + np.arange(5)[chosen]
+    expected = logits[np.arange(2), chosen]
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_a_loaded_model_and_unequal_cells(tmp_path):
+    model = InceptionV4(weights=None, classes=3, input_shape=ordered(139, 139, 3))
+    model.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras")
+    x = pixels(1, 139, 139)
+    found = class_activation_map(again, x, 1)
+    np.testing.assert_allclose(found, class_activation_map(model, x, 1), rtol=1e-4, atol=1e-7)
+    assert np.ptp(found) > 0
+
+
+@pytest.mark.parametrize("class_index", [5, -1, 1.5, [1], [0, 9], "cat"])
+def test_a_wrong_class_says_what_is_allowed(class_index):
+    model = InceptionV4(weights=None, classes=5, input_shape=ordered(75, 75, 3))
+    with pytest.raises(ValueError, match=r"class_index=.*from 0 to 4.*each of the 2"):
+        class_activation_map(model, pixels(2, 75, 75), class_index)
+
+
+def test_other_heads_are_refused():
+    bare = InceptionV4(weights=None, include_top=False, pooling="max")
+    with pytest.raises(ValueError, match="global average pool"):
+        class_activation_map(bare, pixels())
+    model = InceptionV4(weights=None, include_top=False, pooling="avg")
+    x = layers.Dense(8, activation="relu")(model.output)
+    deeper = keras.Model(model.input, layers.Dense(3, name="predictions")(x))
+    with pytest.raises(ValueError, match="global average pool"):
+        class_activation_map(deeper, pixels())
+    top = InceptionV4(weights=None)
+    longer = keras.Model(top.input, layers.Softmax()(top.output))
+    with pytest.raises(ValueError, match="global average pool"):
+        class_activation_map(longer, pixels())
+    with pytest.raises(ValueError, match=r"shape \(171, 139, 3\).*image\[None\]"):
+        class_activation_map(top, pixels()[0])
+
+
+def test_an_overlay_by_hand():
+    image = np.full((40, 60, 3), 100, "uint8")
+    colours = overlay(image, np.array([[0, 1], [0, 1]]), opacity=1)
+    assert colours.shape == (40, 60, 3)
+    assert colours.dtype == np.uint8
+    assert colours[0, 0].tolist() == [0x0B, 0x1E, 0x5B]
+    assert colours[39, 59].tolist() == [0xFF, 0xE9, 0x4A]
+    np.testing.assert_array_equal(overlay(image, np.eye(3), opacity=0), image)
+    flat = overlay(image, np.ones((3, 3)), opacity=1)
+    assert len(np.unique(flat.reshape(-1, 3), axis=0)) == 1
+    with pytest.raises(ValueError, match=r"\(40, 60\) and a map"):
+        overlay(image[..., 0], np.eye(3))
+
+
+def test_the_command_draws_a_picture(tmp_path, capsys):
+    model = tmp_path / "model.keras"
+    InceptionV4(
+        weights=None, classes=4, input_shape=ordered(139, 139, 3), include_preprocessing=True
+    ).save(model)
+    (tmp_path / "class_names.json").write_text('["ant", "bee", "cat", "dog"]')
+    Image.fromarray(pixels(1)[0].astype("uint8")).save(tmp_path / "photo.jpg")
+    arguments = ["explain", "--model", model, tmp_path / "photo.jpg", "--output"]
+    status = main([str(a) for a in [*arguments, tmp_path / "map.png", "--class", "bee"]])
+    out, err = capsys.readouterr()
+    assert status == 0, err
+    assert "shows where bee was seen" in out
+    assert all(name in out for name in ("ant", "bee", "cat", "dog"))
+    with Image.open(tmp_path / "map.png") as picture:
+        assert picture.format == "PNG"
+        assert picture.width > 800
+        assert len(np.unique(np.asarray(picture.convert("RGB")).reshape(-1, 3), axis=0)) > 500
+    assert main([str(a) for a in [*arguments, tmp_path / "map.gif"]]) == 1
+    assert "must end in .png" in capsys.readouterr().err
+    assert main([str(a) for a in [*arguments, tmp_path / "x.png", "--class", "emu"]]) == 1
+    assert "'emu'. The model's classes are ant, bee, cat, dog" in capsys.readouterr().err

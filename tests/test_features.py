@@ -1,0 +1,204 @@
+import keras
+import numpy as np
+import pytest
+from checkpoints import DATA, timm_state, write_safetensors
+from conftest import ordered
+from PIL import Image
+from rules import images
+
+from keras_inception_v4 import ENDPOINTS, InceptionV4, embed, feature_extractor, load_image
+from keras_inception_v4.cli import main
+from keras_inception_v4.features import PYRAMID, embed_folder
+
+TIMM = np.load(DATA / "timm.npz")
+
+
+@pytest.fixture(scope="module")
+def timm_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("timm") / "model.safetensors"
+    write_safetensors(path, timm_state())
+    return path
+
+
+def small(**arguments):
+    return InceptionV4(**{"weights": None, "input_shape": ordered(75, 80, 3), **arguments})
+
+
+@pytest.fixture
+def photos(tmp_path):
+    folder = tmp_path / "photos"
+    rng = np.random.default_rng(0)
+    for name in ("b/2.png", "a/1.jpg", "c.png", "a/3.webp", "z.bmp"):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 255, (60, 90, 3), "uint8")).save(path)
+    return folder
+
+
+class TestFeatureExtractor:
+    def test_declared_stride_and_channels_are_the_real_ones(self, data_format):
+        size = 32 * 16 + 43  # so that floor(size / stride) tells the strides apart
+        extractor = feature_extractor(
+            tuple(ENDPOINTS), weights=None, input_shape=ordered(size, size, 3)
+        )
+        for name, (stride, channels) in ENDPOINTS.items():
+            shape = extractor.output[name].shape[1:]
+            side, found = (shape[1], shape[0]) if shape[0] == channels else (shape[0], shape[2])
+            assert found == channels
+            assert shape == ordered(side, side, channels)
+            assert round(np.log2(size / side)) == np.log2(stride)
+
+    def test_the_default_is_a_pyramid(self):
+        extractor = feature_extractor(weights=None)
+        assert list(extractor.output) == list(PYRAMID)
+        assert [ENDPOINTS[name] for name in PYRAMID] == [
+            (2, 64), (4, 160), (8, 384), (16, 1024), (32, 1536),
+        ]  # fmt: skip
+
+    def test_no_layer_beyond_the_last_one_needed(self):
+        extractor = feature_extractor(("mixed_3a", "conv2d_1a_3x3"), weights=None)
+        assert extractor.layers[-1].name == "mixed_3a"
+        assert len([x for x in extractor.layers if isinstance(x, keras.layers.Conv2D)]) == 4
+
+    def test_endpoints_agree_with_timm(self, timm_file):
+        extractor = feature_extractor(
+            tuple(ENDPOINTS), weights=timm_file, input_shape=ordered(None, None, 3)
+        )
+        found = extractor.predict_on_batch(images(1, (1, 107, 139, 3)))
+        for index, name in enumerate(ENDPOINTS):
+            flat = np.asarray(found[name]).astype("float64").ravel()
+            samples = flat[np.linspace(0, flat.size - 1, 32).astype(int)]
+            expected = TIMM[f"107x139/features.{index}"]
+            difference = np.abs(np.array([flat.mean(), flat.std(), *samples]) - expected)
+            assert difference.max() <= 1e-5 * np.abs(expected).max()
+
+    def test_an_existing_model_shares_its_weights(self):
+        model = small(classes=3, include_preprocessing=True)
+        extractor = feature_extractor("mixed_4a", model=model)
+        layer = "mixed_4a_branch_0_conv2d_0a_1x1_conv"
+        assert extractor.get_layer(layer) is model.get_layer(layer)
+        assert list(extractor.output) == ["mixed_4a"]
+
+    def test_unknown_size_and_other_channels(self, data_format):
+        extractor = feature_extractor(weights=None, input_shape=ordered(None, None, 5))
+        assert extractor.output["mixed_7d"].shape == (None, *ordered(None, None, 1536))
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            ({"endpoints": ("mixed_9z",)}, r"endpoints=\('mixed_9z',\).*mixed_7d"),
+            ({"endpoints": ()}, r"endpoints=\(\).*one or more"),
+            ({"classes": 3}, "classes.*no top"),
+            ({"pooling": "avg"}, "pooling.*no top"),
+        ],
+    )
+    def test_wrong_arguments(self, arguments, message):
+        with pytest.raises(ValueError, match=message):
+            feature_extractor(weights=None, **arguments)
+
+    def test_wrong_models(self):
+        other = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)], name="other")
+        with pytest.raises(ValueError, match="'other' has no layer"):
+            feature_extractor(model=other)
+        with pytest.raises(ValueError, match=r"model and weights.*one or the other"):
+            feature_extractor(model=other, weights=None)
+
+
+class TestEmbed:
+    def test_arrays_are_what_the_model_pools(self, data_format):
+        model = small(include_top=False, pooling="avg")
+        pixels = np.random.default_rng(0).uniform(0, 255, (3, 75, 80, 3)).astype("float32")
+        found = embed(model, pixels, 2, verbose=False)
+        x = pixels / 127.5 - 1
+        if data_format == "channels_first":
+            x = np.moveaxis(x, 3, 1)
+        np.testing.assert_allclose(found, model.predict_on_batch(x), rtol=1e-4, atol=1e-6)
+        assert found.shape == (3, 1536)
+        assert found.dtype == np.float32
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [{"include_top": False}, {"include_top": False, "pooling": "max"}, {"classes": 3}],
+    )
+    def test_any_top(self, arguments):
+        model = small(include_preprocessing=True, **arguments)
+        bare = small(include_top=False, pooling="avg", include_preprocessing=True)
+        bare.set_weights(model.get_weights()[: len(bare.weights)])
+        pixels = np.random.default_rng(0).uniform(0, 255, (2, 75, 80, 3)).astype("float32")
+        np.testing.assert_allclose(
+            embed(model, pixels, verbose=False), embed(bare, pixels, verbose=False), atol=1e-6
+        )
+
+    def test_an_image_does_not_depend_on_its_neighbours_count(self, photos):
+        model = small(include_top=False)
+        paths = sorted(path for path in photos.rglob("*") if path.is_file())
+        together = embed(model, paths, 2, verbose=False)
+        alone = np.concatenate([embed(model, [path], 2, verbose=False) for path in paths])
+        np.testing.assert_array_equal(together, alone)
+        pixels = np.stack([load_image(path, (75, 80)) for path in paths])
+        np.testing.assert_array_equal(embed(model, pixels, 2, verbose=False), together)
+
+    def test_nothing(self):
+        assert embed(small(include_top=False), [], verbose=False).shape == (0, 1536)
+
+    def test_a_bad_path_and_batch(self, tmp_path):
+        model = small(include_top=False)
+        with pytest.raises(FileNotFoundError, match=r"gone\.png"):
+            embed(model, [tmp_path / "gone.png"], verbose=False)
+        with pytest.raises(ValueError, match="batch_size=0"):
+            embed(model, [], 0)
+
+
+class TestEmbedFolder:
+    @pytest.fixture
+    def model_file(self, tmp_path):
+        path = tmp_path / "model.keras"
+        small(classes=2, include_preprocessing=True).save(path)
+        return path
+
+    def test_features_with_their_paths(self, model_file, photos, tmp_path, capsys):
+        output, picture = tmp_path / "features.npz", tmp_path / "picture.png"
+        status = main(
+            ["embed", str(photos), "--model", str(model_file), "--output", str(output),
+             "--picture", str(picture)]
+        )  # fmt: skip
+        with Image.open(picture) as drawn:
+            assert drawn.format == "PNG"
+        assert status == 0
+        assert "5 images, 1536 features each; 0 files left out" in capsys.readouterr().out
+        with np.load(output) as saved:
+            assert saved["paths"].tolist() == ["a/1.jpg", "a/3.webp", "b/2.png", "c.png", "z.bmp"]
+            model = keras.saving.load_model(model_file)
+            expected = embed(model, [photos / path for path in saved["paths"]], verbose=False)
+            np.testing.assert_array_equal(saved["features"], expected)
+
+    def test_corrupt_files_are_refused_before_work_or_left_out(
+        self, model_file, photos, tmp_path, capsys
+    ):
+        (photos / "notes.txt").write_text("no image")
+        (photos / "c.png").write_bytes((photos / "c.png").read_bytes()[:200])
+        (photos / ".DS_Store").write_text("hidden")
+        output = tmp_path / "features.npz"
+        arguments = ["embed", str(photos), "--model", str(model_file), "--output", str(output)]
+        assert main(arguments) == 1
+        err = capsys.readouterr().err
+        assert "2 of 6 files cannot be used" in err
+        assert "notes.txt" in err
+        assert "c.png" in err
+        assert "--skip-corrupt" in err
+        assert not output.exists()
+        assert main([*arguments, "--skip-corrupt"]) == 0
+        assert np.load(output)["paths"].tolist() == ["a/1.jpg", "a/3.webp", "b/2.png", "z.bmp"]
+        assert "left out: " in capsys.readouterr().err
+
+    def test_wrong_places(self, model_file, photos, tmp_path):
+        with pytest.raises(FileNotFoundError, match="no folder"):
+            embed_folder(model_file, tmp_path / "gone", tmp_path / "x.npz")
+        with pytest.raises(ValueError, match=r"must end in \.npz"):
+            embed_folder(model_file, photos, tmp_path / "x.csv")
+        (tmp_path / "empty").mkdir()
+        with pytest.raises(ValueError, match="holds no images"):
+            embed_folder(model_file, tmp_path / "empty", tmp_path / "x.npz")
+        (tmp_path / "empty" / "x.txt").touch()
+        with pytest.raises(ValueError, match="None of the 1 files"):
+            embed_folder(model_file, tmp_path / "empty", tmp_path / "x.npz", skip_corrupt=True)

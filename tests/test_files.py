@@ -1,0 +1,54 @@
+import os
+
+import pytest
+
+from keras_inception_v4.files import read_json, replacing, write_json
+
+
+def test_a_file_appears_only_when_it_is_whole(tmp_path):
+    path = tmp_path / "deep" / "file.txt"
+    with replacing(path) as new:
+        assert new.suffix == ".txt"
+        new.write_text("whole")
+        assert not path.exists()
+    assert path.read_text() == "whole"
+    assert os.listdir(path.parent) == ["file.txt"]
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_a_failure_leaves_the_old_one_and_nothing_else(tmp_path, kind):
+    path = tmp_path / "thing"
+    if kind == "folder":
+        path.mkdir()
+        (path / "inside").write_text("old")
+    else:
+        path.write_text("old")
+
+    def fail():
+        with replacing(path) as new:
+            new.write_text("half")
+            raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"):
+        fail()
+    assert os.listdir(tmp_path) == ["thing"]
+    assert (path / "inside" if kind == "folder" else path).read_text() == "old"
+
+
+def test_a_folder_replaces_a_folder(tmp_path):
+    path = tmp_path / "folder"
+    for text in ("old", "new"):
+        with replacing(path) as new:
+            new.mkdir()
+            (new / text).write_text(text)
+    assert os.listdir(path) == ["new"]
+    assert os.listdir(tmp_path) == ["folder"]
+
+
+def test_json(tmp_path):
+    path = tmp_path / "x.json"
+    write_json(path, {"a": [1, "b"]})
+    assert read_json(path) == {"a": [1, "b"]}
+    path.write_text('{"a": ')
+    with pytest.raises(ValueError, match=r"x\.json is not valid JSON"):
+        read_json(path)

@@ -1,0 +1,189 @@
+import json
+import os
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+from conftest import ordered
+
+from keras_inception_v4 import load_image
+from keras_inception_v4.data import load_digits_data
+from keras_inception_v4.files import read_json
+from keras_inception_v4.predict import predict_files
+from keras_inception_v4.training import RunFolder, scratch, train_digits
+from keras_inception_v4.training.fitting import dtype_policy, smoothed_crossentropy
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """One epoch: enough for every file, not for accuracy (the slow test asks for that)."""
+    folder = tmp_path_factory.mktemp("runs") / "digits"
+    report = train_digits(folder, epochs=1, batch_size=128, verbose=0)
+    return folder, report
+
+
+def test_the_folder_has_everything(run):
+    folder, report = run
+    expected = {
+        "class_names.json",
+        "config.json",
+        "confusion_matrix.png",
+        "curves.png",
+        "examples",
+        "history.csv",
+        "model.keras",
+        "report.json",
+    }
+    if keras.backend.backend() == "tensorflow":
+        expected.add("saved_model")
+    assert set(os.listdir(folder)) == expected
+    assert read_json(folder / "report.json") == report
+    assert report["images"] == 360
+    assert report["training_images"] == 1437
+    assert np.sum(report["confusion_matrix"]) == 360
+    assert read_json(folder / "class_names.json") == list("0123456789")
+    header, *epochs = (folder / "history.csv").read_text().splitlines()
+    assert header == "epoch,accuracy,loss,val_accuracy,val_loss"
+    assert len(epochs) == 1
+
+
+def test_the_model_takes_raw_pixels_in_float32_without_augmentation(run):
+    folder, report = run
+    model = keras.saving.load_model(folder / "model.keras")
+    assert model.layers[1].name == "preprocessing"
+    assert model.get_layer("mixed_7d").compute_dtype == "float32"
+    assert not [layer.name for layer in model.layers if "random" in layer.name]
+    data = load_digits_data(75, seed=0)
+    pixels = data.validation.pixels
+    if model.input_shape[1] == 3:
+        pixels = np.moveaxis(pixels, 3, 1)
+    predicted = model.predict(pixels, batch_size=64, verbose=0).argmax(axis=1)
+    assert np.mean(predicted == data.validation.labels) == pytest.approx(report["accuracy"])
+
+
+def test_the_saved_model_answers_the_same_without_this_package(run, tmp_path):
+    if keras.backend.backend() != "tensorflow":
+        assert not (run[0] / "saved_model").exists()
+        return
+    folder, _ = run
+    model = keras.saving.load_model(folder / "model.keras")
+    x = np.stack([load_image(folder / f"examples/{d}.png", (75, 75), 1.0) for d in range(10)])
+    np.save(tmp_path / "x.npy", x)
+    code = (
+        "import sys, json, numpy as np, tensorflow as tf\n"
+        "answer = tf.saved_model.load(sys.argv[1]).signatures['serving_default']\n"
+        "name, = answer.structured_input_signature[1]\n"
+        "(output,) = answer(**{name: tf.constant(np.load('x.npy'))}).values()\n"
+        "assert 'keras_inception_v4' not in sys.modules\n"
+        "print(json.dumps(output.numpy().tolist()))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(folder / "saved_model")],
+        cwd=tmp_path, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    found = json.loads(done.stdout.splitlines()[-1])
+    np.testing.assert_allclose(found, model.predict_on_batch(x), atol=1e-5)
+
+
+def test_predict_names_the_classes_of_the_run(run):
+    folder, _ = run
+    paths = [folder / f"examples/{digit}.png" for digit in (3, 7)]
+    predictions = predict_files(folder / "model.keras", paths, top=10, batch_size=1)
+    model = keras.saving.load_model(folder / "model.keras")
+    for path, prediction in zip(paths, predictions, strict=True):
+        assert prediction.path == str(path)
+        found = dict(prediction.top)
+        assert set(found) == set("0123456789")
+        assert list(found.values()) == sorted(found.values(), reverse=True)
+        pixels = load_image(path, (75, 75), crop=1.0)[None]
+        if keras.config.image_data_format() == "channels_first":
+            pixels = np.moveaxis(pixels, 3, 1)
+        expected = model.predict_on_batch(pixels)[0]
+        np.testing.assert_allclose([found[str(d)] for d in range(10)], expected, atol=1e-5)
+
+
+def test_a_complete_run_is_not_trained_again(run, monkeypatch):
+    folder, report = run
+    monkeypatch.setattr(scratch, "fit_from_scratch", None)
+    assert train_digits(folder, epochs=1, batch_size=128) == report
+
+
+def test_other_arguments_are_refused(run):
+    with pytest.raises(ValueError, match=r"other arguments: epochs is 1 there and 2 here"):
+        train_digits(run[0], epochs=2, batch_size=128)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"epochs": 0}, "epochs=0"),
+        ({"batch_size": 0}, "batch_size=0"),
+        ({"image_size": 64}, "at least 75"),
+        ({"precision": "int8"}, "precision='int8'.*mixed_bfloat16"),
+    ],
+)
+def test_a_wrong_argument_writes_nothing(tmp_path, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        train_digits(tmp_path / "run", **arguments)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path):
+    (tmp_path / "thesis.tex").write_text("irreplaceable")
+    with pytest.raises(ValueError, match=r"is not empty and holds no run"):
+        RunFolder(tmp_path, {}, crop=1.0)
+    with pytest.raises(ValueError, match=r"thesis\.tex is a file"):
+        RunFolder(tmp_path / "thesis.tex", {}, crop=1.0)
+    assert os.listdir(tmp_path) == ["thesis.tex"]
+
+
+def test_the_policy_is_put_back_after_a_failure():
+    names = []
+
+    def fail():
+        with dtype_policy("mixed_bfloat16"):
+            names.append(keras.config.dtype_policy().name)
+            raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"):
+        fail()
+    assert names == ["mixed_bfloat16"]
+    assert keras.config.dtype_policy().name == "float32"
+
+
+def test_label_smoothing_by_hand():
+    probabilities = np.array([[0.7, 0.2, 0.1]], "float32")
+    target = np.array([0.1 / 3, 0.9 + 0.1 / 3, 0.1 / 3])
+    expected = -np.sum(target * np.log(probabilities[0]))
+    found = smoothed_crossentropy(3)(np.array([1]), probabilities)
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(found), [expected], rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_digits_are_learned(tmp_path):
+    """One seed; benchmarks record three."""
+    report = train_digits(tmp_path / "run", verbose=2)
+    assert report["accuracy"] >= 0.90
+
+
+@pytest.mark.slow
+def test_deterministic_runs_agree(tmp_path):
+    """In processes of their own: TensorFlow cannot take determinism back."""
+    accuracies = []
+    for name in ("first", "second"):
+        code = (
+            "from keras_inception_v4.training import train_digits\n"
+            f"r = train_digits({str(tmp_path / name)!r}, epochs=1, seed=5, deterministic=True)\n"
+            "print(r['accuracy'], r['confusion_matrix'])"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        )
+        accuracies.append(done.stdout.splitlines()[-1])
+    assert accuracies[0] == accuracies[1]
+
+
+def test_shapes_follow_the_data_format(data_format):
+    assert scratch._digits_model(75).input_shape == (None, *ordered(75, 75, 3))
