@@ -32,7 +32,7 @@ def timm_file(tmp_path_factory):
 @pytest.mark.parametrize("middle", ["x.keras", "x.weights.h5"])
 def test_timm_to_keras_to_timm_is_bit_for_bit(timm_file, tmp_path, middle):
     first = convert_weights(timm_file, tmp_path / middle)
-    assert (first.kind, first.tensors, first.weights) == ("timm", 598, 42_711_400)
+    assert (first.kind, first.tensors, first.weights) == ("safetensors", 598, 42_711_400)
     second = convert_weights(tmp_path / middle, tmp_path / "back.safetensors")
     assert (second.classes, second.channels, second.variant) == (1000, 3, "released")
     back = tensors(tmp_path / "back.safetensors")
@@ -107,7 +107,7 @@ def test_wrong_targets_and_sources(timm_file, tmp_path):
 def test_the_command_prints_a_summary(timm_file, tmp_path, capsys):
     assert main(["convert", str(timm_file), str(tmp_path / "x.keras")]) == 0
     out = capsys.readouterr().out
-    for text in ("(timm)", "598", "42,711,400", "1000", "released", " MB"):
+    for text in ("(safetensors)", "598", "42,711,400", "1000", "released", " MB"):
         assert text in out
     assert main(["convert", str(tmp_path / "nothing.pth"), str(tmp_path / "y.keras")]) == 1
     assert "error: There is no weight file" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -98,7 +99,9 @@ def _twin(source: Path, kind: str, model: keras.Model) -> keras.Model:
         return read_model(source)
     twin = keras.models.clone_model(model)
     try:
-        twin.load_weights(source)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what does not fit is an error here
+            twin.load_weights(source)
         _refuse_more(source, twin)
         return twin
     except Exception as error:  # keras, h5py and zipfile raise whatever the damage led to
@@ -141,7 +144,6 @@ def _refuse_more(source: Path, twin: keras.Model) -> None:
 def _model_checkpoint(model: keras.Model) -> Checkpoint:
     variables = model_variables(model)
     return Checkpoint(
-        "keras",
         {name: tuple(variable.shape) for name, variable in variables.items()},
         lambda name: keras.ops.convert_to_numpy(variables[name]),
     )

@@ -37,7 +37,6 @@ class Checkpoint(NamedTuple):
     network stands under the name that the file gives it.
     """
 
-    kind: str
     shapes: dict[str, tuple[int, ...]]
     read: Callable[[str], np.ndarray]
 
@@ -58,14 +57,14 @@ def open_checkpoint(path, variant: str = "released") -> Iterator[Checkpoint]:
         ValueError: if it is of no format that this package reads.
         ImportError: for a PyTorch pickle without PyTorch.
     """
-    path = Path(path)
+    path = source = Path(path)
     kind = sniff(path)
     with contextlib.ExitStack() as stack:
         if kind == "archive":
             folder = stack.enter_context(tempfile.TemporaryDirectory())
             extract(path, folder)
             path, kind = Path(folder), "slim"
-        with errors_name(path):
+        with errors_name(source):  # not the temporary folder
             if kind == "safetensors":
                 checkpoint = _timm(stack.enter_context(open_safetensors(path)), variant)
             elif kind == "pickle":
@@ -76,7 +75,7 @@ def open_checkpoint(path, variant: str = "released") -> Iterator[Checkpoint]:
                 checkpoint = _keras2(stack.enter_context(open_hdf5(path)), variant)
             else:
                 raise ValueError(f"it is a {kind} file, which holds a model, not only tensors")
-        yield checkpoint._replace(read=_guarded(checkpoint.read, path))
+        yield checkpoint._replace(read=_guarded(checkpoint.read, source))
 
 
 def exists(path: Path) -> bool:
@@ -173,7 +172,7 @@ def _timm(raw: RawFile, variant: str) -> Checkpoint:
         scales = name.endswith("bn.weight") and name.removesuffix("weight") + "bias" in known
         if name not in known and not scales and not name.endswith("num_batches_tracked"):
             shapes[name] = shape
-    return Checkpoint("timm", shapes, read)
+    return Checkpoint(shapes, read)
 
 
 def _keras_shape(shape):
@@ -199,7 +198,7 @@ def _slim(raw: RawFile, variant: str) -> Checkpoint:
         ignored = slot or name.startswith(SLIM_AUXILIARY) or TRAINING_ONLY.search(name)
         if name not in known and not ignored:
             shapes[name] = shape
-    return Checkpoint("slim", shapes, lambda ours: raw.read(table.get(ours, ours)))
+    return Checkpoint(shapes, lambda ours: raw.read(table.get(ours, ours)))
 
 
 # Keras 2: auto-numbered groups, matched by number in the table's order.
@@ -217,7 +216,6 @@ def _keras2(raw: RawFile, variant: str) -> Checkpoint:
         by_number = f"{renumbered.get(group, group)}/{variable}"
         table[ours_of.get(by_number, name)] = name
     return Checkpoint(
-        "keras2",
         {ours: raw.shapes[name] for ours, name in table.items()},
         lambda ours: raw.read(table[ours]),
     )
