@@ -16,12 +16,18 @@ _HOME = {
     "convert_weights": "convert",
     "decode_predictions": "preprocessing",
     "embed": "features",
+    "evaluate": "evaluation",
     "export_saved_model": "export",
     "feature_extractor": "features",
+    "fine_tune": "transfer",
     "load_image": "preprocessing",
     "load_weights": "weights.loading",
     "overlay": "explain",
     "preprocess_input": "preprocessing",
+    "train": "transfer",
+    "train_head": "transfer",
+    "transfer_model": "transfer",
+    "unfreeze": "transfer",
 }
 
 __all__ = ["__version__", *_HOME]
@@ -29,6 +35,7 @@ __all__ = ["__version__", *_HOME]
 if TYPE_CHECKING:
     from keras_inception_v4.architecture import ENDPOINTS as ENDPOINTS
     from keras_inception_v4.convert import convert_weights as convert_weights
+    from keras_inception_v4.evaluation import evaluate as evaluate
     from keras_inception_v4.explain import class_activation_map as class_activation_map
     from keras_inception_v4.explain import overlay as overlay
     from keras_inception_v4.export import export_saved_model as export_saved_model
@@ -38,6 +45,11 @@ if TYPE_CHECKING:
     from keras_inception_v4.preprocessing import decode_predictions as decode_predictions
     from keras_inception_v4.preprocessing import load_image as load_image
     from keras_inception_v4.preprocessing import preprocess_input as preprocess_input
+    from keras_inception_v4.transfer import fine_tune as fine_tune
+    from keras_inception_v4.transfer import train as train
+    from keras_inception_v4.transfer import train_head as train_head
+    from keras_inception_v4.transfer import transfer_model as transfer_model
+    from keras_inception_v4.transfer import unfreeze as unfreeze
     from keras_inception_v4.weights.imagenet import IMAGENET as IMAGENET
     from keras_inception_v4.weights.loading import load_weights as load_weights
 

@@ -1,6 +1,8 @@
 """Arguments in, one call down, a table out."""
 
 import argparse
+import csv
+import json
 import os
 import sys
 from collections.abc import Sequence
@@ -31,7 +33,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 class _Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Shows defaults, keeps the lines of the example."""
+    """Shows defaults where there are any, keeps the lines of the example."""
+
+    def _get_help_string(self, action):
+        return action.help if action.default is None else super()._get_help_string(action)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -41,6 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_train(commands)
+    _add_evaluate(commands)
     _add_predict(commands)
     _add_embed(commands)
     _add_explain(commands)
@@ -65,18 +71,50 @@ def _add_train(commands) -> None:
         commands,
         "train",
         _train,
-        "train a classifier and write a run folder",
-        "keras-inception-v4 train digits --weights none --output runs/digits",
+        "train a classifier and write a run folder; the same command goes on after an interruption",
+        "keras-inception-v4 train photos --output runs/photos\n"
+        "  keras-inception-v4 train digits --weights none --output runs/digits",
     )
-    command.add_argument("data", choices=["digits"], help="the embedded scans of digits")
+    command.add_argument(
+        "data",
+        help="a folder with a subfolder a class, or with such train and validation folders; or "
+        "digits, the scans embedded in scikit-learn",
+    )
     command.add_argument("--output", required=True, metavar="FOLDER", help="the run folder")
     command.add_argument(
-        "--weights", choices=["none"], required=True, help="none: start from random weights"
+        "--weights",
+        default="imagenet",
+        help="imagenet; a path of weights, such as a run's model.keras; none: from scratch",
     )
+    images = command.add_argument_group("images")
+    images.add_argument("--image-size", type=int, help="side in pixels, at least 75 "
+                        "(default: 75 for digits, else 299)")  # fmt: skip
+    images.add_argument("--crop", type=float, help="share of the short side that is kept, above 0 "
+                        "and at most 1 (default: 1.0 for digits, else 0.875)")  # fmt: skip
+    images.add_argument(
+        "--augment",
+        choices=["photographs", "symbols", "none"],
+        help="random changes: photographs are mirrored, symbols are not (default: symbols for "
+        "digits, else photographs)",
+    )
+    images.add_argument(
+        "--validation-split", type=float, default=0.2, help="share held out, if not split yet"
+    )
+    images.add_argument("--skip-corrupt", action="store_true", help="leave out what cannot be used")
     fit = command.add_argument_group("training")
-    fit.add_argument("--epochs", type=int, default=7, help="passes over the training images")
+    fit.add_argument("--head-epochs", type=int, default=20, help="of the head on cached features")
+    fit.add_argument("--epochs", type=int, help="passes over the images (default: 5 of "
+                     "fine-tuning, where 0 trains the head alone; 7 from scratch)")  # fmt: skip
     fit.add_argument("--batch-size", type=int, default=32, help="images a step")
-    fit.add_argument("--image-size", type=int, default=75, help="side in pixels, at least 75")
+    fit.add_argument("--from-endpoint", default="mixed_7a", help="first endpoint to fine-tune")
+    fit.add_argument("--head-learning-rate", type=float, default=1e-3, help="of the head")
+    fit.add_argument("--learning-rate", type=float, default=1e-4, help="peak of fine-tuning")
+    fit.add_argument(
+        "--balanced", action="store_true", help="weigh every class alike, with trained weights"
+    )
+    fit.add_argument(
+        "--patience", type=int, help="epochs of fine-tuning without progress after which to stop"
+    )
     fit.add_argument("--seed", type=int, default=0, help="of split, weights, order, augmentation")
     fit.add_argument(
         "--precision",
@@ -92,14 +130,26 @@ def _add_train(commands) -> None:
 
 
 def _train(options) -> None:
-    from keras_inception_v4.training import train_digits
+    from keras_inception_v4.transfer import train
 
     complete = _is_complete(options.output)
-    report = train_digits(
+    report = train(
+        options.data,
         options.output,
+        weights=None if options.weights == "none" else options.weights,
+        head_epochs=options.head_epochs,
         epochs=options.epochs,
         batch_size=options.batch_size,
         image_size=options.image_size,
+        crop=options.crop,
+        augment=options.augment,
+        from_endpoint=options.from_endpoint,
+        head_learning_rate=options.head_learning_rate,
+        learning_rate=options.learning_rate,
+        balanced=options.balanced,
+        patience=options.patience,
+        validation_split=options.validation_split,
+        skip_corrupt=options.skip_corrupt,
         seed=options.seed,
         precision=options.precision,
         deterministic=options.deterministic,
@@ -112,16 +162,75 @@ def _train(options) -> None:
         [
             ["training images", f"{report['training_images']:,}"],
             ["held-out images", f"{report['images']:,}"],
-            ["epochs", report["epochs"]],
+            ["left out", report["left_out"]],
+            *([f"epochs, {name}", epochs] for name, epochs in report["epochs"].items()),
             ["weights", f"{report['weights']:,}"],
             ["time", f"{report['seconds']:.0f} s"],
-            ["held-out accuracy", f"{report['accuracy']:.1%}"],
+            *_metrics(report, "held-out "),
         ],
     )
 
 
+def _metrics(report: dict, prefix: str = "") -> list[list]:
+    return [
+        [f"{prefix}accuracy", f"{report['accuracy']:.1%}"],
+        [f"{prefix}top-5 accuracy", f"{report['top_5_accuracy']:.1%}"],
+        ["calibration error", f"{report['calibration_error']:.1%}"],
+    ]
+
+
 def _is_complete(output: str) -> bool:
     return os.path.isfile(os.path.join(output, "report.json"))
+
+
+def _add_evaluate(commands) -> None:
+    command = _add(
+        commands,
+        "evaluate",
+        _evaluate,
+        "measure a classifier on labelled images",
+        "keras-inception-v4 evaluate runs/photos/model.keras photos/validation\n"
+        "  keras-inception-v4 evaluate --weights imagenet ILSVRC2012/validation",
+    )
+    command.add_argument("model", nargs="?", help="a .keras file; InceptionV4 without it")
+    command.add_argument(
+        "data", help="a folder with a subfolder a class; synsets for ImageNet weights"
+    )
+    command.add_argument(
+        "--weights", default="imagenet", help="without a model: imagenet or a path of weights"
+    )
+    command.add_argument("--batch-size", type=int, default=32, help="images a batch")
+    command.add_argument(
+        "--skip-corrupt", action="store_true", help="leave out files that cannot be read"
+    )
+    command.add_argument("--report", metavar="FILE", help="a .json file for all numbers")
+    command.add_argument("--picture", metavar="FILE", help="a .png of the confusion matrix")
+
+
+def _evaluate(options) -> None:
+    from keras_inception_v4.predict import evaluate_folder
+
+    report = evaluate_folder(
+        options.model,
+        options.data,
+        weights=options.weights,
+        batch_size=options.batch_size,
+        skip_corrupt=options.skip_corrupt,
+        report=options.report,
+        picture=options.picture,
+    )
+    _print_table(
+        ["measured", options.model or options.weights],
+        [["images", f"{report['images']:,}"], *_metrics(report)],
+    )
+    if len(report["per_class"]) <= 20:
+        _print_table(
+            ["class", "precision", "recall", "images"],
+            [
+                [name, f"{row['precision']:.1%}", f"{row['recall']:.1%}", row["images"]]
+                for name, row in report["per_class"].items()
+            ],
+        )
 
 
 def _add_predict(commands) -> None:
@@ -132,23 +241,52 @@ def _add_predict(commands) -> None:
         "classify image files",
         "keras-inception-v4 predict --model runs/digits/model.keras runs/digits/examples/7.png",
     )
-    command.add_argument("images", nargs="+", metavar="IMAGE", help="image files")
-    command.add_argument("--model", required=True, help="a .keras file")
+    command.add_argument("images", nargs="+", metavar="IMAGE", help="image files and folders")
+    command.add_argument("--model", help="a .keras file; the ImageNet weights without it")
     command.add_argument("--top", type=int, default=3, help="classes for each image")
+    command.add_argument("--batch-size", type=int, default=8, help="images a batch")
+    command.add_argument(
+        "--format", choices=["table", "json", "csv"], default="table", help="of the output"
+    )
+    command.add_argument(
+        "--skip-corrupt", action="store_true", help="leave out files that cannot be read"
+    )
 
 
 def _predict(options) -> None:
     from keras_inception_v4.predict import predict_files
 
-    predictions = predict_files(options.model, options.images, top=options.top)
-    _print_table(
-        ["image", "class", "probability"],
-        [
-            [path if rank == 0 else "", name, f"{probability:.4f}"]
-            for path, top in predictions
-            for rank, (name, probability) in enumerate(top)
-        ],
+    predictions = predict_files(
+        options.model,
+        options.images,
+        top=options.top,
+        batch_size=options.batch_size,
+        skip_corrupt=options.skip_corrupt,
+        verbose=len(options.images) > 1 or os.path.isdir(options.images[0]),
     )
+    rows = [
+        (path, rank, name, probability)
+        for path, top in predictions
+        for rank, (name, probability) in enumerate(top, start=1)
+    ]
+    if options.format == "table":
+        _print_table(
+            ["image", "class", "probability"],
+            [
+                [path if rank == 1 else "", name, f"{probability:.4f}"]
+                for path, rank, name, probability in rows
+            ],
+        )
+    elif options.format == "csv":
+        table = csv.writer(sys.stdout)
+        table.writerow(["image", "rank", "class", "probability"])
+        table.writerows(rows)
+    else:
+        answer = [
+            {"image": path, "top": [{"class": name, "probability": p} for name, p in top]}
+            for path, top in predictions
+        ]
+        print(json.dumps(answer, indent=2))
 
 
 def _add_embed(commands) -> None:

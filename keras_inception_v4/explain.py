@@ -33,7 +33,7 @@ def class_activation_map(
         ValueError: if the model's head is not an average pool and one dense layer, or
             an index is not a class.
     """
-    pool, dense = _head(model)
+    pool, dense = pool_and_dense(model)
     images = np.asarray(images)
     if images.ndim != 4:
         raise ValueError(
@@ -57,8 +57,12 @@ def class_activation_map(
     return np.concatenate(maps) if maps else np.empty((0, 0, 0), "float32")
 
 
-def _head(model: keras.Model):
-    """The average pool and the dense layer of a head that is nothing but these and dropout."""
+def pool_and_dense(model: keras.Model):
+    """The average pool and the dense layer of a head that is nothing but these and dropout.
+
+    Raises:
+        ValueError: for any other head.
+    """
     named = {layer.name: layer for layer in model.layers}
     pool, dense = named.get("avg_pool"), named.get("predictions")
     if isinstance(pool, layers.GlobalAveragePooling2D) and isinstance(dense, layers.Dense):
@@ -70,8 +74,9 @@ def _head(model: keras.Model):
             return pool, dense
     raise ValueError(
         f"The head of {model.name!r} is not a global average pool (avg_pool), dropout and one "
-        "dense layer (predictions) that answers. A class activation map is exact only for that "
-        "head, which InceptionV4(include_top=True) and transfer_model build."
+        "dense layer (predictions) that answers. Class activation maps and training on cached "
+        "features are exact only for that head, which InceptionV4(include_top=True) and "
+        "transfer_model build."
     )
 
 

@@ -1,8 +1,7 @@
 """The network as a backbone: endpoints as outputs, and embeddings of images."""
 
 import os
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import keras
@@ -10,7 +9,7 @@ import numpy as np
 from keras import layers
 
 from keras_inception_v4.architecture import ENDPOINTS, FEATURES
-from keras_inception_v4.data import list_images, sound_images
+from keras_inception_v4.data import list_images, read_ahead, sound_images
 from keras_inception_v4.files import replacing
 from keras_inception_v4.model import InceptionV4
 from keras_inception_v4.plots import plot_embedding, require_matplotlib
@@ -125,19 +124,34 @@ def embed(
     """
     if batch_size < 1:
         raise ValueError(f"Received batch_size={batch_size}. It must be at least 1.")
-    extractor = embedding_model(model)
     features = np.empty((len(images), FEATURES), "float32")
-    size = image_size(model)
+    batches = read_ahead(_batches(images, batch_size, image_size(model), crop))
     with progress(len(images), "embedding", "images", verbose) as advance:
         done = 0
-        for batch in _read_ahead(_batches(images, batch_size, size, crop)):
-            count = len(batch)
-            padded = np.concatenate([batch, batch[-1:].repeat(batch_size - count, axis=0)])
-            found = extractor.predict_on_batch(model_input(model, padded))
-            features[done : done + count] = found[:count]
-            done += count
-            advance(count)
+        fed = (model_input(model, batch) for batch in batches)
+        for found in embedded(model, fed, batch_size):
+            features[done : done + len(found)] = found
+            done += len(found)
+            advance(len(found))
     return features
+
+
+def embedded(model: keras.Model, batches: Iterable, batch_size: int) -> Iterator[np.ndarray]:
+    """The 1536 features of each image, batch by batch.
+
+    Args:
+        model: any model of this package.
+        batches: what the model takes.
+        batch_size: to which smaller batches are padded.
+
+    Yields:
+        float32 `(images of the batch, 1536)`.
+    """
+    extractor = embedding_model(model)
+    for batch in batches:
+        count = len(batch)
+        padded = np.concatenate([batch, batch[-1:].repeat(max(0, batch_size - count), axis=0)])
+        yield np.asarray(extractor.predict_on_batch(padded), "float32")[:count]
 
 
 def _batches(images, batch_size, size, crop) -> Iterator[np.ndarray]:
@@ -147,15 +161,6 @@ def _batches(images, batch_size, size, crop) -> Iterator[np.ndarray]:
             yield chosen
         else:
             yield np.stack([load_image(path, size, crop) for path in chosen])
-
-
-def _read_ahead(batches: Iterator) -> Iterator:
-    """The same batches, the next one made by a thread while the caller uses one."""
-    with ThreadPoolExecutor(1) as thread:
-        following = thread.submit(next, batches, None)
-        while (batch := following.result()) is not None:
-            following = thread.submit(next, batches, None)
-            yield batch
 
 
 def embed_folder(

@@ -125,7 +125,14 @@ def InceptionV4(
     return model
 
 
-def classifier(features, classes: int, *, activation="softmax", dropout_rate: float = 0.2):
+def classifier(
+    features,
+    classes: int,
+    *,
+    activation="softmax",
+    dropout_rate: float = 0.2,
+    seed: int | None = None,
+):
     """The head on pooled features: dropout and one dense layer in float32.
 
     Args:
@@ -133,12 +140,13 @@ def classifier(features, classes: int, *, activation="softmax", dropout_rate: fl
         classes: number of classes.
         activation: name, function or `None` for logits.
         dropout_rate: in [0, 1).
+        seed: of the dropout; `None` draws one.
 
     Returns:
         The output tensor `(batch, classes)` of the layer `predictions`.
     """
     half = keras.config.dtype_policy().compute_dtype in ("float16", "bfloat16")
-    x = layers.Dropout(dropout_rate, name="dropout")(features)
+    x = layers.Dropout(dropout_rate, seed=seed, name="dropout")(features)
     return layers.Dense(
         classes,
         activation=activation,

@@ -32,24 +32,32 @@ def _save(figure, path: str | os.PathLike) -> None:
         figure.savefig(new, dpi=100, bbox_inches="tight", pad_inches=0.1)
 
 
-def plot_curves(history: dict[str, list[float]], path: str | os.PathLike) -> None:
+def plot_curves(phases: dict[str, dict[str, list[float]]], path: str | os.PathLike) -> None:
     """Draws loss and accuracy over the epochs, training and held-out, as a PNG.
 
     Args:
-        history: `loss`, `accuracy` and, if any, `val_loss`, `val_accuracy`, one number an epoch.
+        phases: name of each phase of a run, in order, to its history: `loss`, `accuracy` and,
+            if any, `val_loss`, `val_accuracy`, one number an epoch. A line parts the phases.
         path: where the PNG goes.
 
     Raises:
         ImportError: without matplotlib; the message names the extra.
     """
     figure, axes = _figure(9, 3.6, columns=2)
-    epochs = np.arange(1, len(history["loss"]) + 1)
+    phases = {name: history for name, history in phases.items() if history.get("loss")}
+    ends = np.cumsum([len(history["loss"]) for history in phases.values()])
+    epochs = np.arange(1, ends[-1] + 1)
     for axis, metric in zip(axes, ("loss", "accuracy"), strict=True):
         scale = 100 if metric == "accuracy" else 1
         for key, label in ((metric, "training"), (f"val_{metric}", "held-out")):
-            if key in history:
-                values = scale * np.asarray(history[key], float)
+            if all(key in history for history in phases.values()):
+                values = scale * np.concatenate([history[key] for history in phases.values()])
                 axis.plot(epochs, values, marker="o", markersize=3, label=label)
+        starts = [0, *ends[:-1]]
+        for name, start in zip(phases, starts, strict=True) if len(phases) > 1 else []:
+            if start:
+                axis.axvline(start + 0.5, color="grey", linewidth=1, linestyle="--")
+            axis.annotate(name, (start + 0.6, 1.01), xycoords=("data", "axes fraction"), fontsize=9)
         axis.set_xlabel("epoch")
         axis.set_ylabel("accuracy (%)" if metric == "accuracy" else "loss (nats)")
         axis.set_xticks(epochs[:: -(-len(epochs) // 12)])

@@ -2,20 +2,34 @@
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
+import keras
 import numpy as np
 
 from keras_inception_v4 import plots
+from keras_inception_v4.data import (
+    ImageFiles,
+    find_classes,
+    list_images,
+    read_ahead,
+    sound_images,
+)
+from keras_inception_v4.evaluation import evaluate
 from keras_inception_v4.explain import class_activation_map, overlay
-from keras_inception_v4.preprocessing import load_image
+from keras_inception_v4.files import write_json
+from keras_inception_v4.model import InceptionV4
+from keras_inception_v4.preprocessing import EVALUATION_CROP, imagenet_classes, load_image
 from keras_inception_v4.preprocessing.feeding import (
+    ModelSettings,
     image_size,
     load_input,
     model_input,
     names_of,
     read_settings,
 )
+from keras_inception_v4.progress import progress
 from keras_inception_v4.weights.loading import read_model
 
 
@@ -26,42 +40,150 @@ class Prediction(NamedTuple):
     top: list[tuple[str, float]]
 
 
+def open_classifier(
+    model_path: str | os.PathLike | None, weights: str | os.PathLike = "imagenet"
+) -> tuple[keras.Model, ModelSettings]:
+    """A model and what its run recorded.
+
+    Args:
+        model_path: `model.keras` of a run folder, or any `.keras` file of this package;
+            `None` for InceptionV4 with `weights`.
+        weights: as in `InceptionV4`.
+
+    Raises:
+        FileNotFoundError: if there is no such model.
+        ValueError: if it cannot be read.
+        OSError: if the ImageNet weights are neither in the cache nor to be had.
+    """
+    if model_path is None:
+        return InceptionV4(weights=weights), ModelSettings(None, EVALUATION_CROP)
+    return read_model(model_path), read_settings(model_path)
+
+
 def predict_files(
-    model_path: str | os.PathLike,
+    model_path: str | os.PathLike | None,
     images: Sequence[str | os.PathLike],
     *,
     top: int = 5,
     batch_size: int = 8,
+    skip_corrupt: bool = False,
+    verbose: bool = True,
 ) -> list[Prediction]:
     """Classifies image files.
 
     Args:
         model_path: `model.keras` of a run folder, whose class names and crop are
-            used, or any `.keras` file of this package.
-        images: paths of image files.
+            used, or any `.keras` file of this package; `None` for the ImageNet weights.
+        images: paths of image files, and of folders, searched with their subfolders.
         top: how many classes for each image; at most all of the model's.
         batch_size: images a batch.
+        skip_corrupt: whether to leave out files that cannot be read.
+        verbose: whether to show progress bars.
 
     Returns:
         One prediction an image, in the given order.
 
     Raises:
         FileNotFoundError: if the model or an image is not there.
-        ValueError: if one of them cannot be read.
+        ValueError: if one of them cannot be read; raised before any prediction.
+        OSError: if the ImageNet weights are neither in the cache nor to be had.
     """
-    model = read_model(model_path)
-    class_names, crop = read_settings(model_path)
+    for name, value in (("top", top), ("batch_size", batch_size)):
+        if value < 1:
+            raise ValueError(f"Received {name}={value}. It must be at least 1.")
+    paths, _ = sound_images(_expand(images), skip_corrupt=skip_corrupt, verbose=verbose)
+    model, settings = open_classifier(model_path)
+    names = names_of(model.output_shape[-1], settings.class_names)
+    starts = range(0, len(paths), batch_size)
+    batches = read_ahead(
+        load_input(model, paths[start : start + batch_size], settings.crop) for start in starts
+    )
     predictions = []
-    for start in range(0, len(images), batch_size):
-        paths = images[start : start + batch_size]
-        probabilities = model.predict_on_batch(load_input(model, paths, crop))
-        names = names_of(probabilities.shape[1], class_names)
-        best = np.argsort(-probabilities, axis=1, kind="stable")[:, :top]
-        for path, row, indices in zip(paths, probabilities, best, strict=True):
-            predictions.append(
-                Prediction(os.fspath(path), [(names[i], float(row[i])) for i in indices])
-            )
+    with progress(len(paths), "predicting", "images", verbose) as advance:
+        for start, batch in zip(starts, batches, strict=True):
+            probabilities = model.predict_on_batch(batch)
+            best = np.argsort(-probabilities, axis=1, kind="stable")[:, :top]
+            for path, row, indices in zip(paths[start:], probabilities, best, strict=False):
+                found = [(names[i], float(row[i])) for i in indices]
+                predictions.append(Prediction(os.fspath(path), found))
+            advance(len(batch))
     return predictions
+
+
+def _expand(images: Sequence[str | os.PathLike]) -> list[Path]:
+    """Files as they are, folders as the files below them."""
+    paths = []
+    for image in map(Path, images):
+        if not image.exists():
+            raise FileNotFoundError(f"There is no image file {image}.")
+        paths += list_images(image) if image.is_dir() else [image]
+    return paths
+
+
+def evaluate_folder(
+    model_path: str | os.PathLike | None,
+    folder: str | os.PathLike,
+    *,
+    weights: str | os.PathLike = "imagenet",
+    batch_size: int = 32,
+    skip_corrupt: bool = False,
+    report: str | os.PathLike | None = None,
+    picture: str | os.PathLike | None = None,
+    verbose: bool = True,
+) -> dict:
+    """Measures a classifier on a folder with a subfolder a class.
+
+    Args:
+        model_path: `model.keras` of a run folder; `None` for InceptionV4 with `weights`.
+        folder: its subfolders bear names of the model's classes, WordNet synsets
+            (`n01440764`) for ImageNet's 1000; not every class needs one. Of a folder with
+            `train` and `validation` the latter is measured.
+        weights: as in `InceptionV4`; without a model.
+        batch_size: images a batch.
+        skip_corrupt: whether to leave out files that cannot be read.
+        report: a JSON file to write, or `None`.
+        picture: a PNG of the confusion matrix to write, or `None`.
+        verbose: whether to show progress bars.
+
+    Returns:
+        As `evaluation.classification_report`.
+
+    Raises:
+        FileNotFoundError: if the model or the folder is not there.
+        ValueError: if one cannot be read, or a subfolder is no class of the model.
+        OSError: if the weights cannot be had or a result cannot be written.
+    """
+    if picture is not None:
+        plots.require_matplotlib()
+    folder = Path(folder)
+    if all((folder / part).is_dir() for part in ("train", "validation")):
+        folder = folder / "validation"
+    found = find_classes(folder)
+    model, settings = open_classifier(model_path, weights)
+    names = names_of(model.output_shape[-1], settings.class_names)
+    known = names
+    if settings.class_names is None and len(names) == len(imagenet_classes()):
+        known = [synset for synset, _ in imagenet_classes()]
+    unknown = [name for name in found if name not in known]
+    if unknown:
+        raise ValueError(
+            f"{len(unknown)} subfolders of {folder} are no classes of the model: "
+            f"{', '.join(unknown[:10])}. Its classes are {', '.join(known[:10])}"
+            f"{', ...' if len(known) > 10 else ''}."
+        )
+    labels = {path: known.index(name) for name, paths in found.items() for path in paths}
+    if not labels:
+        raise ValueError(f"{folder} holds no images.")
+    paths, _ = sound_images(list(labels), skip_corrupt=skip_corrupt, verbose=verbose)
+    files = ImageFiles(
+        paths, np.array([labels[path] for path in paths]), image_size(model), settings.crop
+    )
+    metrics = evaluate(model, files, class_names=names, batch_size=batch_size, verbose=verbose)
+    if report is not None:
+        write_json(report, metrics)
+    if picture is not None:
+        plots.plot_confusion_matrix(metrics["confusion_matrix"], names, picture)
+    return metrics
 
 
 class Explanation(NamedTuple):

@@ -1,7 +1,18 @@
+import shutil
+
 import numpy as np
 import pytest
+from PIL import Image
 
-from keras_inception_v4.data import Batches, Images, digit_scans, load_digits_data, split_indices
+from keras_inception_v4 import load_image
+from keras_inception_v4.data import (
+    Batches,
+    Images,
+    digit_scans,
+    load_digits_data,
+    read_labelled_folder,
+    split_indices,
+)
 
 
 def test_digits_are_whole_scans_in_color_and_range():
@@ -42,6 +53,8 @@ def test_the_order_is_a_function_of_seed_and_epoch():
     first, second = Batches(images, 4, seed=1), Batches(images, 4, seed=1)
     assert len(first) == 3
     assert [len(first[index][1]) for index in range(3)] == [4, 4, 2]
+    later = Batches(images, 4, seed=1)
+    later.start_epoch(2)
     epochs = []
     for batches in (first, second):
         orders = []
@@ -50,6 +63,7 @@ def test_the_order_is_a_function_of_seed_and_epoch():
             batches.on_epoch_end()
         epochs.append(orders)
     assert epochs[0] == epochs[1]
+    assert order(later) == epochs[0][2]
     assert len(set(map(tuple, epochs[0]))) == 3
     assert all(sorted(one) == list(range(10)) for one in epochs[0])
     assert order(Batches(images, 4, seed=2)) != epochs[0][0]
@@ -62,3 +76,90 @@ def test_without_scikit_learn_the_error_names_the_extra(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "sklearn.datasets", None)
     with pytest.raises(ImportError, match=r"keras-inception-v4\[demo\]"):
         digit_scans()
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Three classes of 2, 4 and 10 images, one of them in a subfolder of its class."""
+    rng = np.random.default_rng(0)
+    for name, count in (("ant", 2), ("bee", 4), ("cat", 10)):
+        for index in range(count):
+            path = tmp_path / "photos" / name / ("deep" if index == 0 else "") / f"{index}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(rng.integers(0, 255, (30, 40, 3), "uint8")).save(path)
+    return tmp_path / "photos"
+
+
+def read(folder, **arguments):
+    return read_labelled_folder(folder, (20, 24), crop=1.0, verbose=False, **arguments)
+
+
+class TestLabelledFolder:
+    def test_one_folder_is_split_by_class(self, photos):
+        data = read(photos, validation_split=0.25, seed=1)
+        assert data.class_names == ["ant", "bee", "cat"]
+        assert np.bincount(data.train.labels).tolist() == [1, 3, 7]
+        assert np.bincount(data.validation.labels).tolist() == [1, 1, 3]
+        assert not set(data.train.paths) & set(data.validation.paths)
+        assert read(photos, validation_split=0.25, seed=1).listing() == data.listing()
+        assert read(photos, validation_split=0.25, seed=2).listing() != data.listing()
+        for path, label in zip(data.train.paths, data.train.labels, strict=True):
+            assert data.class_names[label] in path.parts
+        pixels = data.train.take([2, 0])
+        assert pixels.shape == (2, 20, 24, 3)
+        np.testing.assert_array_equal(pixels[1], load_image(data.train.paths[0], (20, 24), 1.0))
+
+    def test_train_and_validation_inside(self, photos, tmp_path):
+        for part in ("train", "validation"):
+            shutil.copytree(photos, tmp_path / "both" / part)
+        data = read(tmp_path / "both")
+        assert len(data.train) == len(data.validation) == 16
+        assert "train" in data.train.paths[0].parts
+        assert "validation" in data.validation.paths[0].parts
+        assert data.listing()["train"]["ant"] == ["ant/1.png", "ant/deep/0.png"]
+        shutil.move(tmp_path / "both/validation/cat", tmp_path / "both/validation/dog")
+        with pytest.raises(ValueError, match=r"only in train \['cat'\], only in validation .*dog"):
+            read(tmp_path / "both")
+
+    def test_what_cannot_be_used_is_listed_or_left_out(self, photos):
+        (photos / "README.md").write_text("about the photos")
+        (photos / "cat" / "3.png").write_bytes(b"")
+        (photos / "cat" / "notes.txt").write_text("no image")
+        (photos / "ant" / "1.png").unlink()
+        (photos / "dog").mkdir()
+        with pytest.raises(ValueError, match=r"5 files or classes cannot be used") as caught:
+            read(photos)
+        for text in ("3.png cannot be read", "notes.txt cannot be read", "README.md is in no class",
+                     "class 'ant' has one readable image", "class 'dog' has no readable image",
+                     "--skip-corrupt"):  # fmt: skip
+            assert text in str(caught.value)
+        data = read(photos, skip_corrupt=True)
+        assert data.class_names == ["bee", "cat"]
+        assert len(data.left_out) == 5
+        assert len(data.train) + len(data.validation) == 4 + 9
+
+    def test_folders_that_are_no_data(self, photos, tmp_path):
+        with pytest.raises(FileNotFoundError, match=r"no folder .*gone"):
+            read(tmp_path / "gone")
+        with pytest.raises(ValueError, match="no subfolders"):
+            read(photos / "bee" / "deep")
+        (tmp_path / "empty" / "a").mkdir(parents=True)
+        with pytest.raises(ValueError, match="holds no images"):
+            read(tmp_path / "empty")
+        shutil.copytree(photos / "bee", tmp_path / "one" / "bee")
+        with pytest.raises(ValueError, match="one class, 'bee'"):
+            read(tmp_path / "one")
+        with pytest.raises(ValueError, match="a file, not a folder"):
+            read(photos / "bee" / "1.png")
+
+    @pytest.mark.parametrize("share", [0, 1, -0.5, 0.9])
+    def test_a_share_that_leaves_nothing(self, photos, share):
+        with pytest.raises(ValueError, match=f"validation_split={share}"):
+            read(photos, validation_split=share)
+
+
+def test_a_rare_class_is_on_both_sides():
+    labels = np.repeat([0, 1], [200, 2])
+    train, held_out = split_indices(labels, 0.1, seed=0)
+    assert np.bincount(labels[train])[1] == np.bincount(labels[held_out])[1] == 1
+    assert sorted([*train, *held_out]) == list(range(202))

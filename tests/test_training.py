@@ -9,19 +9,26 @@ import pytest
 from conftest import ordered
 
 from keras_inception_v4 import load_image
-from keras_inception_v4.data import load_digits_data
+from keras_inception_v4.data import digit_scans, digits, load_digits_data
 from keras_inception_v4.files import read_json
 from keras_inception_v4.predict import predict_files
-from keras_inception_v4.training import RunFolder, scratch, train_digits
+from keras_inception_v4.training import RunFolder, scratch, scratch_model
 from keras_inception_v4.training.fitting import dtype_policy, smoothed_crossentropy
+from keras_inception_v4.transfer import train
+
+
+def train_digits(output, **arguments):
+    return train("digits", output, weights=None, **arguments)
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """One epoch: enough for every file, not for accuracy (the slow test asks for that)."""
+    """One epoch of every ninth scan: enough for every file, not for accuracy (see below)."""
     folder = tmp_path_factory.mktemp("runs") / "digits"
-    report = train_digits(folder, epochs=1, batch_size=128, verbose=0)
-    return folder, report
+    scans, labels = digit_scans()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(digits, "digit_scans", lambda: (scans[::9], labels[::9]))
+        yield folder, train_digits(folder, epochs=1, batch_size=64, verbose=0)
 
 
 def test_the_folder_has_everything(run):
@@ -31,6 +38,7 @@ def test_the_folder_has_everything(run):
         "config.json",
         "confusion_matrix.png",
         "curves.png",
+        "data.json",
         "examples",
         "history.csv",
         "model.keras",
@@ -40,13 +48,16 @@ def test_the_folder_has_everything(run):
         expected.add("saved_model")
     assert set(os.listdir(folder)) == expected
     assert read_json(folder / "report.json") == report
-    assert report["images"] == 360
-    assert report["training_images"] == 1437
-    assert np.sum(report["confusion_matrix"]) == 360
+    assert report["images"] == 40
+    assert report["training_images"] == 160
+    assert np.sum(report["confusion_matrix"]) == 40
     assert read_json(folder / "class_names.json") == list("0123456789")
     header, *epochs = (folder / "history.csv").read_text().splitlines()
-    assert header == "epoch,accuracy,loss,val_accuracy,val_loss"
+    assert header == "epoch,phase,accuracy,loss,val_accuracy,val_loss"
     assert len(epochs) == 1
+    assert epochs[0].startswith("1,from scratch,")
+    assert report["epochs"] == {"from scratch": 1}
+    assert sum(read_json(folder / "data.json")["validation"].values()) == 40
 
 
 def test_the_model_takes_raw_pixels_in_float32_without_augmentation(run):
@@ -107,12 +118,12 @@ def test_predict_names_the_classes_of_the_run(run):
 def test_a_complete_run_is_not_trained_again(run, monkeypatch):
     folder, report = run
     monkeypatch.setattr(scratch, "fit_from_scratch", None)
-    assert train_digits(folder, epochs=1, batch_size=128) == report
+    assert train_digits(folder, epochs=1, batch_size=64) == report
 
 
 def test_other_arguments_are_refused(run):
     with pytest.raises(ValueError, match=r"other arguments: epochs is 1 there and 2 here"):
-        train_digits(run[0], epochs=2, batch_size=128)
+        train_digits(run[0], epochs=2, batch_size=64)
 
 
 @pytest.mark.parametrize(
@@ -122,6 +133,7 @@ def test_other_arguments_are_refused(run):
         ({"batch_size": 0}, "batch_size=0"),
         ({"image_size": 64}, "at least 75"),
         ({"precision": "int8"}, "precision='int8'.*mixed_bfloat16"),
+        ({"augment": "cutmix"}, "augment='cutmix'.*photographs, symbols, none"),
     ],
 )
 def test_a_wrong_argument_writes_nothing(tmp_path, arguments, message):
@@ -174,8 +186,9 @@ def test_deterministic_runs_agree(tmp_path):
     accuracies = []
     for name in ("first", "second"):
         code = (
-            "from keras_inception_v4.training import train_digits\n"
-            f"r = train_digits({str(tmp_path / name)!r}, epochs=1, seed=5, deterministic=True)\n"
+            "from keras_inception_v4 import train\n"
+            f"r = train('digits', {str(tmp_path / name)!r}, weights=None, epochs=1, seed=5,"
+            " deterministic=True)\n"
             "print(r['accuracy'], r['confusion_matrix'])"
         )
         done = subprocess.run(
@@ -186,4 +199,4 @@ def test_deterministic_runs_agree(tmp_path):
 
 
 def test_shapes_follow_the_data_format(data_format):
-    assert scratch._digits_model(75).input_shape == (None, *ordered(75, 75, 3))
+    assert scratch_model(10, 75).input_shape == (None, *ordered(75, 75, 3))

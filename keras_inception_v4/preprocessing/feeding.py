@@ -65,6 +65,13 @@ def model_input(model: "keras.Model", pixels: np.ndarray) -> np.ndarray:
     return np.moveaxis(pixels, 3, 1) if is_channels_first(model) else pixels
 
 
+def feeder(model: "keras.Model"):
+    """A function from raw pixels to what the model takes; `None` if that is the same."""
+    if takes_raw_pixels(model) and not is_channels_first(model):
+        return None
+    return lambda pixels: model_input(model, pixels)
+
+
 def load_input(model: "keras.Model", paths, crop: float) -> np.ndarray:
     """Image files as one batch that the model takes."""
     size = image_size(model)

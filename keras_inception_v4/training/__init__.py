@@ -1,6 +1,29 @@
 """Fitting, and the folder in which a run keeps what it made."""
 
+from keras_inception_v4.training.augmentation import AUGMENTATIONS, augmentation_layers
+from keras_inception_v4.training.fitting import (
+    PRECISIONS,
+    fit,
+    make_reproducible,
+    smoothed_crossentropy,
+    trainable_twin,
+    warmup_cosine,
+)
+from keras_inception_v4.training.results import write_results
 from keras_inception_v4.training.run_folder import RunFolder
-from keras_inception_v4.training.scratch import train_digits
+from keras_inception_v4.training.scratch import scratch_model, train_from_scratch
 
-__all__ = ["RunFolder", "train_digits"]
+__all__ = [
+    "AUGMENTATIONS",
+    "PRECISIONS",
+    "RunFolder",
+    "augmentation_layers",
+    "fit",
+    "make_reproducible",
+    "scratch_model",
+    "smoothed_crossentropy",
+    "train_from_scratch",
+    "trainable_twin",
+    "warmup_cosine",
+    "write_results",
+]

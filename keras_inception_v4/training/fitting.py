@@ -1,10 +1,15 @@
 """One way to fit, and what makes a fit reproducible."""
 
 import contextlib
+from collections.abc import Iterator
+from pathlib import Path
 
 import keras
 
-from keras_inception_v4.data import Batches
+from keras_inception_v4.data import Batches, count_batches
+from keras_inception_v4.preprocessing.feeding import PREPROCESSING_LAYER
+from keras_inception_v4.training.checkpoint import EpochCheckpoint
+from keras_inception_v4.weights.loading import copy_weights
 
 LEARNING_RATE = 1e-3  # peak, of Adam
 # Keras's 0.999 remembers a thousand steps, longer than the whole run: 0.95 ended at 98.6 %
@@ -17,13 +22,56 @@ PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 
 @contextlib.contextmanager
 def dtype_policy(precision: str):
-    """Keras's global dtype policy inside the block; the old one after it."""
+    """Keras's global dtype policy inside the block; the old one after it.
+
+    Raises:
+        ValueError: if `precision` is none of `PRECISIONS`.
+    """
+    if precision not in PRECISIONS:
+        raise ValueError(f"Received precision={precision!r}. Allowed are {', '.join(PRECISIONS)}.")
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(precision)
     try:
         yield
     finally:
         keras.config.set_dtype_policy(before)
+
+
+@contextlib.contextmanager
+def trainable_twin(model: keras.Model, precision: str) -> Iterator[keras.Model]:
+    """A model to compile and train in another's place, which stays uncompiled.
+
+    In float32 the twin shares the model's layers. In mixed precision it is a copy, whose
+    weights come back at the end of the block, also when it is left by an exception.
+
+    Args:
+        model: a model in float32.
+        precision: one of `PRECISIONS`. The classifier and what comes before
+            `preprocessing` (augmentation) stay in float32.
+
+    Yields:
+        The twin.
+    """
+    with dtype_policy(precision):
+        if precision == "float32":
+            yield keras.Model(model.inputs, model.output, name=model.name)
+            return
+        names = [layer.name for layer in model.layers]
+        raw = PREPROCESSING_LAYER in names
+        augmentation = names[: names.index(PREPROCESSING_LAYER)] if raw else []
+
+        def in_policy(layer):
+            config = layer.get_config()
+            if layer.name not in augmentation and not isinstance(layer, keras.layers.Dense):
+                config["dtype"] = precision
+            return type(layer).from_config(config)
+
+        twin = keras.models.clone_model(model, clone_function=in_policy)
+    copy_weights(model, twin)
+    try:
+        yield twin
+    finally:
+        copy_weights(twin, model)
 
 
 def make_reproducible(seed: int, deterministic: bool) -> None:
@@ -42,42 +90,141 @@ def make_reproducible(seed: int, deterministic: bool) -> None:
         torch.use_deterministic_algorithms(True)
 
 
-def smoothed_crossentropy(classes: int):
-    """Cross entropy of integer labels, label smoothing 0.1, on probabilities."""
+def smoothed_crossentropy(
+    classes: int, smoothing: float = LABEL_SMOOTHING, *, from_logits: bool = False
+):
+    """Cross entropy of integer labels with label smoothing, on probabilities or logits."""
 
-    def loss(labels, probabilities):
+    def loss(labels, predictions):
         labels = keras.ops.one_hot(keras.ops.reshape(labels, (-1,)), classes)
         return keras.losses.categorical_crossentropy(
-            labels, probabilities, label_smoothing=LABEL_SMOOTHING
+            labels, predictions, from_logits=from_logits, label_smoothing=smoothing
         )
 
     return loss
 
 
-def fit_from_scratch(
-    model: keras.Model, train: Batches, validation: Batches, *, epochs: int, verbose="auto"
-) -> dict[str, list[float]]:
-    """Adam with warm-up and cosine decay, on smoothed labels.
+def warmup_cosine(peak: float, steps: int, warmup: float) -> keras.optimizers.schedules.CosineDecay:
+    """Learning rate from a hundredth of the peak up to it, then down to 0 along a cosine.
 
     Args:
-        model: classifier with probabilities; compiled here.
+        peak: the highest rate.
+        steps: of the whole fit.
+        warmup: share of them for the way up, in [0, 1).
+    """
+    up = max(1, int(warmup * steps))
+    return keras.optimizers.schedules.CosineDecay(
+        peak / 100, max(1, steps - up), warmup_target=peak, warmup_steps=up
+    )
+
+
+class _StartEpoch(keras.callbacks.Callback):
+    """Tells batches which epoch it is, so that their order is that epoch's in a resumed fit."""
+
+    def __init__(self, batches):
+        super().__init__()
+        self.batches = batches
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.batches.start_epoch(epoch)
+
+
+def fit(
+    model: keras.Model,
+    train,
+    validation,
+    *,
+    epochs: int,
+    optimizer,
+    loss,
+    class_weight: dict[int, float] | None = None,
+    patience: int | None = None,
+    keep_best: bool = False,
+    checkpoint: Path | None = None,
+    verbose="auto",
+) -> keras.callbacks.History:
+    """Compiles and fits a classifier; goes on where a checkpoint ends.
+
+    Args:
+        model: classifier; compiled here.
         train: batches of pixels and integer labels.
-        validation: the same, held out.
+        validation: the same, held out, or `None`.
         epochs: passes over `train`.
+        optimizer: of Keras.
+        loss: of integer labels and the model's answers.
+        class_weight: class to the weight of its images.
+        patience: epochs without a lower held-out loss after which to stop; `None` never stops.
+        keep_best: whether the weights of the lowest held-out loss are kept, not the last.
+        checkpoint: a file for the state after each epoch; a fit that it records goes on.
         verbose: as in `keras.Model.fit`.
 
     Returns:
-        Loss and accuracy an epoch, training and held-out.
+        Loss and accuracy an epoch, training and held-out, of resumed epochs too.
     """
-    steps = epochs * len(train)
-    warmup = int(WARMUP * steps)
-    rate = keras.optimizers.schedules.CosineDecay(
-        LEARNING_RATE / 100, steps - warmup, warmup_target=LEARNING_RATE, warmup_steps=warmup
+    # XLA compiles convolutions for CPUs badly; JAX is nothing without it.
+    jit = "auto" if keras.backend.backend() == "jax" else False
+    model.compile(optimizer, loss, metrics=["accuracy"], jit_compile=jit)
+    model.optimizer.build(model.trainable_variables)
+    callbacks = [_StartEpoch(train)] if hasattr(train, "start_epoch") else []
+    stopping = keeper = None
+    if validation is not None and (keep_best or patience is not None):
+        stopping = keras.callbacks.EarlyStopping(
+            monitor="val_loss",
+            mode="min",
+            patience=epochs if patience is None else patience,
+            restore_best_weights=keep_best,
+        )
+        callbacks.append(stopping)
+    if checkpoint is not None:
+        keeper = EpochCheckpoint(checkpoint, stopping)
+        keeper.restore(model)
+        callbacks.append(keeper)
+        if keeper.done:
+            return _history(model, keeper)
+    history = model.fit(
+        train,
+        validation_data=validation,
+        epochs=epochs,
+        initial_epoch=keeper.first_epoch(epochs) if keeper else 0,
+        class_weight=class_weight,
+        callbacks=callbacks,
+        shuffle=False,  # batches have an order of their own, which can be repeated
+        verbose=verbose,
     )
-    model.compile(
-        keras.optimizers.Adam(rate, beta_2=BETA_2),
-        smoothed_crossentropy(model.output_shape[-1]),
-        metrics=["accuracy"],
-        jit_compile=False,
+    if keeper is None:
+        return history
+    keeper.set_model(model)
+    keeper.finish()
+    return _history(model, keeper)
+
+
+def _history(model, keeper: EpochCheckpoint) -> keras.callbacks.History:
+    """The history of all epochs, those of processes before this one too."""
+    history = keras.callbacks.History()
+    history.set_model(model)
+    history.history = keeper.history
+    history.epoch = list(range(keeper.epochs))
+    return history
+
+
+def fit_from_scratch(
+    model: keras.Model,
+    train: Batches,
+    validation: Batches,
+    *,
+    epochs: int,
+    checkpoint: Path | None = None,
+    verbose="auto",
+) -> keras.callbacks.History:
+    """Adam with warm-up and cosine decay, on smoothed labels; arguments as in `fit`."""
+    rate = warmup_cosine(LEARNING_RATE, epochs * count_batches(train), WARMUP)
+    return fit(
+        model,
+        train,
+        validation,
+        epochs=epochs,
+        optimizer=keras.optimizers.Adam(rate, beta_2=BETA_2),
+        loss=smoothed_crossentropy(model.output_shape[-1]),
+        checkpoint=checkpoint,
+        verbose=verbose,
     )
-    return model.fit(train, validation_data=validation, epochs=epochs, verbose=verbose).history

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import shutil
 from pathlib import Path
 
 from keras_inception_v4.files import read_json, replacing, write_json
@@ -11,20 +12,20 @@ class RunFolder:
     """A folder that belongs to one set of arguments; complete once it has a report.
 
     Args:
-        path: the folder; made if it is not there.
+        path: the folder; `begin` makes it.
         arguments: what decides the result, as JSON values. A folder of other
             arguments is refused.
         crop: what `load_image` must use for this run's model.
 
     Raises:
         ValueError: if the folder holds something else, or a run of other arguments.
-        OSError: if it cannot be made or written.
     """
 
     def __init__(self, path: str | os.PathLike, arguments: dict, *, crop: float):
         self.path = Path(path)
         if self.path.exists() and not self.path.is_dir():
             raise ValueError(f"{path} is a file. Name a folder for the run.")
+        self.config = {"arguments": arguments, "crop": crop}
         config = self.path / "config.json"
         if config.is_file():
             _check_same(self.path, read_json(config).get("arguments", {}), arguments)
@@ -32,8 +33,26 @@ class RunFolder:
             raise ValueError(
                 f"{path} is not empty and holds no run (no config.json). Name a new folder."
             )
-        else:
-            write_json(config, {"arguments": arguments, "crop": crop})
+
+    def begin(self, listing: dict) -> None:
+        """Writes the arguments and which images the run uses, or checks the images again.
+
+        Args:
+            listing: of the images, as JSON values.
+
+        Raises:
+            ValueError: if the run began with other images.
+            OSError: if the folder cannot be made or written.
+        """
+        write_json(self.path / "config.json", self.config)
+        file = self.path / "data.json"
+        if not file.is_file():
+            write_json(file, listing)
+        elif read_json(file) != listing:
+            raise ValueError(
+                f"The images have changed since the run in {self.path} began (data.json lists "
+                "them). Name another folder for a new run, or put the images back."
+            )
 
     @property
     def report(self) -> dict | None:
@@ -41,17 +60,29 @@ class RunFolder:
         file = self.path / "report.json"
         return read_json(file) if file.is_file() else None
 
-    def finish(self, report: dict) -> None:
-        """Writes the report, which marks the run as complete."""
-        write_json(self.path / "report.json", report)
+    @property
+    def checkpoints(self) -> Path:
+        """The folder for what an unfinished run needs to go on."""
+        return self.path / "checkpoints"
 
-    def write_history(self, history: dict[str, list[float]]) -> None:
-        """Writes one line an epoch to `history.csv`."""
+    def finish(self, report: dict) -> None:
+        """Writes the report, which marks the run as complete, and drops the checkpoints."""
+        write_json(self.path / "report.json", report)
+        shutil.rmtree(self.checkpoints, ignore_errors=True)
+
+    def write_history(self, phases: dict[str, dict[str, list[float]]]) -> None:
+        """Writes one line an epoch to `history.csv`, epochs counted through all phases."""
+        columns = list(dict.fromkeys(key for history in phases.values() for key in history))
         with replacing(self.path / "history.csv") as new, new.open("w", newline="") as file:
             table = csv.writer(file)
-            table.writerow(["epoch", *history])
-            for epoch, values in enumerate(zip(*history.values(), strict=True), start=1):
-                table.writerow([epoch, *(f"{value:.6g}" for value in values)])
+            table.writerow(["epoch", "phase", *columns])
+            epoch = 0
+            for phase, history in phases.items():
+                for values in zip(*history.values(), strict=True):
+                    epoch += 1
+                    row = dict(zip(history, values, strict=True))
+                    cells = [f"{row[key]:.6g}" if key in row else "" for key in columns]
+                    table.writerow([epoch, phase, *cells])
 
 
 def _check_same(path, recorded, received) -> None:

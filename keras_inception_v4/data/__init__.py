@@ -1,0 +1,41 @@
+"""Images and labels: the embedded digits, folders and their scan, batches in order."""
+
+from keras_inception_v4.data.arrays import Images, LabelledData, split_indices
+from keras_inception_v4.data.batches import (
+    Batches,
+    as_batches,
+    check_labels,
+    count_batches,
+    each_batch,
+    read_ahead,
+)
+from keras_inception_v4.data.digits import DIGITS_CROP, digit_scans, load_digits_data
+from keras_inception_v4.data.folders import (
+    ImageFiles,
+    find_classes,
+    list_images,
+    read_labelled_folder,
+    scan_images,
+    sound_images,
+)
+
+__all__ = [
+    "DIGITS_CROP",
+    "Batches",
+    "ImageFiles",
+    "Images",
+    "LabelledData",
+    "as_batches",
+    "check_labels",
+    "count_batches",
+    "digit_scans",
+    "each_batch",
+    "find_classes",
+    "list_images",
+    "load_digits_data",
+    "read_ahead",
+    "read_labelled_folder",
+    "scan_images",
+    "sound_images",
+    "split_indices",
+]

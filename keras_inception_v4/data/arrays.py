@@ -1,0 +1,88 @@
+"""Labelled images in memory, and how labelled data is split."""
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Images:
+    """Raw pixels `(images, height, width, channels)`, 0 to 255, and integer labels."""
+
+    pixels: np.ndarray
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, indices) -> np.ndarray:
+        """The pixels of some images."""
+        return self.pixels[indices]
+
+    def listing(self, class_names: list[str]) -> dict[str, int]:
+        """How many images each class has."""
+        return {name: int(np.sum(self.labels == i)) for i, name in enumerate(class_names)}
+
+
+class LabelledData(NamedTuple):
+    """What a training run needs to know of its data.
+
+    `train` and `validation` are `Images` or `ImageFiles`. `crop` is what `load_image`
+    must use on files so that they look like these. `left_out` are the places that
+    cannot be used, with the reason.
+    """
+
+    train: "Images | ImageFiles"  # noqa: F821
+    validation: "Images | ImageFiles"  # noqa: F821
+    class_names: list[str]
+    crop: float
+    left_out: list[tuple[str, str]]
+
+    def listing(self) -> dict:
+        """Which images are used for what, as JSON values."""
+        return {
+            "train": self.train.listing(self.class_names),
+            "validation": self.validation.listing(self.class_names),
+            "left_out": [reason for _, reason in self.left_out],
+        }
+
+
+def split_indices(labels, validation_split: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Splits seeded and stratified: every class gives the same share, and at least one image.
+
+    Args:
+        labels: integer labels `(images,)`, at least two images a class.
+        validation_split: share held out, in (0, 1).
+        seed: of the split.
+
+    Returns:
+        Indices of the training and of the held-out images.
+
+    Raises:
+        ValueError: if the share leaves a class without training images.
+        ImportError: without scikit-learn; the message names the extra.
+    """
+    try:
+        from sklearn.model_selection import train_test_split
+    except ImportError:
+        raise ImportError(
+            "Splitting needs scikit-learn: pip install 'keras-inception-v4[demo]'"
+        ) from None
+    labels = np.asarray(labels)
+    classes = len(np.unique(labels))
+    held_out_count = max(math.ceil(validation_split * len(labels)), classes)
+    if not 0 < validation_split < 1 or len(labels) - held_out_count < classes:
+        raise ValueError(
+            f"Received validation_split={validation_split} for {len(labels)} images of {classes} "
+            "classes. It must be above 0, below 1, and leave a training image for every class."
+        )
+    train, held_out = train_test_split(
+        np.arange(len(labels)), test_size=held_out_count, stratify=labels, random_state=seed
+    )
+    for rare in np.setdiff1d(labels, labels[held_out]):  # too few images for their share
+        chosen = train[labels[train] == rare][:1]
+        held_out = np.concatenate([held_out, chosen])
+        train = np.setdiff1d(train, chosen)
+    return train, held_out

@@ -1,0 +1,144 @@
+"""All that a fit needs to go on after an epoch, in one file.
+
+Keras saves no state of seed generators, and its own BackupAndRestore does not write
+atomically; so a run that it resumes draws other dropout and augmentation.
+"""
+
+import json
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from keras_inception_v4.files import replacing
+
+STOPPING = ("wait", "best", "best_epoch", "stopped_epoch")
+
+
+class EpochCheckpoint(keras.callbacks.Callback):
+    """Writes weights, optimizer, seed generators and history after each epoch, whole or not at all.
+
+    Layers that are not trained are left out: whoever resumes builds them again.
+
+    Args:
+        path: a file, replaced at each epoch.
+        stopping: an early stopping whose state belongs to the run; comes before this in
+            the list of callbacks.
+    """
+
+    def __init__(self, path: Path, stopping: keras.callbacks.EarlyStopping | None = None):
+        super().__init__()
+        self.path = path
+        self.stopping = stopping
+        self.epochs = 0  # finished ones
+        self.history: dict[str, list[float]] = {}
+        self.done = False
+        self._stopped = False
+        self._stopping_state = None
+
+    def first_epoch(self, epochs: int) -> int:
+        """Where a fit of so many epochs goes on: at the end if it had stopped early."""
+        return epochs if self._stopped else min(self.epochs, epochs)
+
+    def restore(self, model: keras.Model) -> None:
+        """Puts the recorded state into a compiled model, if there is one.
+
+        Raises:
+            ValueError: if the file is damaged or of another model.
+        """
+        if not self.path.exists():
+            return
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(self.path, framework="numpy") as file:
+                state = json.loads(file.metadata()["state"])
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"{self.path} cannot be read as a checkpoint ({error}). Delete it, and the same "
+                "command starts this phase anew."
+            ) from error
+        variables = _moving(model)
+        best = {name: tensors.pop(name) for name in list(tensors) if name.startswith("best/")}
+        shapes = {name: tuple(variable.shape) for name, variable in variables.items()}
+        if {name: tensor.shape for name, tensor in tensors.items()} != shapes:
+            raise ValueError(
+                f"{self.path} is a checkpoint of another model. Delete it, or name another folder."
+            )
+        for name, variable in variables.items():
+            variable.assign(tensors[name])
+        self.epochs, self.history = state["epochs"], state["history"]
+        self.done, self._stopped = state["done"], state["stopped"]
+        if state["stopping"] is not None:
+            weights = model.get_weights()
+            for index, name in enumerate(_weight_names(model)):
+                weights[index] = best.get(f"best/{name}", weights[index])
+            self._stopping_state = {
+                **state["stopping"],
+                "best_weights": weights if best else None,
+            }
+
+    def on_train_begin(self, logs=None):
+        """Gives the early stopping, which has just forgotten it, its state again."""
+        if self._stopping_state is not None:
+            for name, value in self._stopping_state.items():
+                setattr(self.stopping, name, value)
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Records the epoch."""
+        self.epochs = epoch + 1
+        for name, value in (logs or {}).items():
+            self.history.setdefault(name, []).append(float(value))
+        self._write()
+
+    def finish(self) -> None:
+        """Records that the fit is over, with the weights that it ended on."""
+        self.done = True
+        self._write()
+
+    def _write(self) -> None:
+        from safetensors.numpy import save_file
+
+        tensors = {
+            name: np.asarray(keras.ops.convert_to_numpy(variable), order="C")
+            for name, variable in _moving(self.model).items()
+        }
+        stopping = None
+        if self.stopping is not None:
+            stopping = {name: _plain(getattr(self.stopping, name)) for name in STOPPING}
+            if self.stopping.best_weights is not None and not self.done:
+                names = _weight_names(self.model)
+                best = dict(zip(names, self.stopping.best_weights, strict=True))
+                tensors |= {f"best/{n}": best[n] for n in names if f"weight/{n}" in tensors}
+        state = {
+            "epochs": self.epochs,
+            "history": self.history,
+            "done": self.done,
+            "stopped": bool(self.model.stop_training),
+            "stopping": stopping,
+        }
+        with replacing(self.path) as new:
+            save_file(tensors, new, metadata={"state": json.dumps(state)})
+
+
+def _plain(value):
+    return float(value) if hasattr(value, "dtype") else value
+
+
+def _weight_names(model: keras.Model) -> list[str]:
+    """A name for each of `model.weights`, in their order."""
+    return [f"{layer.name}/{w.name}" for layer in model.layers for w in layer.weights]
+
+
+def _moving(model: keras.Model) -> dict[str, keras.Variable]:
+    """Every variable that training moves, under a name that another process finds too."""
+    variables = {}
+    for index, layer in enumerate(model.layers):
+        weights = {id(weight) for weight in layer.weights}
+        seeds = [variable for variable in layer.variables if id(variable) not in weights]
+        variables |= {f"seed/{index}/{i}": seed for i, seed in enumerate(seeds)}
+        if layer.trainable:
+            variables |= {f"weight/{layer.name}/{w.name}": w for w in layer.weights}
+    variables |= {f"optimizer/{i}": v for i, v in enumerate(model.optimizer.variables)}
+    return variables

@@ -1,0 +1,50 @@
+"""What a finished run leaves in its folder, besides its report."""
+
+import keras
+import numpy as np
+from PIL import Image
+
+from keras_inception_v4 import plots
+from keras_inception_v4.data import LabelledData
+from keras_inception_v4.export import export_saved_model
+from keras_inception_v4.files import replacing, write_json
+from keras_inception_v4.training.run_folder import RunFolder
+
+
+def write_results(
+    run: RunFolder,
+    model: keras.Model,
+    data: LabelledData,
+    phases: dict[str, dict[str, list[float]]],
+    metrics: dict,
+) -> None:
+    """Writes the model, its class names, history, pictures, examples and SavedModel.
+
+    Args:
+        run: where to.
+        model: float32, raw pixels in.
+        data: what it was trained on.
+        phases: name of each phase to its history.
+        metrics: from `evaluation.evaluate`.
+    """
+    with replacing(run.path / "model.keras") as new:
+        model.save(new)
+    write_json(run.path / "class_names.json", data.class_names)
+    run.write_history(phases)
+    plots.plot_curves(phases, run.path / "curves.png")
+    plots.plot_confusion_matrix(
+        metrics["confusion_matrix"], data.class_names, run.path / "confusion_matrix.png"
+    )
+    _write_examples(run, data)
+    if keras.backend.backend() == "tensorflow":
+        export_saved_model(model, run.path / "saved_model")
+
+
+def _write_examples(run: RunFolder, data: LabelledData) -> None:
+    """A held-out image of each class, as a file to try the model on."""
+    with replacing(run.path / "examples") as new:
+        new.mkdir()
+        for label, name in enumerate(data.class_names):
+            indices = np.flatnonzero(data.validation.labels == label)[:1]
+            for pixels in data.validation.take(indices) if len(indices) else []:
+                Image.fromarray(np.round(pixels).astype("uint8")).save(new / f"{name}.png")

@@ -1,0 +1,107 @@
+"""The model that is trained: one flat graph, and which of its layers move."""
+
+import os
+from collections.abc import Sequence
+
+import keras
+from keras import layers
+
+from keras_inception_v4.architecture import ENDPOINTS
+from keras_inception_v4.model import InceptionV4, classifier
+from keras_inception_v4.training import augmentation_layers
+
+
+def transfer_model(
+    classes: int,
+    *,
+    weights: str | os.PathLike | None = "imagenet",
+    input_shape=(299, 299, 3),
+    dropout_rate: float = 0.2,
+    augment: bool | str | Sequence[layers.Layer] = True,
+) -> keras.Model:
+    """A classifier with a new head on a trained, frozen backbone.
+
+    One flat graph: augmentation (active in training only), the layer `preprocessing`, the
+    network, and the head. The backbone is frozen, so its batch norm is in inference mode:
+    it uses, and keeps, the moving statistics of the data that it was trained on, since
+    those of a few small batches would be worse.
+
+    Args:
+        classes: number of classes, at least 1.
+        weights: of the backbone: `"imagenet"`, a path that `load_weights` reads (its head
+            is left aside; the `model.keras` of a run is one), or `None` for random ones.
+        input_shape: three entries without the batch, in the order of
+            `keras.config.image_data_format()`; as in `InceptionV4`.
+        dropout_rate: in [0, 1), before the head.
+        augment: `True` or `"photographs"` mirrors, shifts, turns and zooms; `"symbols"` does
+            not mirror and does less of the rest; `False` or `"none"` does nothing; or your
+            own layers, in order, on raw pixels.
+
+    Returns:
+        A model from raw pixels, 0 to 255, RGB, to probabilities `(batch, classes)`, in
+        which only the head is trainable. Not compiled: `train_head` and `fine_tune` do that
+        with a model that shares its weights.
+
+    Raises:
+        ValueError: for a wrong argument, or weights that do not fit.
+        OSError: if the ImageNet weights are neither in the cache nor to be had.
+    """
+    x = layers.Input(tuple(input_shape))
+    for layer in _augmentation(augment):
+        x = layer(x)
+    backbone = InceptionV4(
+        include_top=False,
+        weights=weights,
+        input_tensor=x,
+        pooling="avg",
+        classes=classes,
+        dropout_rate=dropout_rate,
+        include_preprocessing=True,
+    )
+    for layer in backbone.layers:
+        layer.trainable = False
+    head = classifier(backbone.output, int(classes), dropout_rate=dropout_rate)
+    return keras.Model(backbone.inputs, head, name="inception_v4")
+
+
+def _augmentation(augment) -> Sequence[layers.Layer]:
+    if isinstance(augment, bool):
+        augment = "photographs" if augment else "none"
+    return augmentation_layers(augment) if isinstance(augment, str) else augment
+
+
+def unfreeze(
+    model: keras.Model, from_endpoint: str = "mixed_7a", *, batch_norm: bool = False
+) -> keras.Model:
+    """Makes a model's layers trainable from an endpoint on, the others not.
+
+    Args:
+        model: of this package, with its classifier.
+        from_endpoint: the first endpoint to train, one of `ENDPOINTS`; `"conv2d_1a_3x3"`
+            trains everything.
+        batch_norm: whether batch norm trains too and follows the new data's statistics.
+            Otherwise it stays in inference mode and its moving statistics do not move;
+            that is better for a few thousand images or small batches.
+
+    Returns:
+        The same model.
+
+    Raises:
+        ValueError: for an unknown endpoint, or a model without it.
+    """
+    if from_endpoint not in ENDPOINTS:
+        raise ValueError(
+            f"Received from_endpoint={from_endpoint!r}. Allowed are {', '.join(ENDPOINTS)}."
+        )
+    order = list(ENDPOINTS)
+    moving = tuple(order[order.index(from_endpoint) :])
+    if not any(layer.name == from_endpoint for layer in model.layers):
+        raise ValueError(
+            f"The model {model.name!r} has no layer {from_endpoint!r}. It must be a model of this "
+            "package that reaches that endpoint."
+        )
+    for layer in model.layers:
+        of_block = layer.name.startswith(moving)
+        frozen = isinstance(layer, layers.BatchNormalization) and not batch_norm
+        layer.trainable = layer.name == "predictions" or (of_block and not frozen)
+    return model

@@ -1,0 +1,109 @@
+"""Features of images, computed once and kept for every epoch of a head."""
+
+import contextlib
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from keras_inception_v4.architecture import FEATURES
+from keras_inception_v4.data import as_batches, check_labels, count_batches, each_batch
+from keras_inception_v4.features import embedded
+from keras_inception_v4.preprocessing.feeding import feeder
+from keras_inception_v4.progress import progress
+
+RECORD = np.dtype([("features", "float32", FEATURES), ("label", "int64")])
+
+
+@dataclass(frozen=True)
+class Features:
+    """Features of images and their labels, in memory or mapped from a file."""
+
+    records: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    @property
+    def labels(self) -> np.ndarray:
+        """Integer labels `(images,)`."""
+        return self.records["label"]
+
+    def take(self, indices) -> np.ndarray:
+        """The features of some images, `(images, 1536)`."""
+        return self.records["features"][indices]
+
+
+@contextlib.contextmanager
+def cached_features(
+    model: keras.Model,
+    data,
+    *,
+    batch_size: int,
+    memory_budget: int,
+    path: Path | None,
+    verbose: bool,
+) -> Iterator[Features]:
+    """Passes every image through the backbone once and keeps what comes out.
+
+    Args:
+        model: a model of this package.
+        data: as in `train_head`.
+        batch_size: images a batch.
+        memory_budget: bytes of features to hold in memory; beyond it they are on disk.
+        path: a file that keeps them. A finished one is used as it is; one that grew under
+            the name `path` + `.partial` is continued after its last whole batch. `None` for
+            a temporary one.
+        verbose: whether to show a progress bar.
+
+    Yields:
+        The features, in the data's own order.
+    """
+    batches = as_batches(data, batch_size, classes=model.output_shape[-1], feed=feeder(model))
+    with contextlib.ExitStack() as stack:
+        if path is None:
+            file = stack.enter_context(tempfile.SpooledTemporaryFile(memory_budget))
+            _append(file, model, batches, batch_size, verbose)
+        else:
+            if not path.exists():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                partial = path.with_name(f"{path.name}.partial")
+                partial.touch()
+                with partial.open("r+b") as growing:
+                    _append(growing, model, batches, batch_size, verbose)
+                partial.replace(path)
+            file = stack.enter_context(path.open("rb"))
+        size = file.seek(0, 2)
+        file.seek(0)
+        if size <= memory_budget:
+            records = np.frombuffer(file.read(), RECORD)
+        else:
+            records = np.memmap(file, RECORD, mode="r")
+        yield Features(records)
+
+
+def _append(file, model, batches, batch_size: int, verbose: bool) -> None:
+    """Writes a record for each image, after the whole batches that are there."""
+    whole = batch_size * RECORD.itemsize
+    first = min(file.seek(0, 2) // whole, count_batches(batches))
+    file.truncate(first * whole)
+    file.seek(0, 2)
+    classes = model.output_shape[-1]
+    labels = []
+
+    def pixels_only():
+        for pixels, batch_labels in each_batch(batches, first):
+            labels.append(check_labels(batch_labels, classes))
+            yield pixels
+
+    with progress(count_batches(batches), "features", "batches", verbose) as advance:
+        advance(first)
+        for found in embedded(model, pixels_only(), batch_size):
+            records = np.empty(len(found), RECORD)
+            records["features"], records["label"] = found, labels.pop(0)
+            file.write(records.tobytes())
+            file.flush()
+            advance(1)

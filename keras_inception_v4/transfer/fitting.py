@@ -1,0 +1,244 @@
+"""The two phases: a head on cached features, then the last blocks at a low rate."""
+
+import os
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from keras_inception_v4.architecture import FEATURES
+from keras_inception_v4.data import (
+    Batches,
+    as_batches,
+    check_labels,
+    count_batches,
+    each_batch,
+)
+from keras_inception_v4.explain import pool_and_dense
+from keras_inception_v4.model import classifier
+from keras_inception_v4.preprocessing.feeding import feeder
+from keras_inception_v4.training import fit, smoothed_crossentropy, trainable_twin, warmup_cosine
+from keras_inception_v4.transfer.caching import cached_features
+
+HEAD_EPOCHS = 20
+HEAD_RATE = 1e-3
+EPOCHS = 5
+RATE = 1e-4
+WARMUP = 0.1  # share of all steps
+LABEL_SMOOTHING = 0.1
+BATCH_SIZE = 32
+MEMORY_BUDGET = 1 << 30
+
+
+def train_head(
+    model: keras.Model,
+    train,
+    validation=None,
+    *,
+    epochs: int = HEAD_EPOCHS,
+    batch_size: int = BATCH_SIZE,
+    learning_rate: float = HEAD_RATE,
+    class_weight: dict[int, float] | str | None = None,
+    memory_budget: int = MEMORY_BUDGET,
+    seed: int = 0,
+    folder: str | os.PathLike | None = None,
+    verbose="auto",
+) -> keras.callbacks.History:
+    """Trains the head alone, passing each image through the backbone only once.
+
+    The 1536 features of every image are kept, and the head is trained on them with Adam.
+    What a plain `fit` of the same frozen model without augmentation ends on, this ends on.
+    Augmentation has no effect here: each image is seen as it is.
+
+    Args:
+        model: from `transfer_model`, or any classifier of this package.
+        train: a pair of arrays `(images, integer labels)`, a batched `tf.data.Dataset` or a
+            `keras.utils.PyDataset` of such pairs; raw pixels, 0 to 255, channels last.
+        validation: the same, held out, or `None`.
+        epochs: passes over the features.
+        batch_size: images a step; for a data set, images a step of the head.
+        learning_rate: of Adam.
+        class_weight: class to the weight of its images, or `"balanced"` to weigh every
+            class alike however many images it has.
+        memory_budget: bytes of features to hold in memory (6 kB an image); beyond it they
+            are on disk.
+        seed: of the order and the dropout.
+        folder: where features and the state after each epoch are kept, so that the same call
+            goes on after an interruption; `None` keeps nothing.
+        verbose: as in `keras.Model.fit`.
+
+    Returns:
+        Loss and accuracy an epoch, training and held-out.
+
+    Raises:
+        ValueError: for a wrong argument, data of another kind, or a model whose head is not
+            an average pool and one dense layer.
+        OSError: if `folder` cannot be written.
+    """
+    _check(epochs=epochs, batch_size=batch_size)
+    _, dense = pool_and_dense(model)
+    classes = model.output_shape[-1]
+    folder = None if folder is None else Path(folder)
+
+    def cache(data, name):
+        return cached_features(
+            model,
+            data,
+            batch_size=batch_size,
+            memory_budget=memory_budget,
+            path=folder and folder / f"{name}.features",
+            verbose=bool(verbose),
+        )
+
+    def fit_head(features, held_out):
+        inputs = keras.Input((FEATURES,))
+        rate = next((x.rate for x in model.layers if isinstance(x, keras.layers.Dropout)), 0)
+        output = classifier(
+            inputs, classes, activation=dense.activation, dropout_rate=rate, seed=seed
+        )
+        head = keras.Model(inputs, output)
+        head.set_weights(dense.get_weights())
+        history = fit(
+            head,
+            Batches(features, batch_size, seed=seed),
+            None if held_out is None else Batches(held_out, batch_size),
+            epochs=epochs,
+            optimizer=keras.optimizers.Adam(learning_rate),
+            loss=_loss(dense, classes, smoothing=0),
+            class_weight=class_weights(class_weight, features.labels, classes),
+            checkpoint=folder and folder / "head.safetensors",
+            verbose=verbose,
+        )
+        dense.set_weights(head.layers[-1].get_weights())
+        return history
+
+    with cache(train, "train") as features:
+        if validation is None:
+            return fit_head(features, None)
+        with cache(validation, "validation") as held_out:
+            return fit_head(features, held_out)
+
+
+def fine_tune(
+    model: keras.Model,
+    train,
+    validation=None,
+    *,
+    epochs: int = EPOCHS,
+    batch_size: int = BATCH_SIZE,
+    learning_rate: float = RATE,
+    warmup: float = WARMUP,
+    label_smoothing: float = LABEL_SMOOTHING,
+    class_weight: dict[int, float] | str | None = None,
+    patience: int | None = None,
+    precision: str = "float32",
+    seed: int = 0,
+    folder: str | os.PathLike | None = None,
+    verbose="auto",
+) -> keras.callbacks.History:
+    """Trains what `unfreeze` made trainable, at a low rate that warms up and decays.
+
+    Adam; the rate rises to `learning_rate` and falls to 0 along a cosine. With held-out
+    images the weights of the epoch with the lowest held-out loss are kept.
+
+    Args:
+        model: from `transfer_model` after `train_head` and `unfreeze`.
+        train: as in `train_head`.
+        validation: as in `train_head`.
+        epochs: passes over the images.
+        batch_size: images a step, for arrays.
+        learning_rate: peak.
+        warmup: share of all steps in which the rate rises, in [0, 1).
+        label_smoothing: in [0, 1), share of a label that is spread over all classes.
+        class_weight: as in `train_head`.
+        patience: epochs without a lower held-out loss after which to stop; `None` never
+            stops early.
+        precision: `"float32"`, `"mixed_bfloat16"` or `"mixed_float16"`; the model stays in
+            float32 whatever it is trained in.
+        seed: of the order, for arrays.
+        folder: where the state after each epoch is kept, so that the same call goes on
+            after an interruption, at the epoch that it broke off; `None` keeps nothing.
+        verbose: as in `keras.Model.fit`.
+
+    Returns:
+        Loss and accuracy an epoch, training and held-out.
+
+    Raises:
+        ValueError: for a wrong argument, data of another kind, or a model without anything
+            trainable.
+        OSError: if `folder` cannot be written.
+    """
+    _check(epochs=epochs, batch_size=batch_size)
+    for name, share in (("warmup", warmup), ("label_smoothing", label_smoothing)):
+        if not 0 <= share < 1:
+            raise ValueError(f"Received {name}={share}. It must be at least 0 and below 1.")
+    _, dense = pool_and_dense(model)
+    if not model.trainable_weights:
+        raise ValueError(f"Nothing of {model.name!r} is trainable. Call unfreeze(model) first.")
+    classes = model.output_shape[-1]
+    feed = feeder(model)
+    train = as_batches(train, batch_size, classes=classes, seed=seed, feed=feed)
+    if validation is not None:
+        validation = as_batches(validation, batch_size, classes=classes, feed=feed)
+    weights = class_weights(class_weight, lambda: _labels(train, classes), classes)
+    rate = warmup_cosine(learning_rate, epochs * count_batches(train), warmup)
+    with trainable_twin(model, precision) as twin:
+        return fit(
+            twin,
+            train,
+            validation,
+            epochs=epochs,
+            optimizer=keras.optimizers.Adam(rate),
+            loss=_loss(dense, classes, smoothing=label_smoothing),
+            class_weight=weights,
+            patience=patience,
+            keep_best=True,
+            checkpoint=None if folder is None else Path(folder) / "fine_tuning.safetensors",
+            verbose=verbose,
+        )
+
+
+def _check(**counts) -> None:
+    for name, value in counts.items():
+        if value < 1:
+            raise ValueError(f"Received {name}={value}. It must be at least 1.")
+
+
+def _loss(dense: keras.layers.Dense, classes: int, smoothing: float):
+    if dense.activation not in (keras.activations.softmax, keras.activations.linear):
+        raise ValueError(
+            f"The classifier's activation is {dense.activation.__name__}. Training needs "
+            "'softmax' or None (logits)."
+        )
+    from_logits = dense.activation is keras.activations.linear
+    return smoothed_crossentropy(classes, smoothing, from_logits=from_logits)
+
+
+def class_weights(class_weight, labels, classes: int) -> dict[int, float] | None:
+    """Weights of classes as Keras takes them.
+
+    Args:
+        class_weight: `None`, class to weight, or `"balanced"`.
+        labels: integer labels of all training images, or a function that returns them.
+        classes: number of classes.
+
+    Raises:
+        ValueError: for anything else.
+    """
+    if class_weight is None:
+        return None
+    if isinstance(class_weight, dict):
+        return {label: class_weight.get(label, 1.0) for label in range(classes)}
+    if class_weight != "balanced":
+        raise ValueError(
+            f"Received class_weight={class_weight!r}. Allowed are None, 'balanced', and a dict "
+            "from class to weight."
+        )
+    counts = np.bincount(labels() if callable(labels) else labels, minlength=classes)
+    return {label: np.sum(counts) / (classes * max(n, 1)) for label, n in enumerate(counts)}
+
+
+def _labels(batches, classes) -> np.ndarray:
+    if isinstance(batches, Batches):
+        return batches.source.labels
+    return np.concatenate([check_labels(labels, classes) for _, labels in each_batch(batches)])

@@ -1,0 +1,253 @@
+"""One command from images to a classifier: data, phases, results, in a folder that resumes."""
+
+import os
+import time
+
+import keras
+
+from keras_inception_v4 import plots
+from keras_inception_v4.architecture import ENDPOINTS
+from keras_inception_v4.data import (
+    DIGITS_CROP,
+    LabelledData,
+    load_digits_data,
+    read_labelled_folder,
+)
+from keras_inception_v4.evaluation import evaluate
+from keras_inception_v4.preprocessing import EVALUATION_CROP
+from keras_inception_v4.training import (
+    AUGMENTATIONS,
+    PRECISIONS,
+    RunFolder,
+    make_reproducible,
+    scratch_model,
+    train_from_scratch,
+    write_results,
+)
+from keras_inception_v4.transfer.building import transfer_model, unfreeze
+from keras_inception_v4.transfer.fitting import (
+    EPOCHS,
+    HEAD_EPOCHS,
+    HEAD_RATE,
+    RATE,
+    fine_tune,
+    train_head,
+)
+from keras_inception_v4.weights.loading import copy_weights
+
+DIGITS = "digits"
+SCRATCH_EPOCHS = 7
+
+
+def train(
+    data: str | os.PathLike,
+    output: str | os.PathLike,
+    *,
+    weights: str | os.PathLike | None = "imagenet",
+    head_epochs: int = HEAD_EPOCHS,
+    epochs: int | None = None,
+    batch_size: int = 32,
+    image_size: int | None = None,
+    crop: float | None = None,
+    augment: str | None = None,
+    from_endpoint: str = "mixed_7a",
+    head_learning_rate: float = HEAD_RATE,
+    learning_rate: float = RATE,
+    balanced: bool = False,
+    patience: int | None = None,
+    validation_split: float = 0.2,
+    skip_corrupt: bool = False,
+    seed: int = 0,
+    precision: str = "mixed_bfloat16",
+    deterministic: bool = False,
+    verbose="auto",
+) -> dict:
+    """Trains a classifier on labelled images and writes a run folder.
+
+    With trained weights: a head on cached features, then fine-tuning of the last blocks.
+    With `weights=None`: everything from random weights. The folder gets `model.keras`
+    (float32, raw pixels in), `class_names.json`, `config.json`, `data.json` (which images
+    were used for what), `history.csv`, `report.json`, `curves.png`,
+    `confusion_matrix.png`, `examples/` (a held-out image of each class) and, on the
+    TensorFlow backend, `saved_model/`. The same call goes on where an interrupted one
+    ended, and a complete run is not trained again.
+
+    Args:
+        data: `"digits"` (embedded in scikit-learn) or a folder, see
+            `data.read_labelled_folder`.
+        output: the run folder.
+        weights: as in `transfer_model`; `None` trains from scratch.
+        head_epochs: passes over the cached features.
+        epochs: passes over the images; default 5 of fine-tuning (0 for the head alone),
+            7 from scratch.
+        batch_size: images a step.
+        image_size: side in pixels, at least 75; default 75 for digits, else 299.
+        crop: as in `load_image`; default 1.0 for digits, else 0.875.
+        augment: as in `training.augmentation_layers`; default `"symbols"` for digits, else
+            `"photographs"`.
+        from_endpoint: first endpoint to fine-tune.
+        head_learning_rate: of Adam on the features.
+        learning_rate: peak of fine-tuning.
+        balanced: whether every class weighs alike, however many images it has; with trained
+            weights.
+        patience: epochs of fine-tuning without a lower held-out loss after which to stop.
+        validation_split: share held out where the data is not split yet, in (0, 1).
+        skip_corrupt: whether to leave out what cannot be used.
+        seed: of split, weights, order, dropout and augmentation.
+        precision: dtype policy of fine-tuning and of training from scratch; features are
+            computed, and the model is written, in float32.
+        deterministic: the same numbers again on the same machine, somewhat slower.
+        verbose: as in `keras.Model.fit`.
+
+    Returns:
+        The run's report; `accuracy` (0 to 1) is on held-out images.
+
+    Raises:
+        ValueError: for an argument out of range, images that cannot be used, weights that
+            do not fit, or a folder of another run.
+        FileNotFoundError: if there is no such data.
+        ImportError: without scikit-learn or matplotlib; the message names the extra.
+        OSError: if the folder cannot be written, or weights cannot be had.
+    """
+    digits = data == DIGITS
+    scratch = weights is None
+    if epochs is None:
+        epochs = SCRATCH_EPOCHS if scratch else EPOCHS
+    image_size = image_size or (75 if digits else 299)
+    crop = crop or (DIGITS_CROP if digits else EVALUATION_CROP)
+    augment = augment or ("symbols" if digits else "photographs")
+    _check(scratch, head_epochs, epochs, batch_size, crop)
+    for name, value, known in (
+        ("precision", precision, PRECISIONS),
+        ("augment", augment, AUGMENTATIONS),
+        ("from_endpoint", from_endpoint, tuple(ENDPOINTS)),
+    ):
+        if value not in known:
+            raise ValueError(f"Received {name}={value!r}. Allowed are {', '.join(known)}.")
+    settings = {
+        "data": os.fspath(data),
+        "weights": None if scratch else os.fspath(weights),
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "image_size": image_size,
+        "augment": augment,
+        "validation_split": validation_split,
+        "skip_corrupt": skip_corrupt,
+        "seed": seed,
+        "precision": precision,
+        "deterministic": deterministic,
+    }
+    if not scratch:
+        settings |= {
+            "head_epochs": head_epochs,
+            "from_endpoint": from_endpoint,
+            "head_learning_rate": head_learning_rate,
+            "learning_rate": learning_rate,
+            "balanced": balanced,
+            "patience": patience,
+        }
+    run = RunFolder(output, {**settings, "crop": crop}, crop=crop)
+    if run.report is not None:
+        return run.report
+    plots.require_matplotlib()
+    started = time.monotonic()
+    make_reproducible(seed, deterministic)
+    size = (image_size, image_size)
+    scratch_model(2, image_size)  # refuses a wrong size before the images are read
+    if digits:
+        images = load_digits_data(image_size, validation_split=validation_split, seed=seed)
+    else:
+        images = read_labelled_folder(
+            data,
+            size,
+            crop=crop,
+            validation_split=validation_split,
+            seed=seed,
+            skip_corrupt=skip_corrupt,
+            verbose=bool(verbose),
+        )
+    phases = _scratch if scratch else _transfer
+    model, histories = phases(run, images, settings, verbose)
+    metrics = evaluate(model, images.validation, class_names=images.class_names, verbose=False)
+    write_results(run, model, images, histories, metrics)
+    report = {
+        **metrics,
+        "training_images": len(images.train),
+        "left_out": len(images.left_out),
+        "epochs": {name: len(history["loss"]) for name, history in histories.items()},
+        "weights": model.count_params(),
+        "seconds": round(time.monotonic() - started, 1),
+    }
+    run.finish(report)
+    return report
+
+
+def _check(scratch, head_epochs, epochs, batch_size, crop) -> None:
+    least = {"batch_size": (batch_size, 1), "head_epochs": (head_epochs, 1)}
+    least["epochs"] = (epochs, 1 if scratch else 0)
+    for name, (value, allowed) in least.items():
+        if value < allowed:
+            raise ValueError(f"Received {name}={value}. It must be at least {allowed}.")
+    if not 0 < crop <= 1:
+        raise ValueError(f"Received crop={crop}. It must be above 0 and at most 1.")
+
+
+def _scratch(run: RunFolder, images: LabelledData, settings: dict, verbose):
+    keras.utils.set_random_seed(settings["seed"])
+    model = scratch_model(len(images.class_names), settings["image_size"])
+    run.begin(images.listing())
+    history = train_from_scratch(
+        model,
+        images,
+        epochs=settings["epochs"],
+        batch_size=settings["batch_size"],
+        seed=settings["seed"],
+        precision=settings["precision"],
+        augment=settings["augment"],
+        checkpoint=run.checkpoints / "from_scratch.safetensors",
+        verbose=verbose,
+    )
+    return model, {"from scratch": history}
+
+
+def _transfer(run: RunFolder, images: LabelledData, settings: dict, verbose):
+    keras.utils.set_random_seed(settings["seed"])
+    classes, size = len(images.class_names), settings["image_size"]
+    first = keras.config.image_data_format() == "channels_first"
+    shape = (3, size, size) if first else (size, size, 3)
+    model = transfer_model(
+        classes, weights=settings["weights"], input_shape=shape, augment=settings["augment"]
+    )
+    run.begin(images.listing())
+    shared = {
+        "batch_size": settings["batch_size"],
+        "class_weight": "balanced" if settings["balanced"] else None,
+        "seed": settings["seed"],
+        "folder": run.checkpoints,
+        "verbose": verbose,
+    }
+    head = train_head(
+        model,
+        images.train,
+        images.validation,
+        epochs=settings["head_epochs"],
+        learning_rate=settings["head_learning_rate"],
+        **shared,
+    )
+    histories = {"head": head.history}
+    if settings["epochs"]:
+        unfreeze(model, settings["from_endpoint"])
+        tuned = fine_tune(
+            model,
+            images.train,
+            images.validation,
+            epochs=settings["epochs"],
+            learning_rate=settings["learning_rate"],
+            patience=settings["patience"],
+            precision=settings["precision"],
+            **shared,
+        )
+        histories["fine-tuning"] = tuned.history
+    delivered = transfer_model(classes, weights=None, input_shape=shape, augment=False)
+    copy_weights(model, delivered)
+    return delivered, histories

@@ -1,0 +1,258 @@
+"""The train and evaluate commands over folders: results, errors, and killed processes."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import keras
+import numpy as np
+import pytest
+from checkpoints import timm_state, write_safetensors
+from PIL import Image
+
+from keras_inception_v4.architecture import IMAGENET_CLASSES
+from keras_inception_v4.cli import main
+from keras_inception_v4.data import digit_scans
+from keras_inception_v4.files import read_json
+from keras_inception_v4.preprocessing import imagenet_classes
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory):
+    """A folder of 12 scans of each of 3 digits, a subfolder a class."""
+    folder = tmp_path_factory.mktemp("scans") / "photos"
+    images, labels = digit_scans()
+    for digit, name in enumerate(("zero", "one", "two")):
+        (folder / name).mkdir(parents=True)
+        for index in np.flatnonzero(labels == digit)[:12]:
+            Image.fromarray(images[index]).resize((40, 40)).save(folder / name / f"{index}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    path = tmp_path_factory.mktemp("weights") / "model.safetensors"
+    write_safetensors(path, timm_state())
+    return path
+
+
+def command(scans, weights, output, *options):
+    short = "--image-size 75 --crop 1 --augment symbols --head-epochs 3 --epochs 2 --batch-size 8"
+    return ["train", str(scans), "--weights", str(weights), "--output", str(output),
+            *short.split(), "--from-endpoint", "mixed_7d", *options]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def run(scans, weights, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "photos"
+    assert main(command(scans, weights, folder)) == 0
+    return folder
+
+
+def test_a_run_has_both_phases_and_everything(run, scans, weights, capsys):
+    report = read_json(run / "report.json")
+    assert report["epochs"] == {"head": 3, "fine-tuning": 2}
+    assert (report["training_images"], report["images"]) == (28, 8)
+    assert report["accuracy"] == np.trace(report["confusion_matrix"]) / 8
+    data = read_json(run / "data.json")
+    assert {len(paths) for paths in data["train"].values()} <= {9, 10}
+    lines = (run / "history.csv").read_text().splitlines()
+    assert lines[0] == "epoch,phase,accuracy,loss,val_accuracy,val_loss"
+    assert [line.split(",")[:2] for line in lines[1:]] == [
+        ["1", "head"], ["2", "head"], ["3", "head"], ["4", "fine-tuning"], ["5", "fine-tuning"],
+    ]  # fmt: skip
+    assert sorted(os.listdir(run / "examples")) == ["one.png", "two.png", "zero.png"]
+    assert not (run / "checkpoints").exists()
+    model = keras.saving.load_model(run / "model.keras")
+    assert model.layers[1].name == "preprocessing"
+    assert model.get_layer("mixed_7d").compute_dtype == "float32"
+    for picture in ("curves.png", "confusion_matrix.png"):
+        with Image.open(run / picture) as image:
+            assert image.width > 400
+    capsys.readouterr()
+    assert main(command(scans, weights, run)) == 0
+    assert "is complete; nothing was trained" in capsys.readouterr().out
+    assert main(command(scans, weights, run, "--seed", "4")) == 1
+    assert "seed is 0 there and 4 here" in capsys.readouterr().err
+
+
+def test_evaluate_gives_the_run_s_accuracy(run, scans, tmp_path, capsys):
+    listed = read_json(run / "data.json")["validation"]
+    for name, paths in listed.items():
+        for path in paths:
+            (tmp_path / "held-out" / name).mkdir(parents=True, exist_ok=True)
+            shutil.copy(scans / path, tmp_path / "held-out" / path)
+    report, picture = tmp_path / "report.json", tmp_path / "matrix.png"
+    assert main(["evaluate", str(run / "model.keras"), str(tmp_path / "held-out"),
+                 "--report", str(report), "--picture", str(picture)]) == 0  # fmt: skip
+    expected = read_json(run / "report.json")
+    found = read_json(report)
+    assert found["confusion_matrix"] == expected["confusion_matrix"]
+    assert found["calibration_error"] == pytest.approx(expected["calibration_error"], abs=1e-5)
+    out = capsys.readouterr().out
+    assert f"{found['accuracy']:.1%}" in out
+    assert "recall" in out
+    with Image.open(picture) as image:
+        assert image.format == "PNG"
+    (tmp_path / "held-out" / "nine").mkdir()
+    assert main(["evaluate", str(run / "model.keras"), str(tmp_path / "held-out")]) == 1
+    assert "1 subfolders" in (err := capsys.readouterr().err)
+    assert "nine. Its classes are one, two, zero" in err
+
+
+def test_predict_takes_folders_and_writes_formats(run, scans, capsys):
+    arguments = ["predict", "--model", str(run / "model.keras"), "--top", "2", str(scans / "one")]
+    assert main([*arguments, "--format", "json"]) == 0
+    answers = json.loads(capsys.readouterr().out)
+    assert len(answers) == 12
+    assert all(len(answer["top"]) == 2 for answer in answers)
+    assert {one["class"] for answer in answers for one in answer["top"]} <= {"zero", "one", "two"}
+    assert main([*arguments, "--format", "csv"]) == 0
+    header, *rows = capsys.readouterr().out.split()
+    assert header == "image,rank,class,probability"
+    assert len(rows) == 24
+    assert rows[0].startswith(f"{answers[0]['image']},1,{answers[0]['top'][0]['class']},")
+    assert main([*arguments, str(scans / "gone.png")]) == 1
+    assert "There is no image file" in capsys.readouterr().err
+
+
+def test_imagenet_s_validation_set_by_synset(weights, tmp_path, capsys):
+    """A stand-in for ILSVRC: three of the thousand synset folders, weights from a path."""
+    rng = np.random.default_rng(0)
+    chosen = [0, 500, 999]
+    for index in chosen:
+        folder = tmp_path / "ILSVRC" / imagenet_classes()[index][0]
+        folder.mkdir(parents=True)
+        Image.fromarray(rng.integers(0, 255, (350, 320, 3), "uint8")).save(folder / "1.JPEG")
+    report = tmp_path / "report.json"
+    assert main(["evaluate", "--weights", str(weights), str(tmp_path / "ILSVRC"),
+                 "--report", str(report)]) == 0  # fmt: skip
+    found = read_json(report)
+    assert found["images"] == 3
+    matrix = np.array(found["confusion_matrix"])
+    assert matrix.shape == (IMAGENET_CLASSES, IMAGENET_CLASSES)
+    assert np.flatnonzero(matrix.sum(axis=1)).tolist() == chosen
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--epochs", "-1"], "epochs=-1. It must be at least 0"),
+        (["--head-epochs", "0"], "head_epochs=0"),
+        (["--image-size", "50"], "at least 75"),
+        (["--validation-split", "0.99"], "validation_split=0.99"),
+        (["--weights", "gone.pth"], "weights='gone.pth'"),
+        (["--from-endpoint", "block8"], "from_endpoint='block8'"),
+        (["--crop", "2"], "crop=2.0"),
+    ],
+)
+def test_wrong_arguments_write_nothing(scans, weights, tmp_path, capsys, options, message):
+    assert main(command(scans, weights, tmp_path / "run", *options)) == 1
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_model_that_is_not_ours(scans, tmp_path, capsys):
+    other = keras.Sequential([keras.Input((8,)), keras.layers.Dense(2)])
+    other.save(tmp_path / "other.keras")
+    assert main(command(scans, tmp_path / "other.keras", tmp_path / "run")) == 1
+    err = capsys.readouterr().err
+    assert "other.keras do not fit" in err
+    assert "missing: conv2d_1a_3x3_conv/kernel" in err
+    assert not (tmp_path / "run").exists()
+
+
+def test_changed_images_are_noticed(scans, weights, tmp_path, capsys):
+    (tmp_path / "run").mkdir()
+    shutil.copytree(scans, tmp_path / "photos")
+    process = start(command(tmp_path / "photos", weights, tmp_path / "run"))
+    wait_for(tmp_path / "run" / "data.json", process)
+    process.kill()
+    process.wait()
+    (tmp_path / "photos" / "one" / "new.png").write_bytes(
+        next((scans / "one").iterdir()).read_bytes()
+    )
+    assert main(command(tmp_path / "photos", weights, tmp_path / "run")) == 1
+    assert "images have changed" in capsys.readouterr().err
+
+
+def start(arguments, prefix=()):
+    return subprocess.Popen(
+        [*prefix, sys.executable, "-m", "keras_inception_v4", *arguments],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def wait_for(path, process, seconds=240):
+    deadline = time.monotonic() + seconds
+    while not path.exists():
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def namespace(script):
+    """A command prefix: a mount namespace of its own, prepared by a script."""
+    user = [] if os.geteuid() == 0 else ["--map-root-user"]
+    return ["unshare", "--mount", *user, "sh", "-c", f'{script} && exec "$@"', "sh"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("unshare") is None, reason="needs Linux's unshare")
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [("ro", "Read-only file system"), ("size=20m", "No space left on device")],
+)
+def test_a_read_only_or_full_output(scans, weights, tmp_path, options, message):
+    output = tmp_path / "disk"
+    output.mkdir()
+    script = f"mount -t tmpfs -o {options} none {output}"
+    process = start(command(scans, weights, output / "run"), namespace(script))
+    _, err = process.communicate(timeout=400)
+    assert process.returncode == 1
+    assert f"error: {message}" in err or message in err.splitlines()[-1]
+    assert "Traceback" not in err
+
+
+@pytest.mark.slow
+def test_killed_anywhere_it_ends_on_the_same_numbers(scans, weights, tmp_path):
+    """SIGKILL in the scan, in the head phase and in a fine-tuning epoch; deterministic."""
+
+    def finish(output):
+        process = start(command(scans, weights, output, "--deterministic"))
+        _, err = process.communicate(timeout=500)
+        assert process.returncode == 0, err
+        return read_json(output / "report.json")
+
+    undisturbed = finish(tmp_path / "undisturbed")
+    output = tmp_path / "killed"
+    kills = 0
+    for wait in (
+        lambda process: time.sleep(2),  # imports or scan: nothing is written yet
+        lambda process: wait_for(output / "checkpoints/train.features.partial", process),
+        lambda process: wait_for(output / "checkpoints/head.safetensors", process),
+        lambda process: (
+            wait_for(output / "checkpoints/fine_tuning.safetensors", process),
+            time.sleep(0.3),  # into the next epoch
+        ),
+    ):
+        process = start(command(scans, weights, output, "--deterministic"))
+        wait(process)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL
+        assert not (output / "report.json").exists()
+        kills += 1
+    assert kills == 4
+    resumed = finish(output)
+    for name in ("accuracy", "top_5_accuracy", "calibration_error"):
+        assert resumed[name] == pytest.approx(undisturbed[name], abs=1e-6)
+    assert resumed["confusion_matrix"] == undisturbed["confusion_matrix"]
+    histories = [
+        (folder / "history.csv").read_text() for folder in (tmp_path / "undisturbed", output)
+    ]
+    assert histories[0] == histories[1]

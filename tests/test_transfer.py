@@ -1,0 +1,384 @@
+"""Heads on cached features, fine-tuning, and what an interruption leaves."""
+
+import keras
+import numpy as np
+import pytest
+from checkpoints import timm_state, write_safetensors
+from conftest import ordered
+
+from keras_inception_v4 import InceptionV4, fine_tune, train_head, transfer_model, unfreeze
+from keras_inception_v4.data import digit_scans
+from keras_inception_v4.model import classifier
+from keras_inception_v4.preprocessing import resize_image
+from keras_inception_v4.training import augmentation_layers
+from keras_inception_v4.transfer.fitting import class_weights
+
+
+@pytest.fixture(scope="module")
+def digits():
+    """60 scans of 0, 1 and 2 as RGB images, with their labels."""
+    scans, labels = digit_scans()
+    chosen = np.concatenate([np.flatnonzero(labels == digit)[:20] for digit in range(3)])
+    pixels = np.stack([resize_image(scan, (75, 75), 1.0) for scan in scans[chosen]])
+    return pixels, labels[chosen]
+
+
+@pytest.fixture(scope="module")
+def backbone(tmp_path_factory):
+    """Weights as a path: those of the reference recordings, whose features differ widely."""
+    path = tmp_path_factory.mktemp("backbone") / "model.safetensors"
+    write_safetensors(path, timm_state())
+    return path
+
+
+def build(weights=None, **arguments):
+    keras.utils.set_random_seed(0)
+    return transfer_model(
+        3, weights=weights, **{"input_shape": ordered(75, 75, 3), "augment": False, **arguments}
+    )
+
+
+def tiny(augment="none", dropout_rate=0.2):
+    """A model of the package's form with one convolution, where the network itself is no matter."""
+    keras.utils.set_random_seed(0)
+    x = inputs = keras.Input(ordered(75, 75, 3))
+    for layer in augmentation_layers(augment):
+        x = layer(x)
+    axis = 1 if keras.config.image_data_format() == "channels_first" else 3
+    unit = "mixed_7d_branch_0_conv2d_0a_1x1"
+    x = keras.layers.Rescaling(1 / 127.5, offset=-1, name="preprocessing")(x)
+    x = keras.layers.Conv2D(1536, 9, strides=9, use_bias=False, name=f"{unit}_conv")(x)
+    x = keras.layers.BatchNormalization(axis=axis, scale=False, name=f"{unit}_bn")(x)
+    x = keras.layers.ReLU(name="mixed_7d")(x)
+    x = keras.layers.GlobalAveragePooling2D(name="avg_pool")(x)
+    return keras.Model(inputs, classifier(x, 3, dropout_rate=dropout_rate), name="tiny")
+
+
+def values(model):
+    return {
+        f"{layer.name}/{weight.name}": keras.ops.convert_to_numpy(weight).copy()
+        for layer in model.layers
+        for weight in layer.weights
+    }
+
+
+def changed(before, after):
+    return {name for name in before if not np.array_equal(before[name], after[name])}
+
+
+HEAD = {"predictions/kernel", "predictions/bias"}
+
+
+class Pairs(keras.utils.PyDataset):
+    """A user's own data set; counts how often each batch is asked for."""
+
+    def __init__(self, images, labels, size=16):
+        super().__init__()
+        self.images, self.labels, self.size = images, labels, size
+        self.asked = []
+
+    def __len__(self):
+        return -(-len(self.labels) // self.size)
+
+    def __getitem__(self, index):
+        self.asked.append(index)
+        chosen = slice(index * self.size, (index + 1) * self.size)
+        return self.images[chosen], self.labels[chosen]
+
+
+class TestModel:
+    def test_one_flat_graph_with_a_frozen_backbone(self, backbone, data_format):
+        model = build(None, augment=True)
+        names = [layer.name for layer in model.layers]
+        assert names[1:6] == [
+            "augment_mirror", "augment_shift", "augment_turn", "augment_zoom", "preprocessing",
+        ]  # fmt: skip
+        assert names[-3:] == ["avg_pool", "dropout", "predictions"]
+        assert not [layer for layer in model.layers if isinstance(layer, keras.Model)]
+        assert [w.path.split("/")[-2:] for w in model.trainable_weights] == [
+            ["predictions", "kernel"], ["predictions", "bias"],
+        ]  # fmt: skip
+
+    def test_the_backbone_comes_by_name_the_head_is_new(self, backbone):
+        model = build(backbone)
+        source = values(InceptionV4(weights=backbone))
+        found = values(model)
+        assert set(found) == set(source)
+        assert changed({n: v for n, v in source.items() if n not in HEAD}, found) == set()
+        assert found["predictions/kernel"].shape == (1536, 3)
+
+    @pytest.mark.parametrize("kind", ["photographs", "symbols"])
+    def test_augmentation_is_active_in_training_only(self, digits, kind, data_format):
+        model = build(augment=kind)
+        pixels = digits[0][:4]
+        if data_format == "channels_first":
+            pixels = np.moveaxis(pixels, 3, 1)
+        seen = keras.Model(model.inputs, model.get_layer("augment_zoom").output)
+        still = keras.ops.convert_to_numpy(seen([pixels], training=False))
+        np.testing.assert_array_equal(still, pixels)
+        moved = keras.ops.convert_to_numpy(seen([pixels], training=True))
+        again = keras.ops.convert_to_numpy(seen([pixels], training=True))
+        assert np.abs(moved - pixels).max() > 10
+        assert np.abs(moved - again).max() > 10
+
+    def test_own_layers_augment(self):
+        own = [keras.layers.GaussianNoise(0.5, name="grain")]
+        assert [x.name for x in build(augment=own).layers][1:3] == ["grain", "preprocessing"]
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            ({"augment": "cutmix"}, "'cutmix'.*photographs, symbols, none"),
+            ({"weights": "cifar"}, "weights='cifar'"),
+            ({"input_shape": (10, 10, 3)}, "at least 75"),
+            ({"dropout_rate": 1}, "dropout_rate=1"),
+        ],
+    )
+    def test_wrong_arguments(self, arguments, message):
+        with pytest.raises(ValueError, match=message):
+            build(**arguments)
+
+
+class TestHead:
+    def test_it_ends_where_the_slow_way_ends(self, backbone, digits, data_format):
+        fast = build(backbone, dropout_rate=0)
+        slow = build(backbone, dropout_rate=0)
+        slow.set_weights(fast.get_weights())
+        before = values(fast)
+        history = train_head(fast, digits, digits, epochs=3, batch_size=16, verbose=0)
+        assert changed(before, values(fast)) == HEAD
+
+        slow.compile(
+            keras.optimizers.Adam(1e-3), "sparse_categorical_crossentropy", metrics=["accuracy"],
+            jit_compile="auto" if keras.backend.backend() == "jax" else False,
+        )  # fmt: skip
+        pixels, labels = digits
+        if data_format == "channels_first":
+            pixels = np.moveaxis(pixels, 3, 1)
+        losses = []
+        for epoch in range(3):
+            order = np.random.default_rng((0, epoch)).permutation(len(labels))
+            fitted = slow.fit(pixels[order], labels[order], batch_size=16, shuffle=False, verbose=0)
+            losses += fitted.history["loss"]
+        np.testing.assert_allclose(history.history["loss"], losses, rtol=1e-3)
+        for name in HEAD:
+            np.testing.assert_allclose(values(fast)[name], values(slow)[name], atol=2e-4)
+        assert list(history.history) == ["accuracy", "loss", "val_accuracy", "val_loss"]
+
+    def test_each_image_passes_once_whatever_holds_it(self, digits, tmp_path):
+        heads = []
+        own = Pairs(*digits)
+        tf = pytest.importorskip("tensorflow")
+        unknown = tf.data.Dataset.from_generator(
+            lambda: (pair for pair in zip(*digits, strict=True)),
+            output_signature=(tf.TensorSpec((75, 75, 3)), tf.TensorSpec((), "int64")),
+        ).batch(16)
+        for data, options in (
+            (digits, {}),
+            (own, {}),
+            (unknown, {}),
+            (digits, {"memory_budget": 1000}),  # on disk
+            (digits, {"folder": tmp_path / "kept"}),
+        ):
+            model = tiny()
+            train_head(model, data, epochs=2, batch_size=16, verbose=0, **options)
+            heads.append(values(model)["predictions/kernel"])
+        for head in heads[1:]:
+            np.testing.assert_allclose(head, heads[0], atol=1e-6)
+        assert sorted(own.asked) == [0, 0, 1, 2, 3]  # the first one's labels are looked at
+
+    def test_features_that_an_interruption_left_are_not_computed_again(self, digits, tmp_path):
+        class Breaks(Pairs):
+            def __getitem__(self, index):
+                if index == 2:
+                    raise RuntimeError("killed")
+                return super().__getitem__(index)
+
+        model = tiny()
+        with pytest.raises(RuntimeError, match="killed"):
+            train_head(model, Breaks(*digits), batch_size=16, folder=tmp_path, verbose=0)
+        partial = tmp_path / "train.features.partial"
+        with partial.open("ab") as file:
+            file.write(b"half a record")
+        resumed = Pairs(*digits)
+        train_head(model, resumed, epochs=2, batch_size=16, folder=tmp_path, verbose=0)
+        assert sorted(resumed.asked) == [0, 2, 3]
+        undisturbed = tiny()
+        train_head(undisturbed, digits, epochs=2, batch_size=16, verbose=0)
+        for name in HEAD:
+            np.testing.assert_allclose(values(model)[name], values(undisturbed)[name], atol=1e-6)
+
+    def test_class_weights(self):
+        labels = np.array([0, 0, 0, 1])
+        assert class_weights("balanced", labels, 2) == {0: 4 / 6, 1: 2.0}
+        assert class_weights({1: 5.0}, labels, 2) == {0: 1.0, 1: 5.0}
+        assert class_weights(None, labels, 2) is None
+        with pytest.raises(ValueError, match=r"class_weight='heavy'.*'balanced'"):
+            class_weights("heavy", labels, 2)
+
+    @pytest.mark.parametrize(
+        ("data", "message"),
+        [
+            ("photos", "data of type str.*pair of arrays"),
+            ((np.zeros((2, 75, 75, 3)), np.array([0, 3])), "labels from 0 to 3.*0 to 2"),
+            ((np.zeros((2, 75, 75, 3)), np.eye(2)), "one integer an image"),
+            ((np.zeros((2, 75, 75, 3)), np.array([0, 1, 2])), r"labels of shape \(3,\)"),
+            ((np.zeros((75, 75, 3)), np.array([0])), r"images of shape \(75, 75, 3\)"),
+            ((np.zeros((0, 75, 75, 3)), np.zeros(0, int)), "no images"),
+        ],
+    )
+    def test_wrong_data(self, data, message):
+        with pytest.raises(ValueError, match=message):
+            train_head(build(), data)
+
+    def test_wrong_models(self, digits):
+        bare = InceptionV4(weights=None, include_top=False, input_shape=ordered(75, 75, 3))
+        with pytest.raises(ValueError, match="not a global average pool"):
+            train_head(bare, digits)
+        with pytest.raises(ValueError, match=r"epochs=0"):
+            train_head(bare, digits, epochs=0)
+
+
+class TestFineTuning:
+    def test_unfreeze(self):
+        model = unfreeze(build(), "mixed_7c")
+        assert {w.path.split("/")[-2].split("_branch")[0] for w in model.trainable_weights} == {
+            "mixed_7c", "mixed_7d", "predictions",
+        }  # fmt: skip
+        assert not [w for w in model.trainable_weights if "_bn/" in w.path]
+        unfreeze(model, "conv2d_1a_3x3", batch_norm=True)
+        assert len(model.trainable_weights) == 2 * 149 + 2
+        unfreeze(model, "mixed_7d")
+        assert not model.get_layer("mixed_7c_branch_0_conv2d_0a_1x1_conv").trainable
+        with pytest.raises(ValueError, match=r"from_endpoint='block8'.*mixed_7d"):
+            unfreeze(model, "block8")
+        with pytest.raises(ValueError, match="has no layer 'mixed_7a'"):
+            unfreeze(keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)]))
+
+    @pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16", "mixed_float16"])
+    def test_only_what_is_unfrozen_moves(self, digits, precision):
+        model = unfreeze(tiny("symbols"), "mixed_7d")
+        before = values(model)
+        history = fine_tune(
+            model, digits, digits, epochs=2, batch_size=32, precision=precision, verbose=0
+        )
+        moved = changed(before, values(model))
+        # No moving statistics, no beta.
+        assert moved == {"mixed_7d_branch_0_conv2d_0a_1x1_conv/kernel"} | HEAD
+        assert model.get_layer("mixed_7d").compute_dtype == "float32"
+        assert not model.compiled
+        assert len(history.history["val_loss"]) == 2
+        assert np.all(np.isfinite(history.history["loss"]))
+
+    def test_the_network_below_stays_bit_for_bit(self, backbone, digits):
+        model = unfreeze(build(backbone, augment="symbols"), "mixed_7d")
+        before = values(model)
+        pixels, labels = digits
+        fine_tune(
+            model, (pixels[::4], labels[::4]), epochs=1, precision="mixed_bfloat16", verbose=0
+        )
+        moved = changed(before, values(model))
+        assert moved == HEAD | {
+            n for n in before if n.startswith("mixed_7d") and n.endswith("kernel")
+        }
+
+    def test_batch_norm_follows_the_data_when_asked(self, digits):
+        model = unfreeze(tiny(), "mixed_7d", batch_norm=True)
+        before = values(model)
+        fine_tune(model, digits, epochs=1, verbose=0)
+        moved = changed(before, values(model))
+        assert "mixed_7d_branch_0_conv2d_0a_1x1_bn/moving_mean" in moved
+
+    def test_the_best_epoch_is_kept_and_patience_stops(self, digits):
+        model = unfreeze(tiny(dropout_rate=0), "mixed_7d")
+        history = fine_tune(
+            model, digits, digits, epochs=6, learning_rate=0.3, warmup=0, patience=1, verbose=0
+        ).history
+        best = int(np.argmin(history["val_loss"]))
+        assert len(history["val_loss"]) == best + 2 < 6
+        twin = keras.Model(model.inputs, model.output)
+        twin.compile(
+            loss=lambda y, p: keras.losses.categorical_crossentropy(
+                keras.ops.one_hot(keras.ops.reshape(y, (-1,)), 3), p, label_smoothing=0.1
+            )
+        )
+        pixels = digits[0]
+        if keras.config.image_data_format() == "channels_first":
+            pixels = np.moveaxis(pixels, 3, 1)
+        found = twin.evaluate(pixels, digits[1], verbose=0)
+        np.testing.assert_allclose(found, history["val_loss"][best], rtol=1e-3)
+
+    @pytest.mark.parametrize("kind", ["arrays", "PyDataset", "tf.data"])
+    def test_any_data(self, digits, kind, data_format):
+        data = digits
+        if kind == "PyDataset":
+            data = Pairs(*digits)
+        elif kind == "tf.data":
+            tf = pytest.importorskip("tensorflow")
+            data = tf.data.Dataset.from_tensor_slices(digits).batch(16)
+        model = unfreeze(tiny(), "mixed_7d")
+        history = fine_tune(model, data, data, epochs=1, class_weight="balanced", verbose=0)
+        assert np.isfinite(history.history["val_loss"][0])
+
+    def test_an_interrupted_epoch_starts_anew_with_the_same_numbers(self, digits, tmp_path):
+        """Dropout and augmentation included: their generators are restored."""
+
+        def tune(data, folder=None):
+            model = unfreeze(tiny("symbols", 0.5), "mixed_7d")
+            history = fine_tune(
+                model, data, digits, epochs=3, folder=folder, learning_rate=3e-3, verbose=0
+            )
+            return model, history.history
+
+        class Breaks(Pairs):
+            def __getitem__(self, index):
+                if len(self.asked) >= 13:
+                    raise RuntimeError("killed")
+                return super().__getitem__(index)
+
+        expected, undisturbed = tune(Pairs(*digits))
+        with pytest.raises(Exception, match="killed"):
+            tune(Breaks(*digits), tmp_path)
+        assert (tmp_path / "fine_tuning.safetensors").exists()
+        resumed, history = tune(Pairs(*digits), tmp_path)
+        for name, numbers in undisturbed.items():
+            np.testing.assert_allclose(history[name], numbers, rtol=1e-4, err_msg=name)
+        for name, value in values(expected).items():
+            np.testing.assert_allclose(values(resumed)[name], value, atol=1e-4, err_msg=name)
+        again, repeated = tune(Pairs(*digits), tmp_path)  # it is done
+        assert repeated == history
+        assert changed(values(resumed), values(again)) == set()
+
+    def test_a_damaged_checkpoint_is_named(self, digits, tmp_path):
+        path = tmp_path / "fine_tuning.safetensors"
+        path.write_bytes(b"damaged")
+        model = unfreeze(tiny(), "mixed_7d")
+        with pytest.raises(ValueError, match=r"fine_tuning\.safetensors cannot be read.*Delete"):
+            fine_tune(model, digits, folder=tmp_path, verbose=0)
+
+    def test_a_checkpoint_of_another_model_is_refused(self, digits, tmp_path):
+        model = unfreeze(tiny(), "mixed_7d")
+        fine_tune(model, digits, epochs=1, folder=tmp_path, verbose=0)
+        with pytest.raises(ValueError, match="checkpoint of another model"):
+            fine_tune(
+                unfreeze(model, "mixed_7d", batch_norm=True), digits, folder=tmp_path, verbose=0
+            )
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            ({"epochs": 0}, "epochs=0"),
+            ({"warmup": 1}, "warmup=1"),
+            ({"label_smoothing": -1}, "label_smoothing=-1"),
+            ({"precision": "int8"}, "precision='int8'"),
+        ],
+    )
+    def test_wrong_arguments(self, digits, arguments, message):
+        with pytest.raises(ValueError, match=message):
+            fine_tune(tiny(), digits, **arguments)
+
+    def test_nothing_trainable(self, digits):
+        model = tiny()
+        model.trainable = False
+        with pytest.raises(ValueError, match="Call unfreeze"):
+            fine_tune(model, digits)
