@@ -11,7 +11,7 @@ VERSION = re.search(
 )[1]
 
 DEMO = ["scikit-learn>=1.4", "matplotlib>=3.8"]
-TEST = [*DEMO, "pytest>=8.0"]
+TEST = [*DEMO, "pytest>=8.0", "pytest-xdist>=3.5"]
 
 setup(
     name="keras-inception-v4",

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
-from keras_inception_v4.files import replacing
+from keras_inception_v4.files import replacing, write_tensors
 from keras_inception_v4.model import InceptionV4
 from keras_inception_v4.weights.loading import model_variables, model_variant, read_model
 from keras_inception_v4.weights.names import FIRST_KERNEL, HEAD, network_tensors, timm_names
@@ -54,13 +54,11 @@ def convert_weights(source: str | os.PathLike, target: str | os.PathLike) -> Con
         raise ValueError(f"Received target={str(target)!r}. It must end in {', '.join(TARGETS)}.")
     kind, model = _model_of(Path(source))
     variables = model_variables(model)
-    with replacing(target) as new:
-        if suffix == ".keras":
-            model.save(new)
-        elif suffix == ".weights.h5":
-            model.save_weights(new)
-        else:
-            _save_timm(variables, new)
+    if suffix == ".safetensors":
+        write_tensors(target, _timm_tensors(variables), {"format": "pt"})
+    else:
+        with replacing(target) as new:
+            model.save(new) if suffix == ".keras" else model.save_weights(new)
     return Conversion(
         kind,
         len(variables),
@@ -118,10 +116,8 @@ def _refuse_strangers(source: Path, variables) -> None:
         )
 
 
-def _save_timm(variables, path: Path) -> None:
-    """Writes the state dict that timm and Cadene load."""
-    from safetensors.numpy import save_file
-
+def _timm_tensors(variables) -> dict[str, np.ndarray]:
+    """The state dict that timm and Cadene load."""
     tensors = {}
     for ours, name in timm_names(model_variant(variables)).items():
         if ours not in variables:  # no classifier
@@ -134,4 +130,4 @@ def _save_timm(variables, path: Path) -> None:
             layer = name.removesuffix("bias")
             tensors[f"{layer}weight"] = np.ones_like(tensor)  # Keras's layers have no scale
             tensors[f"{layer}num_batches_tracked"] = np.zeros((), "int64")
-    save_file(tensors, path, metadata={"format": "pt"})
+    return tensors

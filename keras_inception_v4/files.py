@@ -36,6 +36,24 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
         os.replace(new, path)
 
 
+def write_tensors(
+    path: str | os.PathLike, tensors: dict, metadata: dict[str, str] | None = None
+) -> None:
+    """Writes arrays as a `.safetensors` file, whole or not at all.
+
+    Raises:
+        OSError: if it cannot be written, as on a full disk.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import save_file
+
+    with replacing(path) as new:
+        try:
+            save_file(tensors, new, metadata=metadata)
+        except SafetensorError as error:  # the library's own wrapping of the system's error
+            raise OSError(f"{path} cannot be written: {error}") from error
+
+
 def write_json(path: str | os.PathLike, content) -> None:
     """Writes `content` as indented JSON, whole or not at all."""
     with replacing(path) as new:

@@ -214,7 +214,9 @@ def test_a_read_only_or_full_output(scans, weights, tmp_path, options, message):
     process = start(command(scans, weights, output / "run"), namespace(script))
     _, err = process.communicate(timeout=400)
     assert process.returncode == 1
-    assert f"error: {message}" in err or message in err.splitlines()[-1]
+    assert message in err
+    assert err.splitlines()[-1].startswith("error: ")
+    assert not [path for path in output.rglob("*") if path.is_file()]
     assert "Traceback" not in err
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from keras_inception_v4.files import replacing
+from keras_inception_v4.files import write_tensors
 
 STOPPING = ("wait", "best", "best_epoch", "stopped_epoch")
 
@@ -98,8 +98,6 @@ class EpochCheckpoint(keras.callbacks.Callback):
         self._write()
 
     def _write(self) -> None:
-        from safetensors.numpy import save_file
-
         tensors = {
             name: np.asarray(keras.ops.convert_to_numpy(variable), order="C")
             for name, variable in _moving(self.model).items()
@@ -118,8 +116,7 @@ class EpochCheckpoint(keras.callbacks.Callback):
             "stopped": bool(self.model.stop_training),
             "stopping": stopping,
         }
-        with replacing(self.path) as new:
-            save_file(tensors, new, metadata={"state": json.dumps(state)})
+        write_tensors(self.path, tensors, {"state": json.dumps(state)})
 
 
 def _plain(value):
