@@ -195,10 +195,11 @@ def wait_for(path, process, seconds=240):
         time.sleep(0.02)
 
 
-def namespace(script):
-    """A command prefix: a mount namespace of its own, prepared by a script."""
+def namespace(mount, folder):
+    """A command prefix: a mount namespace of its own, prepared by a script; lists it after."""
     user = [] if os.geteuid() == 0 else ["--map-root-user"]
-    return ["unshare", "--mount", *user, "sh", "-c", f'{script} && exec "$@"', "sh"]
+    script = f'{mount} && "$@"; status=$?; find {folder}; exit $status'
+    return ["unshare", "--mount", *user, "sh", "-c", script, "sh"]
 
 
 @pytest.mark.slow
@@ -210,13 +211,15 @@ def namespace(script):
 def test_a_read_only_or_full_output(scans, weights, tmp_path, options, message):
     output = tmp_path / "disk"
     output.mkdir()
-    script = f"mount -t tmpfs -o {options} none {output}"
-    process = start(command(scans, weights, output / "run"), namespace(script))
-    _, err = process.communicate(timeout=400)
+    mount = f"mount -t tmpfs -o {options} none {output}"
+    process = start(command(scans, weights, output / "run"), namespace(mount, output))
+    out, err = process.communicate(timeout=400)
     assert process.returncode == 1
     assert message in err
     assert err.splitlines()[-1].startswith("error: ")
-    assert not [path for path in output.rglob("*") if path.is_file()]
+    left = out.splitlines()[out.splitlines().index(str(output)) :]
+    assert not [path for path in left if "/." in path]  # the temporary names
+    assert (str(output / "run" / "data.json") in left) == (options != "ro")
     assert "Traceback" not in err
 
 

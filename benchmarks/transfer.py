@@ -1,0 +1,149 @@
+"""What transfer learning costs and what it gives.
+
+    python -m benchmarks.transfer head MODEL    cached features against a plain fit, side by side
+    python -m benchmarks.transfer digits        digits 0 to 4 help with 5 to 9, three seeds
+
+MODEL is the `model.keras` of a digits run.
+"""
+
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+HEAD_SIDE, HEAD_TRAIN, HEAD_HELD_OUT, HEAD_EPOCHS = 139, 1000, 200, 10
+SIDE, SHOTS = 75, 20
+
+
+def head(model_path: str) -> tuple[float, dict[str, float]]:
+    """Trains the same head both ways.
+
+    Returns:
+        Seconds of `train_head` over seconds of `fit`, and the held-out accuracy of each.
+    """
+    import keras
+    import numpy as np
+
+    from keras_inception_v4 import train_head, transfer_model
+    from keras_inception_v4.data import DIGITS_CROP, digit_scans
+    from keras_inception_v4.preprocessing import resize_image
+
+    scans, labels = digit_scans()
+    chosen = np.random.default_rng(0).permutation(len(scans))[: HEAD_TRAIN + HEAD_HELD_OUT]
+    size = (HEAD_SIDE, HEAD_SIDE)
+    pixels = np.stack([resize_image(scans[i], size, DIGITS_CROP) for i in chosen])
+    labels = labels[chosen]
+    train = (pixels[:HEAD_TRAIN], labels[:HEAD_TRAIN])
+    held_out = (pixels[HEAD_TRAIN:], labels[HEAD_TRAIN:])
+
+    def build():
+        keras.utils.set_random_seed(0)
+        return transfer_model(10, weights=model_path, input_shape=(*size, 3), augment=False)
+
+    def cached(model):
+        history = train_head(model, train, held_out, epochs=HEAD_EPOCHS, verbose=0)
+        return history.history["val_accuracy"][-1]
+
+    def plain(model):
+        model.compile(
+            keras.optimizers.Adam(1e-3),
+            "sparse_categorical_crossentropy",
+            metrics=["accuracy"],
+            jit_compile=False,
+        )
+        history = model.fit(
+            *train, validation_data=held_out, epochs=HEAD_EPOCHS, batch_size=32, verbose=0
+        )
+        return history.history["val_accuracy"][-1]
+
+    seconds, accuracy = {}, {}
+    for name, run in (("cached", cached), ("plain", plain)):
+        model = build()
+        started = time.perf_counter()
+        accuracy[name] = run(model)
+        seconds[name] = time.perf_counter() - started
+        print(f"{name}: {seconds[name]:.0f} s, {accuracy[name]:.1%} held out", flush=True)
+    return seconds["cached"] / seconds["plain"], accuracy
+
+
+def digits(seed: int, *, pretraining: int = 7, scratch: int = 30) -> tuple[float, float]:
+    """Trains on digits 0 to 4, then on 20 images each of 5 to 9, with and without the former.
+
+    Args:
+        seed: of everything.
+        pretraining: epochs on 0 to 4.
+        scratch: epochs on the 100 images from random weights.
+
+    Returns:
+        Accuracy on the held-out 5 to 9, transferred and from scratch.
+    """
+    import keras
+    import numpy as np
+
+    from keras_inception_v4 import evaluate, fine_tune, train_head, transfer_model, unfreeze
+    from keras_inception_v4.data import DIGITS_CROP, Images, LabelledData, load_digits_data
+    from keras_inception_v4.training import scratch_model, train_from_scratch
+
+    whole = load_digits_data(SIDE, seed=seed)
+
+    def part(images, low, shots=None):
+        kept = [
+            index
+            for label in range(low, low + 5)
+            for index in np.flatnonzero(images.labels == label)[:shots]
+        ]
+        return Images(images.pixels[kept], images.labels[kept] - low)
+
+    def from_scratch(train, held_out, epochs, batch_size):
+        keras.utils.set_random_seed(seed)
+        model = scratch_model(5, SIDE)
+        train_from_scratch(
+            model,
+            LabelledData(train, held_out, list("01234"), DIGITS_CROP, []),
+            epochs=epochs,
+            batch_size=batch_size,
+            seed=seed,
+            precision="mixed_bfloat16",
+            augment="symbols",
+            verbose=0,
+        )
+        return model
+
+    first, few = part(whole.train, 0), part(whole.train, 5, SHOTS)
+    held_out = part(whole.validation, 5)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "zero_to_four.keras"
+        from_scratch(first, part(whole.validation, 0), pretraining, 32).save(path)
+        keras.utils.set_random_seed(seed)
+        model = transfer_model(5, weights=path, input_shape=(SIDE, SIDE, 3), augment="symbols")
+    train_head(model, few, epochs=100, batch_size=16, seed=seed, verbose=0)
+    after_head = evaluate(model, held_out, verbose=False)["accuracy"]
+    unfreeze(model, "mixed_6a")
+    fine_tune(model, few, epochs=15, batch_size=16, learning_rate=3e-4, seed=seed, verbose=0)
+    transferred = evaluate(model, held_out, verbose=False)["accuracy"]
+    alone = from_scratch(few, held_out, scratch, 16)
+    alone = evaluate(alone, held_out, verbose=False)["accuracy"]
+    print(
+        f"seed {seed}: transferred {transferred:.1%} (head alone {after_head:.1%}), "
+        f"from scratch {alone:.1%}",
+        flush=True,
+    )
+    return transferred, alone
+
+
+def main() -> None:
+    """Prints one line a measurement."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    if sys.argv[1:2] == ["head"] and len(sys.argv) == 3:
+        ratio, _ = head(sys.argv[2])
+        print(f"cached / plain: {ratio:.2f}")
+    elif sys.argv[1:] == ["digits"]:
+        for seed in range(3):
+            digits(seed)
+    else:
+        sys.exit(__doc__)
+
+
+if __name__ == "__main__":
+    main()
