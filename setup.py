@@ -11,7 +11,11 @@ VERSION = re.search(
 )[1]
 
 DEMO = ["scikit-learn>=1.4", "matplotlib>=3.8"]
-TEST = [*DEMO, "pytest>=8.0", "pytest-xdist>=3.5"]
+LITERT = ["ai-edge-litert>=2.0"]
+ONNX = ["onnx>=1.17", "onnxruntime>=1.20", "tf2onnx>=1.16"]
+OPENVINO = ["openvino>=2025.0", "nncf>=2.15"]
+EXPORT = [*LITERT, *ONNX, *OPENVINO]
+TEST = [*DEMO, *EXPORT, "pytest>=8.0", "pytest-xdist>=3.5"]
 
 setup(
     name="keras-inception-v4",
@@ -37,7 +41,14 @@ setup(
         "huggingface_hub>=0.26",
         "safetensors>=0.4.3",
     ],
-    extras_require={"demo": DEMO, "test": TEST},
+    extras_require={
+        "demo": DEMO,
+        "litert": LITERT,
+        "onnx": ONNX,
+        "openvino": OPENVINO,
+        "export": EXPORT,
+        "test": TEST,
+    },
     entry_points={"console_scripts": ["keras-inception-v4 = keras_inception_v4.cli:main"]},
     keywords="keras inception-v4 image-classification transfer-learning imagenet",
     classifiers=[

@@ -17,11 +17,13 @@ _HOME = {
     "decode_predictions": "preprocessing",
     "embed": "features",
     "evaluate": "evaluation",
+    "export_model": "export",
     "export_saved_model": "export",
     "feature_extractor": "features",
     "fine_tune": "transfer",
     "load_image": "preprocessing",
     "load_weights": "weights.loading",
+    "open_artefact": "export",
     "overlay": "explain",
     "preprocess_input": "preprocessing",
     "train": "transfer",
@@ -38,7 +40,9 @@ if TYPE_CHECKING:
     from keras_inception_v4.evaluation import evaluate as evaluate
     from keras_inception_v4.explain import class_activation_map as class_activation_map
     from keras_inception_v4.explain import overlay as overlay
+    from keras_inception_v4.export import export_model as export_model
     from keras_inception_v4.export import export_saved_model as export_saved_model
+    from keras_inception_v4.export import open_artefact as open_artefact
     from keras_inception_v4.features import embed as embed
     from keras_inception_v4.features import feature_extractor as feature_extractor
     from keras_inception_v4.model import InceptionV4 as InceptionV4

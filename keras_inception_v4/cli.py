@@ -51,6 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_embed(commands)
     _add_explain(commands)
     _add_convert(commands)
+    _add_export(commands)
     return parser
 
 
@@ -242,7 +243,14 @@ def _add_predict(commands) -> None:
         "keras-inception-v4 predict --model runs/digits/model.keras runs/digits/examples/7.png",
     )
     command.add_argument("images", nargs="+", metavar="IMAGE", help="image files and folders")
-    command.add_argument("--model", help="a .keras file; the ImageNet weights without it")
+    command.add_argument(
+        "--model", help="a .keras file or an exported artefact; the ImageNet weights without it"
+    )
+    command.add_argument(
+        "--precision",
+        choices=["float32", "bfloat16"],
+        help="of an OpenVINO artefact's arithmetic (default: its own choice)",
+    )
     command.add_argument("--top", type=int, default=3, help="classes for each image")
     command.add_argument("--batch-size", type=int, default=8, help="images a batch")
     command.add_argument(
@@ -262,6 +270,7 @@ def _predict(options) -> None:
         top=options.top,
         batch_size=options.batch_size,
         skip_corrupt=options.skip_corrupt,
+        precision=options.precision,
         verbose=len(options.images) > 1 or os.path.isdir(options.images[0]),
     )
     rows = [
@@ -388,6 +397,66 @@ def _convert(options) -> None:
             ["input channels", done.channels],
             ["variant", done.variant],
             ["size", f"{done.size / 1e6:.1f} MB"],
+        ],
+    )
+
+
+def _add_export(commands) -> None:
+    command = _add(
+        commands,
+        "export",
+        _export,
+        "write a model for a server or device, and check there what it answers",
+        "keras-inception-v4 export runs/digits/model.keras digits.tflite --format litert\n"
+        "  keras-inception-v4 export runs/photos/model.keras photos_int8 --format openvino "
+        "--precision int8 --calibration photos/train\n\n"
+        "formats and precisions:\n"
+        "  saved_model  float32                 TensorFlow Serving; takes photographs\n"
+        "  litert       float32 float16 int8    phones and small devices (.tflite)\n"
+        "  onnx         float32                 ONNX Runtime (.onnx)\n"
+        "  openvino     float32 float16 int8    servers with x86 processors (a folder)",
+    )
+    command.add_argument("model", help="a .keras file")
+    command.add_argument("path", help="of the artefact")
+    command.add_argument("--format", required=True, help="see below")
+    command.add_argument("--precision", default="float32", help="see below")
+    command.add_argument(
+        "--calibration", metavar="FOLDER", help="images to calibrate int8 and to verify on"
+    )
+    command.add_argument("--overwrite", action="store_true", help="replace an old artefact")
+    command.add_argument(
+        "--no-verification",
+        dest="verification",
+        action="store_false",
+        default=True,
+        help="do not run the artefact",
+    )
+
+
+def _export(options) -> None:
+    from keras_inception_v4.export import export_file
+
+    verified = export_file(
+        options.model,
+        options.path,
+        format=options.format,
+        precision=options.precision,
+        calibration=options.calibration,
+        overwrite=options.overwrite,
+        verification=options.verification,
+    )
+    if verified is None:
+        print(f"{options.path} was written and not verified.")
+        return
+    _print_table(
+        ["exported", options.path],
+        [
+            ["format", f"{options.format}, {options.precision}"],
+            ["size", f"{verified.size / 1e6:.1f} MB"],
+            ["verified on", f"{verified.images} images"],
+            ["largest difference of a probability", f"{verified.difference:.1e}"],
+            ["same top class", f"{verified.agreement:.1%}"],
+            ["images a second", f"{verified.rate:.1f} (Keras {verified.keras_rate:.1f})"],
         ],
     )
 

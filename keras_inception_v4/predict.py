@@ -1,7 +1,7 @@
 """A model over image files."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,13 +18,13 @@ from keras_inception_v4.data import (
 )
 from keras_inception_v4.evaluation import evaluate
 from keras_inception_v4.explain import class_activation_map, overlay
+from keras_inception_v4.export import is_artefact, open_artefact
 from keras_inception_v4.files import write_json
 from keras_inception_v4.model import InceptionV4
 from keras_inception_v4.preprocessing import EVALUATION_CROP, imagenet_classes, load_image
 from keras_inception_v4.preprocessing.feeding import (
     ModelSettings,
     image_size,
-    load_input,
     model_input,
     names_of,
     read_settings,
@@ -40,7 +40,20 @@ class Prediction(NamedTuple):
     top: list[tuple[str, float]]
 
 
-def open_classifier(
+class Classifier(NamedTuple):
+    """Anything that names what is in an image file.
+
+    `predict` takes raw pixels `(images, height, width, 3)`, 0 to 255, and answers
+    probabilities.
+    """
+
+    size: tuple[int, int]
+    crop: float
+    class_names: list[str]
+    predict: Callable[[np.ndarray], np.ndarray]
+
+
+def open_model(
     model_path: str | os.PathLike | None, weights: str | os.PathLike = "imagenet"
 ) -> tuple[keras.Model, ModelSettings]:
     """A model and what its run recorded.
@@ -60,6 +73,40 @@ def open_classifier(
     return read_model(model_path), read_settings(model_path)
 
 
+def open_classifier(
+    model_path: str | os.PathLike | None, *, precision: str | None = None
+) -> Classifier:
+    """A model or an artefact, ready for image files.
+
+    Args:
+        model_path: as in `open_model`, or an artefact of `export_model`.
+        precision: of OpenVINO's arithmetic, as in `open_artefact`.
+
+    Raises:
+        FileNotFoundError: if there is no such model.
+        ValueError: if it cannot be read, or `precision` is for another format.
+        ImportError: without the artefact's runtime; the message names the extra.
+        OSError: if the ImageNet weights are neither in the cache nor to be had.
+    """
+    if model_path is not None and (is_artefact(model_path) or precision is not None):
+        artefact = open_artefact(model_path, precision=precision)
+        about = artefact.description
+        names = names_of(about.classes, about.class_names)
+        return Classifier(about.size, about.crop, names, artefact.predict)
+    if precision is not None:
+        raise ValueError(
+            f"Received precision={precision!r} without a model. It is for OpenVINO's artefacts."
+        )
+    model, settings = open_model(model_path)
+    names = names_of(model.output_shape[-1], settings.class_names)
+    return Classifier(
+        image_size(model),
+        settings.crop,
+        names,
+        lambda pixels: model.predict_on_batch(model_input(model, pixels)),
+    )
+
+
 def predict_files(
     model_path: str | os.PathLike | None,
     images: Sequence[str | os.PathLike],
@@ -67,17 +114,20 @@ def predict_files(
     top: int = 5,
     batch_size: int = 8,
     skip_corrupt: bool = False,
+    precision: str | None = None,
     verbose: bool = True,
 ) -> list[Prediction]:
     """Classifies image files.
 
     Args:
         model_path: `model.keras` of a run folder, whose class names and crop are
-            used, or any `.keras` file of this package; `None` for the ImageNet weights.
+            used, or any `.keras` file of this package, or an artefact of `export_model`;
+            `None` for the ImageNet weights.
         images: paths of image files, and of folders, searched with their subfolders.
         top: how many classes for each image; at most all of the model's.
         batch_size: images a batch.
         skip_corrupt: whether to leave out files that cannot be read.
+        precision: `"float32"` or `"bfloat16"`, for OpenVINO's artefacts.
         verbose: whether to show progress bars.
 
     Returns:
@@ -92,19 +142,19 @@ def predict_files(
         if value < 1:
             raise ValueError(f"Received {name}={value}. It must be at least 1.")
     paths, _ = sound_images(_expand(images), skip_corrupt=skip_corrupt, verbose=verbose)
-    model, settings = open_classifier(model_path)
-    names = names_of(model.output_shape[-1], settings.class_names)
+    classifier = open_classifier(model_path, precision=precision)
     starts = range(0, len(paths), batch_size)
     batches = read_ahead(
-        load_input(model, paths[start : start + batch_size], settings.crop) for start in starts
+        np.stack([load_image(path, classifier.size, classifier.crop) for path in chosen])
+        for chosen in (paths[start : start + batch_size] for start in starts)
     )
     predictions = []
     with progress(len(paths), "predicting", "images", verbose) as advance:
         for start, batch in zip(starts, batches, strict=True):
-            probabilities = model.predict_on_batch(batch)
+            probabilities = classifier.predict(batch)
             best = np.argsort(-probabilities, axis=1, kind="stable")[:, :top]
             for path, row, indices in zip(paths[start:], probabilities, best, strict=False):
-                found = [(names[i], float(row[i])) for i in indices]
+                found = [(classifier.class_names[i], float(row[i])) for i in indices]
                 predictions.append(Prediction(os.fspath(path), found))
             advance(len(batch))
     return predictions
@@ -159,7 +209,7 @@ def evaluate_folder(
     if all((folder / part).is_dir() for part in ("train", "validation")):
         folder = folder / "validation"
     found = find_classes(folder)
-    model, settings = open_classifier(model_path, weights)
+    model, settings = open_model(model_path, weights)
     names = names_of(model.output_shape[-1], settings.class_names)
     known = names
     if settings.class_names is None and len(names) == len(imagenet_classes()):

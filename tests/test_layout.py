@@ -20,7 +20,7 @@ FLOORS = {
     "data": 2,
     "evaluation": 3,
     "explain": 2,
-    "export": 2,
+    "export": 3,
     "model": 3,
     "features": 4,
     "training": 4,

@@ -174,13 +174,6 @@ def test_label_smoothing_by_hand():
 
 
 @pytest.mark.slow
-def test_digits_are_learned(tmp_path):
-    """One seed; benchmarks record three."""
-    report = train_digits(tmp_path / "run", verbose=2)
-    assert report["accuracy"] >= 0.90
-
-
-@pytest.mark.slow
 def test_deterministic_runs_agree(tmp_path):
     """In processes of their own: TensorFlow cannot take determinism back."""
     accuracies = []

@@ -5,12 +5,11 @@ import numpy as np
 import pytest
 from checkpoints import timm_state, write_safetensors
 from conftest import ordered
+from tiny import tiny
 
 from keras_inception_v4 import InceptionV4, fine_tune, train_head, transfer_model, unfreeze
 from keras_inception_v4.data import digit_scans
-from keras_inception_v4.model import classifier
 from keras_inception_v4.preprocessing import resize_image
-from keras_inception_v4.training import augmentation_layers
 from keras_inception_v4.transfer.fitting import class_weights
 
 
@@ -36,22 +35,6 @@ def build(weights=None, **arguments):
     return transfer_model(
         3, weights=weights, **{"input_shape": ordered(75, 75, 3), "augment": False, **arguments}
     )
-
-
-def tiny(augment="none", dropout_rate=0.2):
-    """A model of the package's form with one convolution, where the network itself is no matter."""
-    keras.utils.set_random_seed(0)
-    x = inputs = keras.Input(ordered(75, 75, 3))
-    for layer in augmentation_layers(augment):
-        x = layer(x)
-    axis = 1 if keras.config.image_data_format() == "channels_first" else 3
-    unit = "mixed_7d_branch_0_conv2d_0a_1x1"
-    x = keras.layers.Rescaling(1 / 127.5, offset=-1, name="preprocessing")(x)
-    x = keras.layers.Conv2D(1536, 9, strides=9, use_bias=False, name=f"{unit}_conv")(x)
-    x = keras.layers.BatchNormalization(axis=axis, scale=False, name=f"{unit}_bn")(x)
-    x = keras.layers.ReLU(name="mixed_7d")(x)
-    x = keras.layers.GlobalAveragePooling2D(name="avg_pool")(x)
-    return keras.Model(inputs, classifier(x, 3, dropout_rate=dropout_rate), name="tiny")
 
 
 def values(model):

@@ -1,30 +1,168 @@
-"""SavedModel: TensorFlow's own format for serving."""
+"""SavedModel: TensorFlow's own format for serving, with the client's photograph as input."""
 
 import os
+from pathlib import Path
 
 import keras
 
+from keras_inception_v4.export.description import describe, write_description
 from keras_inception_v4.files import replacing
+from keras_inception_v4.preprocessing import EVALUATION_CROP, preprocess_input
+from keras_inception_v4.preprocessing.feeding import (
+    image_size,
+    is_channels_first,
+    takes_raw_pixels,
+)
 
 
-def export_saved_model(model: keras.Model, path: str | os.PathLike) -> None:
-    """Writes a SavedModel that loads where only TensorFlow is installed.
-
-    Its signature `serving_default` takes the model's own float images and answers
-    what the model answers.
-
-    Args:
-        model: a model of this package, on the TensorFlow backend.
-        path: the folder; an old one is replaced.
+def require_tensorflow_backend() -> None:
+    """Exports go through TensorFlow.
 
     Raises:
-        ValueError: on another backend than TensorFlow.
-        OSError: if the folder cannot be written.
+        ValueError: on another backend.
     """
     if keras.backend.backend() != "tensorflow":
         raise ValueError(
-            f"A SavedModel is TensorFlow's own format, and this is the {keras.backend.backend()} "
-            "backend. Load the .keras file with KERAS_BACKEND=tensorflow and export it there."
+            f"Exports need the TensorFlow backend, and this is {keras.backend.backend()}. Load the "
+            ".keras file with KERAS_BACKEND=tensorflow and export it there."
         )
+
+
+def export_saved_model(
+    model: keras.Model,
+    path: str | os.PathLike,
+    *,
+    class_names: list[str] | None = None,
+    top_k: int = 5,
+    crop: float = EVALUATION_CROP,
+) -> None:
+    """Writes a SavedModel that loads where only TensorFlow is installed.
+
+    Its signatures have one input each, any batch:
+
+    - `serving_default`: `inputs`, the model's own float images; answers `probabilities`.
+    - `serve_images`: `images`, uint8 `(batch, height, width, 3)`, any height and width.
+    - `serve_bytes`: `image_bytes`, encoded JPEG, PNG, GIF or BMP, of any sizes.
+
+    The latter two crop, resize and scale in the graph as `load_image` does, and answer
+    `probabilities` `(batch, classes)`, `classes` (names of the best, `(batch, top_k)`) and
+    `scores` (their probabilities). What a graph does not do: turn images by their EXIF tag,
+    lay transparency on white, and keep 16 bits.
+
+    Args:
+        model: a classifier of this package, on the TensorFlow backend. With other than
+            three channels only `serving_default` is written.
+        path: the folder; an old one is replaced.
+        class_names: one name a class; the indices as text if `None`.
+        top_k: how many of the best classes; at most all.
+        crop: as in `load_image`.
+
+    Raises:
+        ValueError: on another backend than TensorFlow, or for a wrong argument.
+        OSError: if the folder cannot be written.
+    """
+    require_tensorflow_backend()
+    classes = model.output_shape[-1]
+    if class_names is not None and len(class_names) != classes:
+        raise ValueError(
+            f"Received {len(class_names)} class_names for a model of {classes} classes."
+        )
+    if top_k < 1:
+        raise ValueError(f"Received top_k={top_k}. It must be at least 1.")
+    if not 0 < crop <= 1:
+        raise ValueError(f"Received crop={crop}. It must be above 0 and at most 1.")
     with replacing(path) as new:
-        model.export(new, format="tf_saved_model", verbose=False)
+        _write(model, new, class_names, min(top_k, classes), crop)
+        write_description(new, describe(model, "saved_model", "float32", crop, class_names))
+
+
+def _write(model, path: Path, class_names, top_k: int, crop: float) -> None:
+    import tensorflow as tf
+
+    size = image_size(model)
+    first = is_channels_first(model)
+    names = class_names or [str(index) for index in range(model.output_shape[-1])]
+
+    def answer(pixels):
+        if not takes_raw_pixels(model):
+            pixels = preprocess_input(pixels)
+        if first:
+            pixels = tf.transpose(pixels, [0, 3, 1, 2])
+        probabilities = model(pixels, training=False)
+        scores, best = tf.math.top_k(probabilities, top_k)
+        return {
+            "probabilities": probabilities,
+            "classes": tf.gather(tf.constant(names), best),
+            "scores": scores,
+        }
+
+    def serving_default(inputs):
+        return {"probabilities": model(inputs, training=False)}
+
+    def serve_images(images):
+        return answer(central_window(tf.cast(images, "float32"), *size, crop))
+
+    def serve_bytes(image_bytes):
+        def load(content):
+            window = central_window(_decode(content)[None], *size, crop)
+            return tf.ensure_shape(window[0], (*size, 3))
+
+        pixels = tf.map_fn(load, image_bytes, fn_output_signature=tf.TensorSpec((*size, 3)))
+        return answer(pixels)
+
+    archive = keras.export.ExportArchive()
+    archive.track(model)
+    shape = tuple(model.input_shape)
+    archive.add_endpoint("serving_default", serving_default, [tf.TensorSpec(shape, "float32")])
+    if shape[1 if first else 3] == 3:
+        images = tf.TensorSpec((None, None, None, 3), "uint8")
+        archive.add_endpoint("serve_images", serve_images, [images])
+        archive.add_endpoint("serve_bytes", serve_bytes, [tf.TensorSpec((None,), "string")])
+    archive.write_out(path, verbose=False)
+
+
+def _decode(content):
+    """Pixels of an encoded image, float32, as PIL decodes them."""
+    import tensorflow as tf
+
+    # decode_jpeg also reads PNG and a GIF's only frame; other ways differ from PIL by up to
+    # 16 grey levels.
+    pixels = tf.cond(
+        tf.strings.substr(content, 0, 2) == b"BM",
+        lambda: tf.io.decode_bmp(content, channels=3),
+        lambda: tf.io.decode_jpeg(content, channels=3, dct_method="INTEGER_ACCURATE"),
+    )
+    return tf.cast(pixels, "float32")
+
+
+def central_window(images, height: int, width: int, crop: float):
+    """What `load_image` does to pixels, in a graph.
+
+    Args:
+        images: float32 `(batch, height, width, 3)`, 0 to 255.
+        height: of the result, in pixels.
+        width: of the result, in pixels.
+        crop: as in `load_image`.
+
+    Returns:
+        float32 `(batch, height, width, 3)`, 0 to 255.
+    """
+    import tensorflow as tf
+
+    shape = tf.shape(images)
+    image_height, image_width = shape[1], shape[2]
+    cover_height, cover_width = int(height / crop), int(width / crop)
+    by_height = cover_height * image_width > cover_width * image_height
+    scaled_height = tf.where(by_height, cover_height, cover_width * image_height // image_width)
+    scaled_width = tf.where(by_height, cover_height * image_width // image_height, cover_width)
+    scaled = tf.image.resize(
+        images,
+        [scaled_height, scaled_width],
+        method="bicubic",
+        antialias=True,
+    )
+    # The corner is rounded to the even, as in Python.
+    top = tf.cast(tf.round(tf.cast(scaled_height - height, "float32") / 2), "int32")
+    left = tf.cast(tf.round(tf.cast(scaled_width - width, "float32") / 2), "int32")
+    window = scaled[:, top : top + height, left : left + width]
+    return tf.clip_by_value(window, 0.0, 255.0)

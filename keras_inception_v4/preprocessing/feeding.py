@@ -10,7 +10,6 @@ from keras_inception_v4.files import read_json
 from keras_inception_v4.preprocessing.images import (
     EVALUATION_CROP,
     imagenet_classes,
-    load_image,
     preprocess_input,
 )
 
@@ -70,12 +69,6 @@ def feeder(model: "keras.Model"):
     if takes_raw_pixels(model) and not is_channels_first(model):
         return None
     return lambda pixels: model_input(model, pixels)
-
-
-def load_input(model: "keras.Model", paths, crop: float) -> np.ndarray:
-    """Image files as one batch that the model takes."""
-    size = image_size(model)
-    return model_input(model, np.stack([load_image(path, size, crop) for path in paths]))
 
 
 def read_settings(model_path: str | os.PathLike) -> ModelSettings:

@@ -37,7 +37,9 @@ def write_results(
     )
     _write_examples(run, data)
     if keras.backend.backend() == "tensorflow":
-        export_saved_model(model, run.path / "saved_model")
+        export_saved_model(
+            model, run.path / "saved_model", class_names=data.class_names, crop=data.crop
+        )
 
 
 def _write_examples(run: RunFolder, data: LabelledData) -> None:

@@ -1,0 +1,62 @@
+"""From a model file to an artefact."""
+
+import os
+from pathlib import Path
+
+from keras_inception_v4.export.formats import export_model
+from keras_inception_v4.export.verification import Verification
+from keras_inception_v4.preprocessing import imagenet_classes
+from keras_inception_v4.preprocessing.feeding import names_of, read_settings
+from keras_inception_v4.weights.loading import read_model
+
+
+def export_file(
+    model_path: str | os.PathLike,
+    path: str | os.PathLike,
+    *,
+    format: str,
+    precision: str = "float32",
+    calibration: str | os.PathLike | None = None,
+    overwrite: bool = False,
+    verification: bool = True,
+    verbose: bool = True,
+) -> Verification | None:
+    """Exports a model file; its run's class names, crop and example images are used.
+
+    Args:
+        model_path: a `.keras` file.
+        path: as in `export_model`, and so is the rest.
+        format: of the artefact.
+        precision: of its weights.
+        calibration: a folder of images.
+        overwrite: whether to replace what is at `path`.
+        verification: whether to run the artefact before it gets its name, on the
+            calibration images and the run's examples.
+        verbose: whether to show progress bars.
+
+    Returns:
+        The verification, or `None` without one.
+
+    Raises:
+        FileNotFoundError: if there is no such model or folder.
+        ValueError, ImportError, OSError: as `export_model`.
+    """
+    model = read_model(model_path)
+    class_names, crop = read_settings(model_path)
+    classes = model.output_shape[-1]
+    if class_names is not None or classes == len(imagenet_classes()):
+        class_names = names_of(classes, class_names)
+    examples = Path(model_path).parent / "examples"
+    return export_model(
+        model,
+        path,
+        format=format,
+        precision=precision,
+        calibration=calibration,
+        samples=examples if examples.is_dir() else None,
+        overwrite=overwrite,
+        verification=verification,
+        class_names=class_names,
+        crop=crop,
+        verbose=verbose,
+    )

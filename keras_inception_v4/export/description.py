@@ -1,0 +1,95 @@
+"""What an artefact says of itself: what to feed it and what its answers mean."""
+
+import json
+import zipfile
+from pathlib import Path
+from typing import NamedTuple
+
+import keras
+
+from keras_inception_v4.files import read_json
+from keras_inception_v4.preprocessing.feeding import image_size, is_channels_first, takes_raw_pixels
+
+NAME = "keras_inception_v4.json"
+KEY = "keras_inception_v4"
+
+
+class Description(NamedTuple):
+    """Kept inside the artefact, so that one file or folder is all that a user moves.
+
+    `size` is height and width of the images, `raw_pixels` whether they are 0 to 255 (else
+    -1 to 1), `crop` as in `load_image`; `class_names` is `None` where nobody gave any.
+    """
+
+    format: str
+    precision: str
+    size: tuple[int, int]
+    classes: int
+    raw_pixels: bool
+    channels_first: bool
+    crop: float
+    class_names: list[str] | None
+
+    def as_json(self) -> str:
+        """The description as JSON text."""
+        return json.dumps(self._asdict())
+
+
+def describe(
+    model: keras.Model, format: str, precision: str, crop: float, class_names: list[str] | None
+) -> Description:
+    """The description of a model's artefact."""
+    return Description(
+        format,
+        precision,
+        image_size(model),
+        model.output_shape[-1],
+        takes_raw_pixels(model),
+        is_channels_first(model),
+        crop,
+        class_names,
+    )
+
+
+def write_description(path: Path, description: Description) -> None:
+    """Puts the description into a written artefact."""
+    if path.is_dir():
+        (path / NAME).write_text(description.as_json(), encoding="utf-8")
+    elif description.format == "onnx":
+        import onnx
+
+        network = onnx.load(path)
+        onnx.helper.set_model_props(network, {KEY: description.as_json()})
+        onnx.save(network, path)
+    else:  # LiteRT reads no further than its flatbuffer; its own metadata is such a zip, too
+        with zipfile.ZipFile(path, "a") as archive:
+            archive.writestr(NAME, description.as_json())
+
+
+def read_description(path: Path, format: str) -> Description:
+    """Reads the description of an artefact.
+
+    Raises:
+        ValueError: if it has none or is damaged.
+    """
+    try:
+        if path.is_dir():
+            content = read_json(path / NAME)
+        elif format == "onnx":
+            import onnxruntime
+
+            session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+            content = json.loads(session.get_modelmeta().custom_metadata_map[KEY])
+        else:
+            with zipfile.ZipFile(path) as archive:
+                content = json.loads(archive.read(NAME))
+        description = Description(**content)
+    except ImportError:
+        raise
+    except Exception as error:  # each runtime has its own classes for damage
+        first_line = (str(error).splitlines() or [""])[0]
+        raise ValueError(
+            f"{path} is no artefact of this package, or damaged ({type(error).__name__}: "
+            f"{first_line}). Write it with keras-inception-v4 export."
+        ) from error
+    return description._replace(size=tuple(description.size))

@@ -1,0 +1,223 @@
+"""Writing a model for a runtime: through Keras's exporters, verified, all or nothing."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from keras_inception_v4.data import list_images, sound_images
+from keras_inception_v4.export.description import describe, write_description
+from keras_inception_v4.export.runtimes import require_runtime
+from keras_inception_v4.export.saved_model import export_saved_model, require_tensorflow_backend
+from keras_inception_v4.export.verification import Verification, synthetic_images, verify
+from keras_inception_v4.files import replacing
+from keras_inception_v4.preprocessing import EVALUATION_CROP, load_image
+from keras_inception_v4.preprocessing.feeding import image_size, is_channels_first, model_input
+
+EXPORTS = {
+    "saved_model": ("float32",),
+    "litert": ("float32", "float16", "int8"),
+    "onnx": ("float32",),
+    "openvino": ("float32", "float16", "int8"),
+}
+"""Each format and the precisions that it carries."""
+
+SUFFIXES = {"saved_model": "", "litert": ".tflite", "onnx": ".onnx", "openvino": ""}
+LEAST_CALIBRATION = 16
+MOST_CALIBRATION = 300
+SYNTHETIC = 16
+
+
+def export_model(
+    model: keras.Model,
+    path: str | os.PathLike,
+    *,
+    format: str,
+    precision: str = "float32",
+    calibration: str | os.PathLike | np.ndarray | None = None,
+    samples: str | os.PathLike | np.ndarray | None = None,
+    overwrite: bool = False,
+    verification: bool = True,
+    class_names: list[str] | None = None,
+    crop: float = EVALUATION_CROP,
+    verbose: bool = True,
+) -> Verification | None:
+    """Writes a model for a runtime and checks that it answers there what it answered here.
+
+    Args:
+        model: a classifier of this package, on the TensorFlow backend.
+        path: a folder for `"saved_model"` and `"openvino"`, a `.tflite` for `"litert"`, an
+            `.onnx` for `"onnx"`.
+        format: a key of `EXPORTS`.
+        precision: one that the format carries there: `"float32"`; `"float16"`, weights of
+            half the size; `"int8"`, quantized weights and activations.
+        calibration: a folder of images, or raw pixels `(images, height, width, channels)`;
+            needed for int8, at least 16, at most 300 are used. The artefact is verified on
+            them.
+        samples: more images to verify on, of both kinds.
+        overwrite: whether to replace what is at `path`.
+        verification: whether to load and run the artefact before it gets its name.
+        class_names: one name a class, kept inside the artefact.
+        crop: as in `load_image`, for folders; kept inside the artefact.
+        verbose: whether to show progress bars.
+
+    Returns:
+        The verification, or `None` without one.
+
+    Raises:
+        ValueError: for a format or precision outside `EXPORTS`, on another backend than
+            TensorFlow, without enough images for int8, for an unknown size where the format
+            needs one, or if the artefact differs beyond the tolerance.
+        FileExistsError: if there is something at `path` and `overwrite` is false.
+        ImportError: without the format's runtime; the message names the extra.
+        OSError: if it cannot be written. Whatever was at `path` is untouched.
+    """
+    path = Path(path)
+    _check(model, path, format, precision, calibration, overwrite)
+    pixels = _pixels(model, calibration, crop, "calibration", verbose)
+    if pixels is not None and precision == "int8" and len(pixels) < LEAST_CALIBRATION:
+        raise ValueError(
+            f"Received {len(pixels)} calibration images. int8 needs at least {LEAST_CALIBRATION}, "
+            "better 100, like those that the model will see."
+        )
+    sets = {"calibration": pixels, "sample": _pixels(model, samples, crop, "samples", verbose)}
+    sets = {name: images for name, images in sets.items() if images is not None}
+    if not sets:
+        channels = model.input_shape[1 if is_channels_first(model) else 3]
+        sets["synthetic"] = synthetic_images(SYNTHETIC, image_size(model), channels)
+    description = describe(model, format, precision, crop, class_names)
+    with replacing(path) as new:
+        _writing(format, path, lambda: WRITERS[format](model, new, precision, pixels, description))
+        verified = verify(model, new, precision, sets) if verification else None
+    return verified
+
+
+def _check(model, path: Path, format, precision, calibration, overwrite) -> None:
+    if format not in EXPORTS:
+        raise ValueError(f"Received format={format!r}. Allowed are {', '.join(EXPORTS)}.")
+    if precision not in EXPORTS[format]:
+        carried = "; ".join(f"{name}: {', '.join(kinds)}" for name, kinds in EXPORTS.items())
+        raise ValueError(
+            f"The format {format} does not carry precision={precision!r} here. Exports are "
+            f"{carried}."
+        )
+    require_tensorflow_backend()
+    require_runtime(format)
+    if not path.name.endswith(SUFFIXES[format]):
+        raise ValueError(
+            f"Received path={str(path)!r}. For {format} it must end in {SUFFIXES[format]}."
+        )
+    if path.exists() and not overwrite:
+        raise FileExistsError(
+            f"{path} exists. Name another place, or pass overwrite (--overwrite)."
+        )
+    if precision == "int8" and calibration is None:
+        raise ValueError(
+            "int8 needs calibration: a folder of images (--calibration FOLDER) like those that the "
+            "model will see."
+        )
+    if format == "litert" and None in model.input_shape[1:]:
+        raise ValueError(
+            f"LiteRT needs a fixed size, and this model's input is {model.input_shape[1:]}. Build "
+            "it with input_shape=(299, 299, 3) and load the weights."
+        )
+
+
+def _pixels(model, images, crop, what: str, verbose) -> np.ndarray | None:
+    """Raw pixels of a folder's images, spread over it evenly; arrays as they are."""
+    if images is None:
+        return None
+    if not isinstance(images, (str, os.PathLike)):
+        images = np.asarray(images, "float32")
+        if images.ndim != 4 or len(images) == 0:
+            raise ValueError(
+                f"Received {what} of shape {images.shape}. It must be a folder, or raw pixels "
+                "(images, height, width, channels)."
+            )
+        return images[:MOST_CALIBRATION]
+    paths = list_images(images)
+    chosen = np.linspace(0, len(paths) - 1, min(len(paths), MOST_CALIBRATION)).astype(int)
+    paths, _ = sound_images([paths[i] for i in chosen], skip_corrupt=False, verbose=verbose)
+    return np.stack([load_image(path, image_size(model), crop) for path in paths])
+
+
+def _writing(format: str, path: Path, write: Callable[[], None]) -> None:
+    """Calls a writer; turns what converters raise into one error."""
+    try:
+        write()
+    except (OSError, ValueError, ImportError):
+        raise
+    except Exception as error:  # each converter has its own classes, for full disks, too
+        first_line = (str(error).splitlines() or [""])[0]
+        raise OSError(
+            f"{path} cannot be written as {format} ({type(error).__name__}: {first_line}). Nothing "
+            "was left behind."
+        ) from error
+
+
+def _calibration_batches(model, pixels) -> Iterator[list[np.ndarray]]:
+    for image in pixels:
+        yield [np.asarray(model_input(model, image[None]), "float32")]
+
+
+def _write_saved_model(model, path, precision, pixels, description) -> None:
+    export_saved_model(model, path, class_names=description.class_names, crop=description.crop)
+
+
+def _write_litert(model, path, precision, pixels, description) -> None:
+    import tensorflow as tf
+
+    options = {}
+    if precision != "float32":
+        options["optimizations"] = [tf.lite.Optimize.DEFAULT]
+    if precision == "float16":
+        options["target_spec"] = {"supported_types": [tf.float16]}
+    if precision == "int8":
+        options["representative_dataset"] = lambda: _calibration_batches(model, pixels)
+    shape = (1, *model.input_shape[1:])
+    model.export(
+        path,
+        format="litert",
+        input_signature=[keras.InputSpec(dtype="float32", shape=shape, name="inputs")],
+        verbose=False,
+        **options,
+    )
+    write_description(path, description)
+
+
+def _write_onnx(model, path, precision, pixels, description) -> None:
+    model.export(path, format="onnx", verbose=False)
+    write_description(path, description)
+
+
+def _write_openvino(model, path, precision, pixels, description) -> None:
+    import openvino
+
+    path.mkdir()
+    file = path / "model.xml"
+    model.export(str(file), format="openvino", verbose=False)
+    if precision != "float32":
+        network = openvino.Core().read_model(file)
+        if precision == "int8":
+            import nncf
+
+            samples = nncf.Dataset(
+                list(_calibration_batches(model, pixels)), lambda batch: batch[0]
+            )
+            network = nncf.quantize(network, samples, subset_size=len(pixels))
+        plain = [file, file.with_suffix(".bin")]
+        openvino.save_model(network, path / "new.xml", compress_to_fp16=precision == "float16")
+        del network  # it maps the file that is replaced
+        for old, new in zip(plain, ("new.xml", "new.bin"), strict=True):
+            (path / new).replace(old)
+    write_description(path, description)
+
+
+WRITERS = {
+    "saved_model": _write_saved_model,
+    "litert": _write_litert,
+    "onnx": _write_onnx,
+    "openvino": _write_openvino,
+}

@@ -1,0 +1,170 @@
+"""An artefact in its own runtime."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from keras_inception_v4.export.description import Description, read_description
+from keras_inception_v4.preprocessing import preprocess_input
+
+EXTRAS = {
+    "litert": ("litert", "ai_edge_litert"),
+    "onnx": ("onnx", "onnxruntime"),
+    "openvino": ("openvino", "openvino"),
+}
+PRECISION_HINTS = {"float32": "f32", "bfloat16": "bf16"}
+
+
+class Artefact(NamedTuple):
+    """A loaded artefact; `run` takes what it was exported for and answers probabilities."""
+
+    description: Description
+    run: Callable[[np.ndarray], np.ndarray]
+
+    def predict(self, pixels: np.ndarray) -> np.ndarray:
+        """Probabilities of raw pixels `(images, height, width, channels)`, 0 to 255."""
+        if not self.description.raw_pixels:
+            pixels = preprocess_input(pixels)
+        if self.description.channels_first:
+            pixels = np.moveaxis(pixels, 3, 1)
+        return self.run(np.ascontiguousarray(pixels, "float32"))
+
+
+def format_of(path: str | os.PathLike) -> str | None:
+    """The format of an artefact, by what is there; `None` if it is none."""
+    path = Path(path)
+    if path.is_dir():
+        if (path / "saved_model.pb").is_file():
+            return "saved_model"
+        return "openvino" if (path / "model.xml").is_file() else None
+    return {".tflite": "litert", ".onnx": "onnx"}.get(path.suffix)
+
+
+def is_artefact(path: str | os.PathLike) -> bool:
+    """Whether `open_artefact` is the one to open this, and not Keras."""
+    return format_of(path) is not None
+
+
+def require_runtime(format: str) -> None:
+    """Checks that a format's runtime is there.
+
+    Raises:
+        ImportError: if it is not; the message names the extra.
+    """
+    if format not in EXTRAS:
+        return
+    extra, module = EXTRAS[format]
+    try:
+        __import__(module)
+    except ImportError:
+        raise ImportError(
+            f"The format {format} needs {module}: pip install 'keras-inception-v4[{extra}]'"
+        ) from None
+
+
+def open_artefact(path: str | os.PathLike, *, precision: str | None = None) -> Artefact:
+    """Loads an artefact that `export_model` wrote.
+
+    Args:
+        path: a SavedModel's or OpenVINO's folder, a `.tflite` or an `.onnx` file.
+        precision: of OpenVINO's arithmetic, `"float32"` or `"bfloat16"`; `None` is the
+            runtime's own choice, bfloat16 on processors that have it.
+
+    Raises:
+        FileNotFoundError: if there is nothing at `path`.
+        ValueError: if it is no such artefact, or `precision` is for another format.
+        ImportError: without the format's runtime; the message names the extra.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"There is no artefact {path}.")
+    format = format_of(path)
+    if format is None:
+        raise ValueError(
+            f"{path} is no artefact. It must be a SavedModel's or OpenVINO's folder, a .tflite or "
+            "an .onnx file."
+        )
+    if precision is not None and (format != "openvino" or precision not in PRECISION_HINTS):
+        raise ValueError(
+            f"Received precision={precision!r} for {path} ({format}). Only OpenVINO's artefacts "
+            "are loaded with one: float32 or bfloat16."
+        )
+    require_runtime(format)
+    description = read_description(path, format)
+    openers = {
+        "saved_model": _saved_model,
+        "litert": _litert,
+        "onnx": _onnx,
+        "openvino": lambda path: _openvino(path, precision),
+    }
+    try:
+        return Artefact(description, openers[format](path))
+    except Exception as error:  # each runtime has its own classes for damage
+        first_line = (str(error).splitlines() or [""])[0]
+        raise ValueError(
+            f"{path} cannot be loaded as {format} ({type(error).__name__}: {first_line}). It may "
+            "be damaged; export it again."
+        ) from error
+
+
+def _saved_model(path: Path):
+    import tensorflow as tf
+
+    loaded = tf.saved_model.load(str(path))
+    serve = loaded.signatures["serving_default"]
+
+    def run(batch):
+        (answer,) = serve(inputs=tf.constant(batch)).values()
+        return answer.numpy()
+
+    run.keeps = loaded  # the signature does not keep the variables alive
+    return run
+
+
+def _litert(path: Path):
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_path=str(path), num_threads=os.cpu_count())
+    interpreter.allocate_tensors()
+    (given,), (answered,) = interpreter.get_input_details(), interpreter.get_output_details()
+
+    def run(batch):
+        answers = []
+        for image in batch:  # its batch is fixed to one
+            interpreter.set_tensor(given["index"], image[None])
+            interpreter.invoke()
+            answers.append(interpreter.get_tensor(answered["index"])[0])
+        return np.stack(answers)
+
+    return run
+
+
+def _onnx(path: Path):
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    (given,) = session.get_inputs()
+    return lambda batch: session.run(None, {given.name: batch})[0]
+
+
+def _openvino(path: Path, precision: str | None):
+    import openvino
+
+    core = openvino.Core()
+    network = core.read_model(path / "model.xml")
+    config = {"PERFORMANCE_HINT": "LATENCY"}
+    if precision is not None:
+        config["INFERENCE_PRECISION_HINT"] = PRECISION_HINTS[precision]
+    compiled = {}
+
+    def run(batch):
+        if batch.shape not in compiled:  # a fixed shape is faster than a dynamic one
+            compiled.clear()
+            network.reshape(list(batch.shape))
+            compiled[batch.shape] = core.compile_model(network, "CPU", config)
+        return np.array(compiled[batch.shape](batch)[0])
+
+    return run

@@ -1,0 +1,360 @@
+"""Artefacts: what they answer, what is refused, and what a failure leaves."""
+
+import io
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+from tiny import tiny
+
+from keras_inception_v4 import export_model, export_saved_model, load_image, open_artefact
+from keras_inception_v4.cli import main
+from keras_inception_v4.export import EXPORTS, formats, runtimes
+from keras_inception_v4.export.saved_model import central_window
+from keras_inception_v4.preprocessing import resize_image
+
+pytestmark = pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="exports go through TensorFlow"
+)
+SUFFIXES = {"litert": ".tflite", "onnx": ".onnx"}
+EVERY = [(format, precision) for format, kinds in EXPORTS.items() for precision in kinds]
+
+
+def sharp(**arguments):
+    """A tiny model whose answers differ widely from image to image."""
+    model = tiny(**arguments)
+    rng = np.random.default_rng(0)
+    dense = model.get_layer("predictions")
+    dense.kernel.assign(3 * rng.normal(size=dense.kernel.shape))
+    return model
+
+
+def pictures(count, height=75, width=75, seed=0):
+    """Smooth ones, each with a colour of its own."""
+    rng = np.random.default_rng(seed)
+    return np.stack(
+        [resize_image(rng.uniform(0, 255, (3, 4, 3)), (height, width), 1.0) for _ in range(count)]
+    )
+
+
+def encoded(pixels, format):
+    file = io.BytesIO()
+    Image.fromarray(np.round(pixels).astype("uint8")).save(file, format)
+    return file.getvalue()
+
+
+class TestSavedModel:
+    @pytest.fixture(scope="class")
+    def exported(self, tmp_path_factory):
+        folder = tmp_path_factory.mktemp("exported")
+        model = sharp()
+        model.save(folder / "model.keras")
+        export_saved_model(model, folder / "saved", class_names=["ant", "bee", "cat"], top_k=2)
+        files = {}
+        for index, (kind, suffix) in enumerate(
+            [("JPEG", "jpg"), ("PNG", "png"), ("GIF", "gif"), ("BMP", "bmp")]
+        ):
+            path = folder / f"{index}.{suffix}"
+            path.write_bytes(encoded(pictures(1, 90 + 7 * index, 110, index)[0], kind))
+            files[path.name] = load_image(path, (75, 75))
+        return folder, model, files
+
+    def test_every_signature_in_a_process_without_this_package(self, exported):
+        folder, model, files = exported
+        np.save(folder / "x.npy", pictures(2))
+        np.save(folder / "wide.npy", np.round(pictures(64, 120, 160)).astype("uint8"))
+        code = f"""
+import json, sys
+sys.modules["keras_inception_v4"] = sys.modules["keras"] = None
+import numpy as np, tensorflow as tf
+serve = tf.saved_model.load("saved").signatures
+names = {list(files)!r}
+content = [open(name, "rb").read() for name in names]
+def answer(signature, **inputs):
+    found = serve[signature](**{{k: tf.constant(v) for k, v in inputs.items()}})
+    return {{k: [[x.decode() if isinstance(x, bytes) else float(x) for x in row]
+                for row in v.numpy()] for k, v in found.items()}}
+out = {{"inputs": {{s: list(f.structured_input_signature[1]) for s, f in serve.items()}}}}
+out["default"] = answer("serving_default", inputs=np.load("x.npy"))
+out["wide"] = answer("serve_images", images=np.load("wide.npy"))
+out["one"] = answer("serve_images", images=np.load("wide.npy")[:1])
+out["bytes"] = answer("serve_bytes", image_bytes=content)
+try:
+    answer("serve_bytes", image_bytes=[content[0], b"\\xff\\xd8 damaged"])
+except tf.errors.InvalidArgumentError as error:
+    out["error"] = str(error)
+out["after"] = answer("serve_bytes", image_bytes=content * 16)
+print(json.dumps(out))
+"""
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        out = json.loads(done.stdout.splitlines()[-1])
+        assert out["inputs"] == {
+            "serving_default": ["inputs"],
+            "serve_images": ["images"],
+            "serve_bytes": ["image_bytes"],
+        }
+        assert list(out["default"]) == ["probabilities"]
+        np.testing.assert_allclose(
+            out["default"]["probabilities"], model.predict_on_batch(pictures(2)), atol=1e-5
+        )
+        expected = model.predict_on_batch(np.stack(list(files.values())))
+        assert np.ptp(expected, axis=0).max() > 0.1  # it tells the files apart
+        np.testing.assert_allclose(out["bytes"]["probabilities"], expected, atol=1e-3)
+        for row, names, scores in zip(
+            expected, out["bytes"]["classes"], out["bytes"]["scores"], strict=True
+        ):
+            best = np.argsort(-row)[:2]
+            assert names == [["ant", "bee", "cat"][index] for index in best]
+            np.testing.assert_allclose(scores, row[best], atol=1e-3)
+        wide = np.load(folder / "wide.npy")
+        expected = model.predict_on_batch(
+            np.stack([resize_image(image, (75, 75)) for image in wide])
+        )
+        np.testing.assert_allclose(out["wide"]["probabilities"], expected, atol=1e-3)
+        np.testing.assert_allclose(out["one"]["probabilities"], expected[:1], atol=1e-3)
+        assert "Invalid" in out["error"] or "JPEG" in out["error"]
+        np.testing.assert_allclose(
+            out["after"]["probabilities"], out["bytes"]["probabilities"] * 16, atol=1e-5
+        )
+
+    @pytest.mark.parametrize("shape", [(400, 300), (80, 501), (75, 75), (33, 20), (86, 87)])
+    @pytest.mark.parametrize("crop", [0.875, 1.0])
+    def test_the_window_is_load_image_s(self, shape, crop):
+        pixels = np.random.default_rng(0).uniform(0, 255, (*shape, 3)).astype("float32")
+        found = central_window(tf.constant(pixels[None]), 75, 81, crop)[0].numpy()
+        np.testing.assert_allclose(found, resize_image(pixels, (75, 81), crop), atol=0.02)
+
+    def test_indices_as_text_and_models_of_the_narrow_range(self, tmp_path):
+        model = sharp(raw=False)
+        export_saved_model(model, tmp_path / "saved", top_k=9)
+        serve = tf.saved_model.load(str(tmp_path / "saved")).signatures["serve_images"]
+        pixels = np.round(pictures(3))
+        found = serve(images=tf.constant(pixels.astype("uint8")))
+        assert {name.decode() for name in found["classes"].numpy().ravel()} == {"0", "1", "2"}
+        expected = model.predict_on_batch(
+            np.stack([resize_image(image, (75, 75)) for image in pixels]) / 127.5 - 1
+        )
+        np.testing.assert_allclose(found["probabilities"], expected, atol=1e-3)
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            ({"class_names": ["ant"]}, "1 class_names for a model of 3 classes"),
+            ({"top_k": 0}, "top_k=0"),
+            ({"crop": 0}, "crop=0"),
+        ],
+    )
+    def test_wrong_arguments(self, tmp_path, arguments, message):
+        with pytest.raises(ValueError, match=message):
+            export_saved_model(tiny(), tmp_path / "saved", **arguments)
+        assert not (tmp_path / "saved").exists()
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A folder as a run leaves it: a model, what it recorded, and images."""
+    folder = tmp_path_factory.mktemp("run")
+    sharp().save(folder / "model.keras")
+    (folder / "class_names.json").write_text('["ant", "bee", "cat"]')
+    (folder / "config.json").write_text('{"crop": 1.0, "arguments": {}}')
+    (folder / "photos").mkdir()
+    for index, pixels in enumerate(np.round(pictures(24, 80, 90)).astype("uint8")):
+        Image.fromarray(pixels).save(folder / "photos" / f"{index:02}.png")
+    shutil.copytree(folder / "photos", folder / "examples")
+    return folder
+
+
+@pytest.mark.parametrize(("format", "precision"), EVERY)
+def test_every_artefact_answers_through_predict(run, tmp_path, capsys, format, precision):
+    path = tmp_path / f"artefact{SUFFIXES.get(format, '')}"
+    arguments = ["export", str(run / "model.keras"), str(path), "--format", format,
+                 "--precision", precision]  # fmt: skip
+    if precision == "int8":
+        arguments += ["--calibration", str(run / "photos")]
+    status = main(arguments)
+    out, err = capsys.readouterr()
+    assert status == 0, err
+    assert f"{format}, {precision}" in out
+    assert "same top class" in out
+    artefact = open_artefact(path)
+    assert artefact.description.class_names == ["ant", "bee", "cat"]
+    assert artefact.description.crop == 1.0
+    answers = []
+    for model in (run / "model.keras", path):
+        assert main(["predict", "--model", str(model), "--format", "json", "--top", "3",
+                     str(run / "photos")]) == 0  # fmt: skip
+        found = json.loads(capsys.readouterr().out)
+        answers.append([{one["class"]: one["probability"] for one in a["top"]} for a in found])
+    tolerance = {"float32": 1e-3, "float16": 2e-2, "int8": 0.15}[precision]
+    for expected, found in zip(*answers, strict=True):
+        assert expected.keys() == found.keys() == {"ant", "bee", "cat"}
+        for name, probability in expected.items():
+            assert abs(found[name] - probability) <= tolerance
+    assert main([*arguments]) == 1
+    assert "exists. Name another place" in capsys.readouterr().err
+    assert sorted(os.listdir(tmp_path)) == [path.name]
+
+
+def test_openvino_takes_a_precision(run, tmp_path, capsys):
+    path = tmp_path / "network"
+    export_model(tiny(), path, format="openvino", verbose=False)
+    image = str(run / "photos" / "00.png")
+    for precision in ("float32", "bfloat16"):
+        assert main(["predict", "--model", str(path), "--precision", precision, image]) == 0
+    assert main(["predict", "--model", str(run / "model.keras"), "--precision", "bfloat16",
+                 image]) == 1  # fmt: skip
+    capsys.readouterr()
+    export_saved_model(tiny(), tmp_path / "saved")
+    with pytest.raises(ValueError, match="Only OpenVINO's artefacts are loaded with one"):
+        open_artefact(tmp_path / "saved", precision="bfloat16")
+
+
+def test_weights_swapped_on_purpose_fail(tmp_path, monkeypatch):
+    model, other = sharp(), sharp()
+    kernel = other.get_layer("predictions").kernel
+    kernel.assign(keras.ops.flip(kernel, axis=1))
+    write = formats.WRITERS["onnx"]
+    monkeypatch.setitem(formats.WRITERS, "onnx", lambda _, *arguments: write(other, *arguments))
+    (tmp_path / "model.onnx").write_text("the old one")
+    with pytest.raises(ValueError, match=r"does not answer.*16 synthetic images.*Nothing was writ"):
+        export_model(model, tmp_path / "model.onnx", format="onnx", overwrite=True, verbose=False)
+    assert (tmp_path / "model.onnx").read_text() == "the old one"
+    assert os.listdir(tmp_path) == ["model.onnx"]
+
+
+@pytest.mark.parametrize("format", ["litert", "openvino"])
+def test_calibration_on_garbage_fails(run, tmp_path, format):
+    path = tmp_path / f"artefact{SUFFIXES.get(format, '')}"
+    black = np.zeros((32, 75, 75, 3), "float32")
+    with pytest.raises(ValueError, match="does not answer what the model answers, on 24 sample"):
+        export_model(
+            sharp(), path, format=format, precision="int8", calibration=black,
+            samples=run / "photos", verbose=False,
+        )  # fmt: skip
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"format": "coreml"}, "format='coreml'.*saved_model, litert, onnx, openvino"),
+        ({"format": "onnx", "precision": "int8"}, "onnx does not carry precision='int8'.*litert: "),
+        ({"format": "litert", "precision": "int8"}, "int8 needs calibration"),
+        ({"format": "litert", "precision": "int8", "calibration": np.zeros((3, 75, 75, 3))},
+         "Received 3 calibration images. int8 needs at least 16"),
+        ({"format": "onnx", "calibration": np.zeros((0, 75, 75, 3))}, "calibration of shape"),
+    ],
+)  # fmt: skip
+def test_wrong_arguments(tmp_path, arguments, message):
+    path = tmp_path / f"artefact{SUFFIXES.get(arguments['format'], '')}"
+    with pytest.raises(ValueError, match=message):
+        export_model(tiny(), path, verbose=False, **arguments)
+    assert os.listdir(tmp_path) == []
+
+
+def test_wrong_places_and_sizes(tmp_path, capsys, run):
+    with pytest.raises(ValueError, match=r"For litert it must end in \.tflite"):
+        export_model(tiny(), tmp_path / "x.onnx", format="litert")
+    with pytest.raises(ValueError, match=r"LiteRT needs a fixed size.*\(None, None, 3\)"):
+        export_model(tiny(size=None), tmp_path / "x.tflite", format="litert")
+    (tmp_path / "empty").mkdir()
+    arguments = ["export", str(run / "model.keras"), str(tmp_path / "x.tflite"), "--format",
+                 "litert", "--precision", "int8", "--calibration"]  # fmt: skip
+    assert main([*arguments, str(tmp_path / "empty")]) == 1
+    assert "holds no images" in capsys.readouterr().err
+    assert main([*arguments, str(tmp_path / "gone")]) == 1
+    assert "There is no folder" in capsys.readouterr().err
+    assert os.listdir(tmp_path) == ["empty"]
+
+
+@pytest.mark.parametrize("format", ["litert", "onnx", "openvino"])
+def test_a_missing_runtime_names_its_extra(tmp_path, monkeypatch, format):
+    monkeypatch.setitem(sys.modules, runtimes.EXTRAS[format][1], None)
+    path = tmp_path / f"artefact{SUFFIXES.get(format, '')}"
+    with pytest.raises(ImportError, match=rf"keras-inception-v4\[{format}\]"):
+        export_model(tiny(), path, format=format)
+
+
+def test_another_backend_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    with pytest.raises(ValueError, match="need the TensorFlow backend, and this is jax"):
+        export_model(tiny(), tmp_path / "x.onnx", format="onnx")
+
+
+@pytest.mark.parametrize("format", ["saved_model", "litert", "onnx", "openvino"])
+def test_damaged_artefacts_are_named(tmp_path, format):
+    path = tmp_path / f"artefact{SUFFIXES.get(format, '')}"
+    export_model(tiny(), path, format=format, verification=False)
+    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+    for file in files:
+        os.truncate(file, file.stat().st_size // 2)
+    with pytest.raises(ValueError, match=f"{path.name}.* damaged"):
+        open_artefact(path)
+    with pytest.raises(FileNotFoundError, match="no artefact"):
+        open_artefact(tmp_path / "gone.onnx")
+    with pytest.raises(ValueError, match="is no artefact"):
+        open_artefact(tmp_path)
+
+
+@pytest.mark.skipif(shutil.which("unshare") is None, reason="needs Linux's unshare")
+@pytest.mark.parametrize("format", ["saved_model", "litert", "onnx", "openvino"])
+def test_a_full_disk_is_one_line_and_leaves_nothing(run, tmp_path, format):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    path = disk / f"artefact{SUFFIXES.get(format, '')}"
+    user = [] if os.geteuid() == 0 else ["--map-root-user"]
+    script = (
+        f'mount -t tmpfs -o size=400k none {disk} && "$@"; status=$?; '
+        f"find {disk} -mindepth 1; exit $status"
+    )
+    command = ["-m", "keras_inception_v4", "export", str(run / "model.keras"), str(path)]
+    done = subprocess.run(
+        ["unshare", "--mount", *user, "sh", "-c", script, "sh", sys.executable, *command,
+         "--format", format],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1, done.stderr
+    assert done.stderr.splitlines()[-1].startswith("error: ")
+    assert "Traceback" not in done.stderr
+    assert str(disk) not in done.stdout
+
+
+def test_an_interrupted_export_leaves_the_old_artefact(run, tmp_path):
+    path = tmp_path / "artefact"
+    export_model(tiny(), path, format="openvino", verification=False)
+    before = (path / "model.bin").read_bytes()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "keras_inception_v4", "export", str(run / "model.keras"), str(path),
+         "--format", "openvino", "--overwrite"],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while not [entry for entry in os.listdir(tmp_path) if entry.startswith(".artefact-")]:
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+    process.send_signal(signal.SIGINT)
+    assert process.wait() in (130, -signal.SIGINT)
+    assert (path / "model.bin").read_bytes() == before
+    assert os.listdir(tmp_path) == ["artefact"]
+
+
+def test_the_help_prints_the_matrix(capsys):
+    with pytest.raises(SystemExit):
+        main(["export", "--help"])
+    out = capsys.readouterr().out
+    for format, precisions in EXPORTS.items():
+        line = next(x for x in out.splitlines() if x.split()[:1] == [format])
+        assert [w for w in line.split() if w in ("float32", "float16", "int8")] == [*precisions]
