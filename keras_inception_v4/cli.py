@@ -105,7 +105,7 @@ def _add_train(commands) -> None:
     fit = command.add_argument_group("training")
     fit.add_argument("--head-epochs", type=int, default=20, help="of the head on cached features")
     fit.add_argument("--epochs", type=int, help="passes over the images (default: 5 of "
-                     "fine-tuning, where 0 trains the head alone; 7 from scratch)")  # fmt: skip
+                     "fine-tuning, where 0 trains the head alone; 6 from scratch)")  # fmt: skip
     fit.add_argument("--batch-size", type=int, default=32, help="images a step")
     fit.add_argument("--from-endpoint", default="mixed_7a", help="first endpoint to fine-tune")
     fit.add_argument("--head-learning-rate", type=float, default=1e-3, help="of the head")

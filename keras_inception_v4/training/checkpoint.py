@@ -59,7 +59,7 @@ class EpochCheckpoint(keras.callbacks.Callback):
                 f"{self.path} cannot be read as a checkpoint ({error}). Delete it, and the same "
                 "command starts this phase anew."
             ) from error
-        variables = _moving(model)
+        variables = _moving(model, weights_only=state["done"])
         best = {name: tensors.pop(name) for name in list(tensors) if name.startswith("best/")}
         shapes = {name: tuple(variable.shape) for name, variable in variables.items()}
         if {name: tensor.shape for name, tensor in tensors.items()} != shapes:
@@ -100,7 +100,7 @@ class EpochCheckpoint(keras.callbacks.Callback):
     def _write(self) -> None:
         tensors = {
             name: np.asarray(keras.ops.convert_to_numpy(variable), order="C")
-            for name, variable in _moving(self.model).items()
+            for name, variable in _moving(self.model, weights_only=self.done).items()
         }
         stopping = None
         if self.stopping is not None:
@@ -128,14 +128,16 @@ def _weight_names(model: keras.Model) -> list[str]:
     return [f"{layer.name}/{w.name}" for layer in model.layers for w in layer.weights]
 
 
-def _moving(model: keras.Model) -> dict[str, keras.Variable]:
+def _moving(model: keras.Model, *, weights_only: bool) -> dict[str, keras.Variable]:
     """Every variable that training moves, under a name that another process finds too."""
     variables = {}
     for index, layer in enumerate(model.layers):
         weights = {id(weight) for weight in layer.weights}
         seeds = [variable for variable in layer.variables if id(variable) not in weights]
-        variables |= {f"seed/{index}/{i}": seed for i, seed in enumerate(seeds)}
+        if not weights_only:
+            variables |= {f"seed/{index}/{i}": seed for i, seed in enumerate(seeds)}
         if layer.trainable:
             variables |= {f"weight/{layer.name}/{w.name}": w for w in layer.weights}
-    variables |= {f"optimizer/{i}": v for i, v in enumerate(model.optimizer.variables)}
+    if not weights_only:
+        variables |= {f"optimizer/{i}": v for i, v in enumerate(model.optimizer.variables)}
     return variables

@@ -36,7 +36,7 @@ from keras_inception_v4.transfer.fitting import (
 from keras_inception_v4.weights.loading import copy_weights
 
 DIGITS = "digits"
-SCRATCH_EPOCHS = 7
+SCRATCH_EPOCHS = 6
 
 
 def train(
@@ -79,7 +79,7 @@ def train(
         weights: as in `transfer_model`; `None` trains from scratch.
         head_epochs: passes over the cached features.
         epochs: passes over the images; default 5 of fine-tuning (0 for the head alone),
-            7 from scratch.
+            6 from scratch.
         batch_size: images a step.
         image_size: side in pixels, at least 75; default 75 for digits, else 299.
         crop: as in `load_image`; default 1.0 for digits, else 0.875.
