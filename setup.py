@@ -11,9 +11,9 @@ VERSION = re.search(
 )[1]
 
 DEMO = ["scikit-learn>=1.4", "matplotlib>=3.8"]
-LITERT = ["ai-edge-litert>=2.3"]
+LITERT = ["keras>=3.15", "ai-edge-litert>=2.3"]
 ONNX = ["onnx>=1.23", "onnxruntime>=1.32", "tf2onnx>=1.17"]
-OPENVINO = ["openvino>=2026.4", "nncf>=3.4"]
+OPENVINO = ["keras>=3.15", "openvino>=2026.4", "nncf>=3.4"]
 EXPORT = [*LITERT, *ONNX, *OPENVINO]
 TEST = [*DEMO, *EXPORT, "pytest>=8.0", "pytest-xdist>=3.5"]
 
@@ -34,12 +34,12 @@ setup(
         "keras_inception_v4.preprocessing": ["imagenet_classes.csv"],
     },
     install_requires=[
-        "tensorflow>=2.21",
-        "keras>=3.15",
-        "numpy>=2.4",
-        "pillow>=12",
-        "huggingface_hub>=2.4",
-        "safetensors>=0.8",
+        "tensorflow>=2.18",
+        "keras>=3.8",
+        "numpy>=1.26",
+        "pillow>=10.1",
+        "huggingface_hub>=0.26",
+        "safetensors>=0.4.3",
     ],
     extras_require={
         "demo": DEMO,
