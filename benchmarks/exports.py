@@ -114,18 +114,24 @@ def main() -> None:
     print(f"\nKeras: {rate['keras', BATCH]:.1f} images/s at batch 8, {rate['keras', 1]:.1f} at 1")
     row = {f"{format} {hint or precision}": (format, precision, hint)
            for format, precision, hint in ROWS}  # fmt: skip
-    for title, fast, slow, count in (
-        ("OpenVINO int8 / SavedModel", "openvino int8", "saved_model float32", BATCH),
-        ("OpenVINO bfloat16 / SavedModel", "openvino bfloat16", "saved_model float32", BATCH),
-        ("LiteRT int8 / float32, batch 1", "litert int8", "litert float32", 1),
+    missed = []
+    for title, fast, slow, count, least in (
+        ("OpenVINO int8 / SavedModel", "openvino int8", "saved_model float32", BATCH, 3),
+        ("OpenVINO bfloat16 / SavedModel", "openvino bfloat16", "saved_model float32", BATCH, 2),
+        ("LiteRT int8 / float32, batch 1", "litert int8", "litert float32", 1, 2.2),
     ):
         fast_times, slow_times = times[row[fast], count], times[row[slow], count]
         ratio = statistics.median(slow_times) / statistics.median(fast_times)
         low, high = min(slow_times) / max(fast_times), max(slow_times) / min(fast_times)
-        print(f"{title}: {ratio:.2f} ({low:.2f} to {high:.2f})")
+        print(f"{title}: {ratio:.2f} ({low:.2f} to {high:.2f}), at least {least} wanted")
+        missed += [title] if ratio < least else []
     for format in ("litert", "openvino"):
         small = sizes[row[f"{format} int8"]] / sizes[row[f"{format} float32"]]
-        print(f"{format}: int8 file / float32 file: {small:.1%}")
+        print(f"{format}: int8 file / float32 file: {small:.1%}, at most 27 % wanted")
+        missed += [f"{format} size"] if small > 0.27 else []
+    missed += [str(row) for row in ROWS if agreement[row] < (0.98 if row[1] == "int8" else 0.99)]
+    if missed:
+        sys.exit(f"missed: {', '.join(missed)}")
 
 
 if __name__ == "__main__":

@@ -103,13 +103,13 @@ def _add_train(commands) -> None:
     )
     images.add_argument("--skip-corrupt", action="store_true", help="leave out what cannot be used")
     fit = command.add_argument_group("training")
-    fit.add_argument("--head-epochs", type=int, default=20, help="of the head on cached features")
+    fit.add_argument("--head-epochs", type=int, help="of the head on cached features (default: 20)")
     fit.add_argument("--epochs", type=int, help="passes over the images (default: 5 of "
                      "fine-tuning, where 0 trains the head alone; 6 from scratch)")  # fmt: skip
     fit.add_argument("--batch-size", type=int, default=32, help="images a step")
-    fit.add_argument("--from-endpoint", default="mixed_7a", help="first endpoint to fine-tune")
-    fit.add_argument("--head-learning-rate", type=float, default=1e-3, help="of the head")
-    fit.add_argument("--learning-rate", type=float, default=1e-4, help="peak of fine-tuning")
+    fit.add_argument("--from-endpoint", help="first endpoint to fine-tune (default: mixed_7a)")
+    fit.add_argument("--head-learning-rate", type=float, help="of the head (default: 0.001)")
+    fit.add_argument("--learning-rate", type=float, help="peak of fine-tuning (default: 0.0001)")
     fit.add_argument(
         "--balanced", action="store_true", help="weigh every class alike, with trained weights"
     )
@@ -222,7 +222,7 @@ def _evaluate(options) -> None:
     )
     _print_table(
         ["measured", options.model or options.weights],
-        [["images", f"{report['images']:,}"], *_metrics(report)],
+        [["images", f"{report['images']:,}"], ["left out", report["left_out"]], *_metrics(report)],
     )
     if len(report["per_class"]) <= 20:
         _print_table(
@@ -329,8 +329,6 @@ def _embed(options) -> None:
         skip_corrupt=options.skip_corrupt,
         picture=options.picture,
     )
-    for _, reason in bad:
-        print(f"left out: {reason}", file=sys.stderr)
     print(f"{options.output}: {count:,} images, 1536 features each; {len(bad)} files left out.")
 
 

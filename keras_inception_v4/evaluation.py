@@ -4,7 +4,12 @@ import keras
 import numpy as np
 
 from keras_inception_v4.data import as_batches, check_labels, count_batches, each_batch
-from keras_inception_v4.preprocessing.feeding import feeder, names_of
+from keras_inception_v4.preprocessing.feeding import (
+    check_classifier,
+    feeder,
+    names_of,
+    probabilities_of,
+)
 from keras_inception_v4.progress import progress
 
 CALIBRATION_BINS = 15
@@ -35,6 +40,8 @@ def evaluate(
         ValueError: for data of another kind, or labels that are not classes of the model.
         ImportError: without scikit-learn; the message names the extra.
     """
+    require_scikit_learn()
+    check_classifier(model)
     classes = model.output_shape[-1]
     names = names_of(classes, class_names)
     batches = as_batches(data, batch_size, classes=classes, feed=feeder(model))
@@ -45,8 +52,7 @@ def evaluate(
             labels.append(check_labels(batch_labels, classes))
             advance(1)
     probabilities = np.concatenate(answers)
-    if model.layers[-1].activation is keras.activations.linear:
-        probabilities = np.asarray(keras.ops.convert_to_numpy(keras.ops.softmax(probabilities)))
+    probabilities = probabilities_of(model, probabilities)
     return classification_report(probabilities, np.concatenate(labels), names)
 
 
@@ -66,12 +72,7 @@ def classification_report(probabilities, labels, class_names: list[str]) -> dict
     Raises:
         ImportError: without scikit-learn; the message names the extra.
     """
-    try:
-        from sklearn import metrics
-    except ImportError:
-        raise ImportError(
-            "Evaluation needs scikit-learn: pip install 'keras-inception-v4[demo]'"
-        ) from None
+    metrics = require_scikit_learn()
     probabilities, labels = np.asarray(probabilities), np.asarray(labels)
     best = np.argsort(-probabilities, axis=1, kind="stable")[:, :5]
     predicted = best[:, 0]
@@ -90,6 +91,21 @@ def classification_report(probabilities, labels, class_names: list[str]) -> dict
         },
         "confusion_matrix": metrics.confusion_matrix(labels, predicted, labels=classes).tolist(),
     }
+
+
+def require_scikit_learn():
+    """Imports and returns `sklearn.metrics`; call it before work whose evaluation comes last.
+
+    Raises:
+        ImportError: without scikit-learn; the message names the extra.
+    """
+    try:
+        from sklearn import metrics
+    except ImportError:
+        raise ImportError(
+            "Evaluation needs scikit-learn: pip install 'keras-inception-v4[demo]'"
+        ) from None
+    return metrics
 
 
 def calibration_error(probabilities, labels) -> float:

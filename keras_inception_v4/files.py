@@ -8,6 +8,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+TEMPORARY = ".unfinished"
+
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[Path]:
@@ -28,12 +30,31 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as folder:
-        new = Path(folder) / path.name
+    with tempfile.TemporaryDirectory(
+        prefix=f".{path.name}-", suffix=TEMPORARY, dir=path.parent
+    ) as folder:
+        new, old = Path(folder) / path.name, Path(folder) / f"old-{path.name}"
         yield new
         if path.is_dir():  # a folder cannot be replaced in one step
-            shutil.move(path, Path(folder) / f"old-{path.name}")
-        os.replace(new, path)
+            os.replace(path, old)
+        try:
+            os.replace(new, path)
+        except BaseException:
+            if old.exists():
+                os.replace(old, path)
+            raise
+
+
+def is_temporary(path: Path) -> bool:
+    """Whether this is what `replacing` leaves when its process is killed."""
+    return path.name.startswith(".") and path.name.endswith(TEMPORARY)
+
+
+def remove_temporary(folder: Path) -> None:
+    """Removes what processes that were killed left in a folder."""
+    for path in folder.iterdir() if folder.is_dir() else []:
+        if is_temporary(path):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def write_tensors(

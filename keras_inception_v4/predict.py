@@ -24,9 +24,11 @@ from keras_inception_v4.model import InceptionV4
 from keras_inception_v4.preprocessing import EVALUATION_CROP, imagenet_classes, load_image
 from keras_inception_v4.preprocessing.feeding import (
     ModelSettings,
+    check_classifier,
     image_size,
     model_input,
     names_of,
+    probabilities_of,
     read_settings,
 )
 from keras_inception_v4.progress import progress
@@ -65,12 +67,15 @@ def open_model(
 
     Raises:
         FileNotFoundError: if there is no such model.
-        ValueError: if it cannot be read.
+        ValueError: if it cannot be read or has no classifier.
         OSError: if the ImageNet weights are neither in the cache nor to be had.
     """
     if model_path is None:
         return InceptionV4(weights=weights), ModelSettings(None, EVALUATION_CROP)
-    return read_model(model_path), read_settings(model_path)
+    model = read_model(model_path)
+    image_size(model)  # refuses what takes no images
+    check_classifier(model)
+    return model, read_settings(model_path)
 
 
 def open_classifier(
@@ -103,7 +108,7 @@ def open_classifier(
         image_size(model),
         settings.crop,
         names,
-        lambda pixels: model.predict_on_batch(model_input(model, pixels)),
+        lambda pixels: probabilities_of(model, model.predict_on_batch(model_input(model, pixels))),
     )
 
 
@@ -196,7 +201,7 @@ def evaluate_folder(
         verbose: whether to show progress bars.
 
     Returns:
-        As `evaluation.classification_report`.
+        As `evaluation.classification_report`, and `left_out`, the number of files.
 
     Raises:
         FileNotFoundError: if the model or the folder is not there.
@@ -205,6 +210,8 @@ def evaluate_folder(
     """
     if picture is not None:
         plots.require_matplotlib()
+        if Path(picture).suffix != ".png":
+            raise ValueError(f"Received picture={str(picture)!r}. It must end in .png.")
     folder = Path(folder)
     if all((folder / part).is_dir() for part in ("train", "validation")):
         folder = folder / "validation"
@@ -224,11 +231,12 @@ def evaluate_folder(
     labels = {path: known.index(name) for name, paths in found.items() for path in paths}
     if not labels:
         raise ValueError(f"{folder} holds no images.")
-    paths, _ = sound_images(list(labels), skip_corrupt=skip_corrupt, verbose=verbose)
+    paths, bad = sound_images(list(labels), skip_corrupt=skip_corrupt, verbose=verbose)
     files = ImageFiles(
         paths, np.array([labels[path] for path in paths]), image_size(model), settings.crop
     )
     metrics = evaluate(model, files, class_names=names, batch_size=batch_size, verbose=verbose)
+    metrics["left_out"] = len(bad)
     if report is not None:
         write_json(report, metrics)
     if picture is not None:
@@ -272,10 +280,10 @@ def explain_file(
     if not str(output).lower().endswith(".png"):
         raise ValueError(f"Received output={str(output)!r}. It must end in .png.")
     plots.require_matplotlib()
-    model = read_model(model_path)
-    class_names, crop = read_settings(model_path)
+    model, (class_names, crop) = open_model(model_path)
     pixels = load_image(image, image_size(model), crop)
-    probabilities = model.predict_on_batch(model_input(model, pixels[None]))[0]
+    answers = model.predict_on_batch(model_input(model, pixels[None]))
+    probabilities = probabilities_of(model, answers)[0]
     names = names_of(len(probabilities), class_names)
     if class_name is not None and class_name not in names:
         raise ValueError(

@@ -1,6 +1,7 @@
 import subprocess
 import sys
 
+import keras
 import numpy as np
 import pytest
 from PIL import Image
@@ -95,3 +96,15 @@ def test_train_refuses_a_folder_of_something_else(capsys, tmp_path):
     status, _, err = run(capsys, "train", "digits", "--weights", "none", "--output", tmp_path)
     assert status == 1
     assert "is not empty and holds no run" in err
+
+
+def test_predict_needs_a_classifier(capsys, tmp_path, photo):
+    path = tmp_path / "backbone.keras"
+    InceptionV4(weights=None, include_top=False, pooling="avg").save(path)
+    status, _, err = run(capsys, "predict", "--model", path, photo)
+    assert status == 1
+    assert "has no classifier: it answers" in err
+    keras.Sequential([keras.Input((8,)), keras.layers.Dense(2)]).save(tmp_path / "other.keras")
+    status, _, err = run(capsys, "predict", "--model", tmp_path / "other.keras", photo)
+    assert status == 1
+    assert "not images (batch, height, width, channels)" in err

@@ -11,6 +11,7 @@ import time
 
 import keras
 import numpy as np
+import openvino
 import pytest
 import tensorflow as tf
 from PIL import Image
@@ -207,12 +208,21 @@ def test_every_artefact_answers_through_predict(run, tmp_path, capsys, format, p
     assert sorted(os.listdir(tmp_path)) == [path.name]
 
 
-def test_openvino_takes_a_precision(run, tmp_path, capsys):
+def test_openvino_takes_a_precision(run, tmp_path, capsys, monkeypatch):
     path = tmp_path / "network"
     export_model(tiny(), path, format="openvino", verbose=False)
     image = str(run / "photos" / "00.png")
+    hints = []
+    compile_model = openvino.Core.compile_model
+
+    def spy(core, network, device, config):
+        hints.append(config.get("INFERENCE_PRECISION_HINT"))
+        return compile_model(core, network, device, config)
+
+    monkeypatch.setattr(openvino.Core, "compile_model", spy)
     for precision in ("float32", "bfloat16"):
         assert main(["predict", "--model", str(path), "--precision", precision, image]) == 0
+    assert hints == ["f32", "bf16"]
     assert main(["predict", "--model", str(run / "model.keras"), "--precision", "bfloat16",
                  image]) == 1  # fmt: skip
     capsys.readouterr()
@@ -234,14 +244,17 @@ def test_weights_swapped_on_purpose_fail(tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == ["model.onnx"]
 
 
+@pytest.mark.parametrize("samples", [True, False])
 @pytest.mark.parametrize("format", ["litert", "openvino"])
-def test_calibration_on_garbage_fails(run, tmp_path, format):
+def test_calibration_on_garbage_fails(run, tmp_path, format, samples):
     path = tmp_path / f"artefact{SUFFIXES.get(format, '')}"
     black = np.zeros((32, 75, 75, 3), "float32")
-    with pytest.raises(ValueError, match="does not answer what the model answers, on 24 sample"):
+    with pytest.raises(
+        ValueError, match=r"does not answer what the model answers, on (24 sample|16 syn)"
+    ):
         export_model(
             sharp(), path, format=format, precision="int8", calibration=black,
-            samples=run / "photos", verbose=False,
+            samples=run / "photos" if samples else None, verbose=False,
         )  # fmt: skip
     assert os.listdir(tmp_path) == []
 
@@ -276,7 +289,18 @@ def test_wrong_places_and_sizes(tmp_path, capsys, run):
     assert "holds no images" in capsys.readouterr().err
     assert main([*arguments, str(tmp_path / "gone")]) == 1
     assert "There is no folder" in capsys.readouterr().err
+    assert main(["export", str(run / "model.keras"), str(run), "--format", "saved_model",
+                 "--overwrite"]) == 1  # fmt: skip
+    assert "is a folder of something else" in capsys.readouterr().err
+    assert (run / "model.keras").exists()
     assert os.listdir(tmp_path) == ["empty"]
+    model = tiny()
+    backbone = keras.Model(model.inputs, model.get_layer("mixed_7d").output)
+    with pytest.raises(ValueError, match="has no classifier"):
+        export_model(backbone, tmp_path / "x.onnx", format="onnx")
+    model.get_layer("predictions").activation = keras.activations.linear
+    with pytest.raises(ValueError, match="answers logits"):
+        export_saved_model(model, tmp_path / "saved")
 
 
 @pytest.mark.parametrize("format", ["litert", "onnx", "openvino"])

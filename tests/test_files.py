@@ -52,3 +52,25 @@ def test_json(tmp_path):
     path.write_text('{"a": ')
     with pytest.raises(ValueError, match=r"x\.json is not valid JSON"):
         read_json(path)
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_an_interruption_in_the_swap_leaves_the_old(tmp_path, monkeypatch, kind):
+    path = tmp_path / "thing"
+    (path if kind == "folder" else tmp_path / "x").mkdir()
+    inside = path / "a" if kind == "folder" else path
+    inside.write_text("old")
+    replace = os.replace
+
+    def interrupted(source, target):
+        if str(target) == str(path) and "old-" not in str(source):
+            raise KeyboardInterrupt
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt), replacing(path) as new:  # noqa: PT012
+        if kind == "folder":
+            new.mkdir()
+        (new / "a" if kind == "folder" else new).write_text("new")
+    assert inside.read_text() == "old"
+    assert not [entry for entry in os.listdir(tmp_path) if entry.startswith(".")]

@@ -166,6 +166,12 @@ def test_a_model_that_is_not_ours(scans, tmp_path, capsys):
     assert not (tmp_path / "run").exists()
 
 
+def test_options_of_the_other_way_are_refused(scans, tmp_path, capsys):
+    arguments = ["train", str(scans), "--weights", "none", "--output", str(tmp_path / "run")]
+    assert main([*arguments, "--balanced"]) == 1
+    assert "Received balanced with weights=None" in capsys.readouterr().err
+
+
 def test_changed_images_are_noticed(scans, weights, tmp_path, capsys):
     (tmp_path / "run").mkdir()
     shutil.copytree(scans, tmp_path / "photos")
@@ -183,6 +189,26 @@ def test_changed_images_are_noticed(scans, weights, tmp_path, capsys):
 def start(arguments, prefix=()):
     return subprocess.Popen(
         [*prefix, sys.executable, "-m", "keras_inception_v4", *arguments],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def start_scanning(arguments, sign):
+    """The command with a scan so slow that it can be killed; a file tells that it goes on."""
+    code = (
+        "import pathlib, sys, time\n"
+        "from keras_inception_v4 import cli\n"
+        "from keras_inception_v4.data import folders\n"
+        "check = folders.check_image\n"
+        "def slow(path):\n"
+        "    pathlib.Path(sys.argv[1]).touch()\n"
+        "    time.sleep(2)\n"
+        "    check(path)\n"
+        "folders.check_image = slow\n"
+        "sys.exit(cli.main(sys.argv[2:]))"
+    )
+    return subprocess.Popen(
+        [sys.executable, "-c", code, str(sign), *arguments],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 
@@ -236,8 +262,12 @@ def test_killed_anywhere_it_ends_on_the_same_numbers(scans, weights, tmp_path):
     undisturbed = finish(tmp_path / "undisturbed")
     output = tmp_path / "killed"
     kills = 0
+    process = start_scanning(command(scans, weights, output, "--deterministic"), tmp_path / "scan")
+    wait_for(tmp_path / "scan", process)
+    process.kill()
+    process.communicate()
+    assert not output.exists()
     for wait in (
-        lambda process: time.sleep(2),  # imports or scan: nothing is written yet
         lambda process: wait_for(output / "checkpoints/train.features.partial", process),
         lambda process: wait_for(output / "checkpoints/head.safetensors", process),
         lambda process: (
@@ -252,7 +282,7 @@ def test_killed_anywhere_it_ends_on_the_same_numbers(scans, weights, tmp_path):
         assert process.returncode == -signal.SIGKILL
         assert not (output / "report.json").exists()
         kills += 1
-    assert kills == 4
+    assert kills == 3
     resumed = finish(output)
     for name in ("accuracy", "top_5_accuracy", "calibration_error"):
         assert resumed[name] == pytest.approx(undisturbed[name], abs=1e-6)

@@ -65,7 +65,7 @@ def test_the_model_takes_raw_pixels_in_float32_without_augmentation(run):
     model = keras.saving.load_model(folder / "model.keras")
     assert model.layers[1].name == "preprocessing"
     assert model.get_layer("mixed_7d").compute_dtype == "float32"
-    assert not [layer.name for layer in model.layers if "random" in layer.name]
+    assert not [layer.name for layer in model.layers if layer.name.startswith("augment_")]
     data = load_digits_data(75, seed=0)
     pixels = data.validation.pixels
     if model.input_shape[1] == 3:
@@ -149,6 +149,16 @@ def test_a_folder_of_something_else_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"thesis\.tex is a file"):
         RunFolder(tmp_path / "thesis.tex", {}, crop=1.0)
     assert os.listdir(tmp_path) == ["thesis.tex"]
+
+
+def test_a_run_killed_while_it_began_begins_again(tmp_path):
+    left = tmp_path / ".config.json-abc.unfinished"
+    left.mkdir()
+    run = RunFolder(tmp_path, {}, crop=1.0)
+    run.begin({"train": {}})
+    assert sorted(os.listdir(tmp_path)) == ["config.json", "data.json"]
+    with pytest.raises(ValueError, match="images have changed"):
+        run.begin({"train": {"a": 1}})
 
 
 def test_the_policy_is_put_back_after_a_failure():

@@ -8,7 +8,7 @@ from conftest import ordered
 from tiny import tiny
 
 from keras_inception_v4 import InceptionV4, fine_tune, train_head, transfer_model, unfreeze
-from keras_inception_v4.data import digit_scans
+from keras_inception_v4.data import Images, digit_scans
 from keras_inception_v4.preprocessing import resize_image
 from keras_inception_v4.transfer.fitting import class_weights
 
@@ -168,24 +168,55 @@ class TestHead:
             heads.append(values(model)["predictions/kernel"])
         for head in heads[1:]:
             np.testing.assert_allclose(head, heads[0], atol=1e-6)
-        assert sorted(own.asked) == [0, 0, 1, 2, 3]  # the first one's labels are looked at
+        assert sorted(own.asked) == [0, 1, 2, 3]
 
     def test_features_that_an_interruption_left_are_not_computed_again(self, digits, tmp_path):
         class Breaks(Pairs):
             def __getitem__(self, index):
-                if index == 2:
+                if index == 4:
                     raise RuntimeError("killed")
                 return super().__getitem__(index)
 
         model = tiny()
         with pytest.raises(RuntimeError, match="killed"):
-            train_head(model, Breaks(*digits), batch_size=16, folder=tmp_path, verbose=0)
+            train_head(model, Breaks(*digits, size=10), batch_size=16, folder=tmp_path, verbose=0)
         partial = tmp_path / "train.features.partial"
         with partial.open("ab") as file:
             file.write(b"half a record")
-        resumed = Pairs(*digits)
+        resumed = Pairs(*digits, size=10)  # a user's own batches need not be of batch_size
         train_head(model, resumed, epochs=2, batch_size=16, folder=tmp_path, verbose=0)
-        assert sorted(resumed.asked) == [0, 2, 3]
+        assert sorted(resumed.asked) == list(range(6))
+        undisturbed = tiny()
+        train_head(undisturbed, digits, epochs=2, batch_size=16, verbose=0)
+        for name in HEAD:
+            np.testing.assert_allclose(values(model)[name], values(undisturbed)[name], atol=1e-6)
+        with pytest.raises(ValueError, match="features of other images, another network"):
+            train_head(model, digits, epochs=2, batch_size=20, folder=tmp_path, verbose=0)
+        with pytest.raises(ValueError, match=r"a fit with other arguments: .*'epochs': 2"):
+            train_head(model, resumed, epochs=3, batch_size=16, folder=tmp_path, verbose=0)
+        conv = "mixed_7d_branch_0_conv2d_0a_1x1_conv"
+        model.get_layer(conv).kernel.assign(0.5 * model.get_layer(conv).kernel)
+        with pytest.raises(ValueError, match="features of other images, another network"):
+            train_head(model, resumed, epochs=2, batch_size=16, folder=tmp_path, verbose=0)
+
+    def test_arrays_go_on_after_the_last_whole_batch(self, digits, tmp_path, monkeypatch):
+        class Source(Images):
+            taken = 0
+
+            def take(self, indices):
+                Source.taken += len(indices)
+                if Source.taken == 48:
+                    raise RuntimeError("killed")
+                return super().take(indices)
+
+        model = tiny()
+        with pytest.raises(RuntimeError, match="killed"):
+            train_head(model, Source(*digits), batch_size=16, folder=tmp_path, verbose=0)
+        with (tmp_path / "train.features.partial").open("ab") as file:
+            file.write(b"half a record")
+        Source.taken = 100
+        train_head(model, Source(*digits), epochs=2, batch_size=16, folder=tmp_path, verbose=0)
+        assert Source.taken == 100 + 60 - 32
         undisturbed = tiny()
         train_head(undisturbed, digits, epochs=2, batch_size=16, verbose=0)
         for name in HEAD:
@@ -213,6 +244,19 @@ class TestHead:
     def test_wrong_data(self, data, message):
         with pytest.raises(ValueError, match=message):
             train_head(build(), data)
+
+    def test_wrong_data_sets(self, digits):
+        tf = pytest.importorskip("tensorflow")
+        pixels, labels = digits
+        whole = tf.data.Dataset.from_tensor_slices((pixels, labels))
+        with pytest.raises(ValueError, match="It must be batched"):
+            train_head(tiny(), whole)
+        with pytest.raises(ValueError, match="without end"):
+            train_head(tiny(), whole.batch(16).repeat())
+        with pytest.raises(ValueError, match="label_mode='int'"):
+            train_head(tiny(), tf.data.Dataset.from_tensors((pixels, np.eye(3)[labels])))
+        with pytest.raises(ValueError, match="labels from 4 to 4"):
+            fine_tune(unfreeze(tiny(), "mixed_7d"), Pairs(pixels[40:], 2 * labels[40:]))
 
     def test_wrong_models(self, digits):
         bare = InceptionV4(weights=None, include_top=False, input_shape=ordered(75, 75, 3))
@@ -354,6 +398,7 @@ class TestFineTuning:
             ({"warmup": 1}, "warmup=1"),
             ({"label_smoothing": -1}, "label_smoothing=-1"),
             ({"precision": "int8"}, "precision='int8'"),
+            ({"patience": 2}, "patience needs held-out images"),
         ],
     )
     def test_wrong_arguments(self, digits, arguments, message):

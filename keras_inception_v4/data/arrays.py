@@ -2,9 +2,11 @@
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from PIL import Image
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,11 @@ class Images:
     def take(self, indices) -> np.ndarray:
         """The pixels of some images."""
         return self.pixels[indices]
+
+    def save(self, index: int, path: Path) -> None:
+        """Writes one image as a PNG; `path` is without suffix."""
+        pixels = np.round(self.pixels[index]).astype("uint8")
+        Image.fromarray(pixels).save(path.with_name(f"{path.name}.png"))
 
     def listing(self, class_names: list[str]) -> dict[str, int]:
         """How many images each class has."""

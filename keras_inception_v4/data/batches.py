@@ -68,16 +68,17 @@ class Batches(_Ordered):
 class _OwnBatches(_Ordered):
     """A user's own batches of raw pixels, in another order, as a model takes them."""
 
-    def __init__(self, batches: keras.utils.PyDataset, seed: int | None, feed):
+    def __init__(self, batches: keras.utils.PyDataset, classes: int, seed: int | None, feed):
         super().__init__(batches.num_batches, seed, feed)
         self.batches = batches
+        self.classes = classes
 
     def __len__(self) -> int:
         return self._count
 
     def __getitem__(self, index):
         pixels, labels = self.batches[int(self._order[index])]
-        return self.feed(np.asarray(pixels)), np.asarray(labels)
+        return self.feed(np.asarray(pixels)), check_labels(labels, self.classes)
 
     def on_epoch_end(self):
         super().on_epoch_end()
@@ -103,12 +104,11 @@ def as_batches(data, batch_size: int, *, classes: int, seed: int | None = None, 
     if batch_size < 1:
         raise ValueError(f"Received batch_size={batch_size}. It must be at least 1.")
     if isinstance(data, keras.utils.PyDataset):
-        check_labels(data[0][1], classes)
-        return _OwnBatches(data, seed, feed)
+        return _OwnBatches(data, classes, seed, feed)
     if hasattr(data, "take") and hasattr(data, "labels"):
         source = data
     elif isinstance(data, (tuple, list)) and len(data) == 2:
-        source = Images(np.asarray(data[0]), np.asarray(data[1]))
+        source = Images(np.asarray(data[0]), check_labels(data[1], classes))
         if source.pixels.ndim != 4 or len(source.pixels) != len(source.labels):
             raise ValueError(
                 f"Received images of shape {source.pixels.shape} and labels of shape "
@@ -139,15 +139,22 @@ def _mapped(dataset, feed):
             f"Received a dataset of images of shape {dataset.element_spec[0].shape}. It must be "
             "batched: (batch, height, width, channels)."
         )
+    labels = dataset.element_spec[1]
+    if not labels.dtype.is_integer or labels.shape.rank not in (1, 2):
+        raise ValueError(
+            f"Received a dataset with labels {labels}. They must be one integer an image "
+            "(label_mode='int')."
+        )
     if feed is None:
         return dataset
     import tensorflow as tf
 
     def fed(pixels, labels):
-        shape = feed(np.zeros((1, *pixels.shape[1:]), "float32")).shape
-        (pixels,) = tf.numpy_function(lambda x: feed(x).astype("float32"), [pixels], ["float32"])
-        pixels.set_shape((None, *shape[1:]))
-        return pixels, labels
+        (fed,) = tf.numpy_function(lambda x: feed(x).astype("float32"), [pixels], ["float32"])
+        sides = [8 if side is None else side for side in pixels.shape[1:]]
+        shape = feed(np.zeros((1, *sides), "float32")).shape[1:]
+        fed.set_shape((None, *(None,) * 3) if None in pixels.shape[1:] else (None, *shape))
+        return fed, labels
 
     return dataset.map(fed)
 
@@ -175,10 +182,16 @@ def check_labels(labels, classes: int) -> np.ndarray:
 
 
 def count_batches(batches) -> int:
-    """How many batches an epoch has; counts a dataset of unknown length."""
+    """How many batches an epoch has; counts a dataset of unknown length.
+
+    Raises:
+        ValueError: if it has no end.
+    """
     if isinstance(batches, keras.utils.PyDataset):
         return batches.num_batches
     count = int(batches.cardinality())
+    if count == -1:
+        raise ValueError("The dataset repeats without end. Leave out .repeat(), or .take(n) of it.")
     return count if count >= 0 else sum(1 for _ in batches)
 
 

@@ -1,6 +1,8 @@
 """Folders of images: listing, the scan for what cannot be used, labels by subfolder."""
 
 import os
+import shutil
+import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -36,6 +38,11 @@ class ImageFiles:
                     threads.map(lambda i: load_image(self.paths[i], self.size, self.crop), indices)
                 )
             )
+
+    def save(self, index: int, path: Path) -> None:
+        """Copies one image's file; `path` is without suffix."""
+        source = self.paths[index]
+        shutil.copyfile(source, path.with_name(f"{path.name}{source.suffix}"))
 
     def listing(self, class_names: list[str]) -> dict[str, list[str]]:
         """The paths of each class, from the class's folder on."""
@@ -108,7 +115,7 @@ def scan_images(paths: Sequence[Path], *, verbose: bool = True) -> list[tuple[st
 def sound_images(
     paths: Sequence[Path], *, skip_corrupt: bool, verbose: bool = True
 ) -> tuple[list[Path], list[tuple[str, str]]]:
-    """The files that can be read, and the others with the reason.
+    """The files that can be read, and the others with the reason, which stderr is told.
 
     Raises:
         ValueError: if there are others and `skip_corrupt` is false, or nothing is left.
@@ -117,6 +124,8 @@ def sound_images(
     if not skip_corrupt:
         _refuse(bad, f"of {len(paths)} files")
     left_out = {path for path, _ in bad}
+    for _, reason in bad if verbose else []:
+        print(f"left out: {reason}", file=sys.stderr)
     sound = [path for path in paths if str(path) not in left_out]
     if not sound:
         raise ValueError(f"None of the {len(paths)} files is an image that can be read.")
@@ -210,6 +219,8 @@ def read_labelled_folder(
     problems += small.items()
     if not skip_corrupt:
         _refuse(problems, "files or classes")
+    for _, reason in problems if verbose else []:
+        print(f"left out: {reason}", file=sys.stderr)
     names = [name for name in parts[0] if name not in small]
     if len(names) < 2:
         raise ValueError(f"{folder} has {len(names)} classes with images; training needs two.")

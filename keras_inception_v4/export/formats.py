@@ -1,7 +1,7 @@
 """Writing a model for a runtime: through Keras's exporters, verified, all or nothing."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import keras
@@ -9,12 +9,21 @@ import numpy as np
 
 from keras_inception_v4.data import list_images, sound_images
 from keras_inception_v4.export.description import describe, write_description
-from keras_inception_v4.export.runtimes import require_runtime
-from keras_inception_v4.export.saved_model import export_saved_model, require_tensorflow_backend
+from keras_inception_v4.export.runtimes import format_of, require_runtime
+from keras_inception_v4.export.saved_model import (
+    converter_errors,
+    export_saved_model,
+    require_tensorflow_backend,
+)
 from keras_inception_v4.export.verification import Verification, synthetic_images, verify
 from keras_inception_v4.files import replacing
 from keras_inception_v4.preprocessing import EVALUATION_CROP, load_image
-from keras_inception_v4.preprocessing.feeding import image_size, is_channels_first, model_input
+from keras_inception_v4.preprocessing.feeding import (
+    check_probabilities,
+    image_size,
+    is_channels_first,
+    model_input,
+)
 
 EXPORTS = {
     "saved_model": ("float32",),
@@ -84,14 +93,13 @@ def export_model(
         )
     sets = {"calibration": pixels, "sample": _pixels(model, samples, crop, "samples", verbose)}
     sets = {name: images for name, images in sets.items() if images is not None}
-    if not sets:
+    if not sets or precision == "int8":  # it must not be judged by its calibration alone
         channels = model.input_shape[1 if is_channels_first(model) else 3]
         sets["synthetic"] = synthetic_images(SYNTHETIC, image_size(model), channels)
     description = describe(model, format, precision, crop, class_names)
-    with replacing(path) as new:
-        _writing(format, path, lambda: WRITERS[format](model, new, precision, pixels, description))
-        verified = verify(model, new, precision, sets) if verification else None
-    return verified
+    with replacing(path) as new, converter_errors(path):
+        WRITERS[format](model, new, precision, pixels, description)
+        return verify(model, new, precision, sets) if verification else None
 
 
 def _check(model, path: Path, format, precision, calibration, overwrite) -> None:
@@ -104,6 +112,7 @@ def _check(model, path: Path, format, precision, calibration, overwrite) -> None
             f"{carried}."
         )
     require_tensorflow_backend()
+    check_probabilities(model)
     require_runtime(format)
     if not path.name.endswith(SUFFIXES[format]):
         raise ValueError(
@@ -113,6 +122,8 @@ def _check(model, path: Path, format, precision, calibration, overwrite) -> None
         raise FileExistsError(
             f"{path} exists. Name another place, or pass overwrite (--overwrite)."
         )
+    if path.is_dir() and any(path.iterdir()) and format_of(path) is None:
+        raise FileExistsError(f"{path} is a folder of something else. Name another place.")
     if precision == "int8" and calibration is None:
         raise ValueError(
             "int8 needs calibration: a folder of images (--calibration FOLDER) like those that the "
@@ -139,22 +150,8 @@ def _pixels(model, images, crop, what: str, verbose) -> np.ndarray | None:
         return images[:MOST_CALIBRATION]
     paths = list_images(images)
     chosen = np.linspace(0, len(paths) - 1, min(len(paths), MOST_CALIBRATION)).astype(int)
-    paths, _ = sound_images([paths[i] for i in chosen], skip_corrupt=False, verbose=verbose)
+    paths, _ = sound_images([paths[i] for i in chosen], skip_corrupt=True, verbose=verbose)
     return np.stack([load_image(path, image_size(model), crop) for path in paths])
-
-
-def _writing(format: str, path: Path, write: Callable[[], None]) -> None:
-    """Calls a writer; turns what converters raise into one error."""
-    try:
-        write()
-    except (OSError, ValueError, ImportError):
-        raise
-    except Exception as error:  # each converter has its own classes, for full disks, too
-        first_line = (str(error).splitlines() or [""])[0]
-        raise OSError(
-            f"{path} cannot be written as {format} ({type(error).__name__}: {first_line}). Nothing "
-            "was left behind."
-        ) from error
 
 
 def _calibration_batches(model, pixels) -> Iterator[list[np.ndarray]]:

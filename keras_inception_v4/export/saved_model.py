@@ -1,6 +1,8 @@
 """SavedModel: TensorFlow's own format for serving, with the client's photograph as input."""
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import keras
@@ -9,10 +11,26 @@ from keras_inception_v4.export.description import describe, write_description
 from keras_inception_v4.files import replacing
 from keras_inception_v4.preprocessing import EVALUATION_CROP, preprocess_input
 from keras_inception_v4.preprocessing.feeding import (
+    check_probabilities,
     image_size,
     is_channels_first,
     takes_raw_pixels,
 )
+
+
+@contextlib.contextmanager
+def converter_errors(path: str | os.PathLike) -> Iterator[None]:
+    """Turns what converters and runtimes raise, on full disks too, into one error."""
+    try:
+        yield
+    except (OSError, ValueError, ImportError):
+        raise
+    except Exception as error:  # each has its own classes
+        first_line = (str(error).splitlines() or [""])[0]
+        raise OSError(
+            f"{path} cannot be written ({type(error).__name__}: {first_line}). Nothing was left "
+            "behind."
+        ) from error
 
 
 def require_tensorflow_backend() -> None:
@@ -62,6 +80,7 @@ def export_saved_model(
         OSError: if the folder cannot be written.
     """
     require_tensorflow_backend()
+    check_probabilities(model)
     classes = model.output_shape[-1]
     if class_names is not None and len(class_names) != classes:
         raise ValueError(
@@ -71,7 +90,7 @@ def export_saved_model(
         raise ValueError(f"Received top_k={top_k}. It must be at least 1.")
     if not 0 < crop <= 1:
         raise ValueError(f"Received crop={crop}. It must be above 0 and at most 1.")
-    with replacing(path) as new:
+    with replacing(path) as new, converter_errors(path):
         _write(model, new, class_names, min(top_k, classes), crop)
         write_description(new, describe(model, "saved_model", "float32", crop, class_names))
 

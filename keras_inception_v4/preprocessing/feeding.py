@@ -1,6 +1,7 @@
 """What feeds a model: its pixels, its image size, and what a run recorded beside it."""
 
 import os
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -43,8 +44,16 @@ def is_channels_first(model: "keras.Model") -> bool:
 
 
 def image_size(model: "keras.Model", default: int = 299) -> tuple[int, int]:
-    """Height and width of the model's images; `default` for what the model leaves open."""
+    """Height and width of the model's images; `default` for what the model leaves open.
+
+    Raises:
+        ValueError: if the model does not take images.
+    """
     shape = model.input_shape
+    if not isinstance(shape, tuple) or len(shape) != 4:
+        raise ValueError(
+            f"The model {model.name!r} takes {shape}, not images (batch, height, width, channels)."
+        )
     height, width = shape[2:4] if is_channels_first(model) else shape[1:3]
     return height or default, width or default
 
@@ -62,6 +71,45 @@ def model_input(model: "keras.Model", pixels: np.ndarray) -> np.ndarray:
     if not takes_raw_pixels(model):
         pixels = preprocess_input(pixels)
     return np.moveaxis(pixels, 3, 1) if is_channels_first(model) else pixels
+
+
+def check_classifier(model: "keras.Model") -> None:
+    """Checks that a model answers probabilities, or logits, of classes.
+
+    Raises:
+        ValueError: if it has no classifier.
+    """
+    if len(model.output_shape) != 2 or not hasattr(model.layers[-1], "activation"):
+        raise ValueError(
+            f"The model {model.name!r} has no classifier: it answers {model.output_shape}."
+        )
+
+
+def check_probabilities(model: "keras.Model") -> None:
+    """Checks that a model answers probabilities of classes.
+
+    Raises:
+        ValueError: if it has no classifier, or one that answers logits.
+    """
+    check_classifier(model)
+    if answers_logits(model):
+        raise ValueError(
+            f"The model {model.name!r} answers logits, and an artefact answers probabilities. Build "
+            "it with classifier_activation='softmax' and load its weights."
+        )
+
+
+def answers_logits(model: "keras.Model") -> bool:
+    """Whether a classifier has no activation."""
+    return getattr(model.layers[-1].activation, "__name__", "") == "linear"
+
+
+def probabilities_of(model: "keras.Model", answers: np.ndarray) -> np.ndarray:
+    """A classifier's answers as probabilities, also where it answers logits."""
+    if not answers_logits(model):
+        return answers
+    powers = np.exp(answers - answers.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)
 
 
 def feeder(model: "keras.Model"):
@@ -92,6 +140,8 @@ def read_settings(model_path: str | os.PathLike) -> ModelSettings:
 def names_of(classes: int, class_names: list[str] | None) -> list[str]:
     """One name a class: the recorded ones, ImageNet's for 1000, else the index as text.
 
+    Two of ImageNet's names occur twice; they bear their synset.
+
     Raises:
         ValueError: if the recorded names are not as many as the model's classes.
     """
@@ -103,5 +153,9 @@ def names_of(classes: int, class_names: list[str] | None) -> list[str]:
             )
         return class_names
     if classes == len(imagenet_classes()):
-        return [name for _, name in imagenet_classes()]
+        counts = Counter(name for _, name in imagenet_classes())
+        return [
+            name if counts[name] == 1 else f"{name} ({synset})"
+            for synset, name in imagenet_classes()
+        ]
     return [str(index) for index in range(classes)]

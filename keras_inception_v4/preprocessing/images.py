@@ -187,7 +187,7 @@ def _open(path_or_bytes) -> list[Image.Image]:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(source) as image:
                 return _channels(ImageOps.exif_transpose(image))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except Exception as error:  # PIL's plugins raise whatever a damaged file leads to
         raise ValueError(f"{name} cannot be read as an image: {error}") from error
 
 

@@ -22,12 +22,19 @@ class EpochCheckpoint(keras.callbacks.Callback):
 
     Args:
         path: a file, replaced at each epoch.
+        arguments: of the fit, as JSON values; a file of other ones is refused.
         stopping: an early stopping whose state belongs to the run; comes before this in
             the list of callbacks.
     """
 
-    def __init__(self, path: Path, stopping: keras.callbacks.EarlyStopping | None = None):
+    def __init__(
+        self,
+        path: Path,
+        arguments: dict,
+        stopping: keras.callbacks.EarlyStopping | None = None,
+    ):
         super().__init__()
+        self.arguments = arguments
         self.path = path
         self.stopping = stopping
         self.epochs = 0  # finished ones
@@ -44,7 +51,7 @@ class EpochCheckpoint(keras.callbacks.Callback):
         """Puts the recorded state into a compiled model, if there is one.
 
         Raises:
-            ValueError: if the file is damaged or of another model.
+            ValueError: if the file is damaged, of another model or of another fit.
         """
         if not self.path.exists():
             return
@@ -59,6 +66,11 @@ class EpochCheckpoint(keras.callbacks.Callback):
                 f"{self.path} cannot be read as a checkpoint ({error}). Delete it, and the same "
                 "command starts this phase anew."
             ) from error
+        if state["arguments"] != self.arguments:
+            raise ValueError(
+                f"{self.path} is of a fit with other arguments: {state['arguments']} there and "
+                f"{self.arguments} here. Name another folder, or delete it to begin anew."
+            )
         variables = _moving(model, weights_only=state["done"])
         best = {name: tensors.pop(name) for name in list(tensors) if name.startswith("best/")}
         shapes = {name: tuple(variable.shape) for name, variable in variables.items()}
@@ -110,6 +122,7 @@ class EpochCheckpoint(keras.callbacks.Callback):
                 best = dict(zip(names, self.stopping.best_weights, strict=True))
                 tensors |= {f"best/{n}": best[n] for n in names if f"weight/{n}" in tensors}
         state = {
+            "arguments": self.arguments,
             "epochs": self.epochs,
             "history": self.history,
             "done": self.done,

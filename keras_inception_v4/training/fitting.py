@@ -1,6 +1,7 @@
 """One way to fit, and what makes a fit reproducible."""
 
 import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -87,6 +88,7 @@ def make_reproducible(seed: int, deterministic: bool) -> None:
     elif backend == "torch":
         import torch
 
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # or CUDA refuses
         torch.use_deterministic_algorithms(True)
 
 
@@ -141,6 +143,7 @@ def fit(
     patience: int | None = None,
     keep_best: bool = False,
     checkpoint: Path | None = None,
+    arguments: dict | None = None,
     verbose="auto",
 ) -> keras.callbacks.History:
     """Compiles and fits a classifier; goes on where a checkpoint ends.
@@ -156,6 +159,8 @@ def fit(
         patience: epochs without a lower held-out loss after which to stop; `None` never stops.
         keep_best: whether the weights of the lowest held-out loss are kept, not the last.
         checkpoint: a file for the state after each epoch; a fit that it records goes on.
+        arguments: what else decides the result, as JSON values; a checkpoint of other ones is
+            refused.
         verbose: as in `keras.Model.fit`.
 
     Returns:
@@ -176,7 +181,8 @@ def fit(
         )
         callbacks.append(stopping)
     if checkpoint is not None:
-        keeper = EpochCheckpoint(checkpoint, stopping)
+        known = {"epochs": epochs, "batches": count_batches(train), **(arguments or {})}
+        keeper = EpochCheckpoint(checkpoint, known, stopping)
         keeper.restore(model)
         callbacks.append(keeper)
         if keeper.done:

@@ -2,7 +2,6 @@
 
 import keras
 import numpy as np
-from PIL import Image
 
 from keras_inception_v4 import plots
 from keras_inception_v4.data import LabelledData
@@ -47,6 +46,5 @@ def _write_examples(run: RunFolder, data: LabelledData) -> None:
     with replacing(run.path / "examples") as new:
         new.mkdir()
         for label, name in enumerate(data.class_names):
-            indices = np.flatnonzero(data.validation.labels == label)[:1]
-            for pixels in data.validation.take(indices) if len(indices) else []:
-                Image.fromarray(np.round(pixels).astype("uint8")).save(new / f"{name}.png")
+            for index in np.flatnonzero(data.validation.labels == label)[:1]:
+                data.validation.save(index, new / name)

@@ -5,7 +5,13 @@ import os
 import shutil
 from pathlib import Path
 
-from keras_inception_v4.files import read_json, replacing, write_json
+from keras_inception_v4.files import (
+    is_temporary,
+    read_json,
+    remove_temporary,
+    replacing,
+    write_json,
+)
 
 
 class RunFolder:
@@ -29,7 +35,7 @@ class RunFolder:
         config = self.path / "config.json"
         if config.is_file():
             _check_same(self.path, read_json(config).get("arguments", {}), arguments)
-        elif self.path.is_dir() and any(self.path.iterdir()):
+        elif self.path.is_dir() and any(not is_temporary(entry) for entry in self.path.iterdir()):
             raise ValueError(
                 f"{path} is not empty and holds no run (no config.json). Name a new folder."
             )
@@ -44,6 +50,7 @@ class RunFolder:
             ValueError: if the run began with other images.
             OSError: if the folder cannot be made or written.
         """
+        remove_temporary(self.path)
         write_json(self.path / "config.json", self.config)
         file = self.path / "data.json"
         if not file.is_file():

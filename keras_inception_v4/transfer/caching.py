@@ -2,6 +2,7 @@
 
 import contextlib
 import tempfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +11,9 @@ import keras
 import numpy as np
 
 from keras_inception_v4.architecture import FEATURES
-from keras_inception_v4.data import as_batches, check_labels, count_batches, each_batch
+from keras_inception_v4.data import Batches, as_batches, check_labels, count_batches, each_batch
 from keras_inception_v4.features import embedded
+from keras_inception_v4.files import read_json, write_json
 from keras_inception_v4.preprocessing.feeding import feeder
 from keras_inception_v4.progress import progress
 
@@ -55,12 +57,15 @@ def cached_features(
         batch_size: images a batch.
         memory_budget: bytes of features to hold in memory; beyond it they are on disk.
         path: a file that keeps them. A finished one is used as it is; one that grew under
-            the name `path` + `.partial` is continued after its last whole batch. `None` for
-            a temporary one.
+            the name `path` + `.partial` is continued after its last whole batch, or anew for
+            data that are batched already. `None` for a temporary one.
         verbose: whether to show a progress bar.
 
     Yields:
         The features, in the data's own order.
+
+    Raises:
+        ValueError: if the file is of other images or another network.
     """
     batches = as_batches(data, batch_size, classes=model.output_shape[-1], feed=feeder(model))
     with contextlib.ExitStack() as stack:
@@ -68,8 +73,8 @@ def cached_features(
             file = stack.enter_context(tempfile.SpooledTemporaryFile(memory_budget))
             _append(file, model, batches, batch_size, verbose)
         else:
+            _check_same(path, model, batches, batch_size)
             if not path.exists():
-                path.parent.mkdir(parents=True, exist_ok=True)
                 partial = path.with_name(f"{path.name}.partial")
                 partial.touch()
                 with partial.open("r+b") as growing:
@@ -85,10 +90,31 @@ def cached_features(
         yield Features(records)
 
 
+def _check_same(path: Path, model, batches, batch_size: int) -> None:
+    """Records beside the file whose features it holds, or checks that."""
+    weights = 0
+    for layer in model.layers:
+        for weight in layer.weights if layer.name != "predictions" else []:
+            weights = zlib.crc32(keras.ops.convert_to_numpy(weight).tobytes(), weights)
+    known = {"batch_size": batch_size, "network": weights, "batches": count_batches(batches)}
+    if isinstance(batches, Batches):
+        known["labels"] = zlib.crc32(np.ascontiguousarray(batches.source.labels).tobytes())
+    file = path.with_name(f"{path.name}.json")
+    if not file.exists():
+        write_json(file, known)
+    elif read_json(file) != known:
+        raise ValueError(
+            f"{path.parent} holds features of other images, another network or another batch size. "
+            "Name another folder, or delete it to begin anew."
+        )
+
+
 def _append(file, model, batches, batch_size: int, verbose: bool) -> None:
     """Writes a record for each image, after the whole batches that are there."""
     whole = batch_size * RECORD.itemsize
-    first = min(file.seek(0, 2) // whole, count_batches(batches))
+    first = 0
+    if isinstance(batches, Batches):  # a user's own may be of other sizes, and in another order
+        first = min(file.seek(0, 2) // whole, len(batches))
     file.truncate(first * whole)
     file.seek(0, 2)
     classes = model.output_shape[-1]

@@ -107,6 +107,12 @@ def train_head(
             loss=_loss(dense, classes, smoothing=0),
             class_weight=class_weights(class_weight, features.labels, classes),
             checkpoint=folder and folder / "head.safetensors",
+            arguments={
+                "batch_size": batch_size,
+                "learning_rate": learning_rate,
+                "class_weight": str(class_weight),
+                "seed": seed,
+            },
             verbose=verbose,
         )
         dense.set_weights(head.layers[-1].get_weights())
@@ -157,7 +163,8 @@ def fine_tune(
             float32 whatever it is trained in.
         seed: of the order, for arrays.
         folder: where the state after each epoch is kept, so that the same call goes on
-            after an interruption, at the epoch that it broke off; `None` keeps nothing.
+            after an interruption, at the epoch that it broke off; `None` keeps nothing. A
+            `tf.data.Dataset` that shuffles itself resumes in another order.
         verbose: as in `keras.Model.fit`.
 
     Returns:
@@ -169,6 +176,8 @@ def fine_tune(
         OSError: if `folder` cannot be written.
     """
     _check(epochs=epochs, batch_size=batch_size)
+    if patience is not None and validation is None:
+        raise ValueError("patience needs held-out images: pass validation.")
     for name, share in (("warmup", warmup), ("label_smoothing", label_smoothing)):
         if not 0 <= share < 1:
             raise ValueError(f"Received {name}={share}. It must be at least 0 and below 1.")
@@ -194,6 +203,16 @@ def fine_tune(
             patience=patience,
             keep_best=True,
             checkpoint=None if folder is None else Path(folder) / "fine_tuning.safetensors",
+            arguments={
+                "batch_size": batch_size,
+                "learning_rate": learning_rate,
+                "warmup": warmup,
+                "label_smoothing": label_smoothing,
+                "class_weight": str(class_weight),
+                "patience": patience,
+                "precision": precision,
+                "seed": seed,
+            },
             verbose=verbose,
         )
 

@@ -13,7 +13,7 @@ from keras_inception_v4.data import (
     load_digits_data,
     read_labelled_folder,
 )
-from keras_inception_v4.evaluation import evaluate
+from keras_inception_v4.evaluation import evaluate, require_scikit_learn
 from keras_inception_v4.preprocessing import EVALUATION_CROP
 from keras_inception_v4.training import (
     AUGMENTATIONS,
@@ -44,15 +44,15 @@ def train(
     output: str | os.PathLike,
     *,
     weights: str | os.PathLike | None = "imagenet",
-    head_epochs: int = HEAD_EPOCHS,
+    head_epochs: int | None = None,
     epochs: int | None = None,
     batch_size: int = 32,
     image_size: int | None = None,
     crop: float | None = None,
     augment: str | None = None,
-    from_endpoint: str = "mixed_7a",
-    head_learning_rate: float = HEAD_RATE,
-    learning_rate: float = RATE,
+    from_endpoint: str | None = None,
+    head_learning_rate: float | None = None,
+    learning_rate: float | None = None,
     balanced: bool = False,
     patience: int | None = None,
     validation_split: float = 0.2,
@@ -77,7 +77,7 @@ def train(
             `data.read_labelled_folder`.
         output: the run folder.
         weights: as in `transfer_model`; `None` trains from scratch.
-        head_epochs: passes over the cached features.
+        head_epochs: passes over the cached features; default 20.
         epochs: passes over the images; default 5 of fine-tuning (0 for the head alone),
             6 from scratch.
         batch_size: images a step.
@@ -85,9 +85,9 @@ def train(
         crop: as in `load_image`; default 1.0 for digits, else 0.875.
         augment: as in `training.augmentation_layers`; default `"symbols"` for digits, else
             `"photographs"`.
-        from_endpoint: first endpoint to fine-tune.
-        head_learning_rate: of Adam on the features.
-        learning_rate: peak of fine-tuning.
+        from_endpoint: first endpoint to fine-tune; default `"mixed_7a"`.
+        head_learning_rate: of Adam on the features; default 1e-3.
+        learning_rate: peak of fine-tuning; default 1e-4.
         balanced: whether every class weighs alike, however many images it has; with trained
             weights.
         patience: epochs of fine-tuning without a lower held-out loss after which to stop.
@@ -109,13 +109,29 @@ def train(
         ImportError: without scikit-learn or matplotlib; the message names the extra.
         OSError: if the folder cannot be written, or weights cannot be had.
     """
+    transfer_only = {
+        "head_epochs": head_epochs,
+        "from_endpoint": from_endpoint,
+        "head_learning_rate": head_learning_rate,
+        "learning_rate": learning_rate,
+        "balanced": balanced or None,
+        "patience": patience,
+    }
+    given = [name for name, value in transfer_only.items() if value is not None]
+    if weights is None and given:
+        raise ValueError(f"Received {', '.join(given)} with weights=None, which has no use for it.")
+    head_epochs = HEAD_EPOCHS if head_epochs is None else head_epochs
+    from_endpoint = from_endpoint or "mixed_7a"
     digits = data == DIGITS
     scratch = weights is None
     if epochs is None:
         epochs = SCRATCH_EPOCHS if scratch else EPOCHS
-    image_size = image_size or (75 if digits else 299)
-    crop = crop or (DIGITS_CROP if digits else EVALUATION_CROP)
-    augment = augment or ("symbols" if digits else "photographs")
+    if image_size is None:
+        image_size = 75 if digits else 299
+    if crop is None:
+        crop = DIGITS_CROP if digits else EVALUATION_CROP
+    if augment is None:
+        augment = "symbols" if digits else "photographs"
     _check(scratch, head_epochs, epochs, batch_size, crop)
     for name, value, known in (
         ("precision", precision, PRECISIONS),
@@ -141,8 +157,8 @@ def train(
         settings |= {
             "head_epochs": head_epochs,
             "from_endpoint": from_endpoint,
-            "head_learning_rate": head_learning_rate,
-            "learning_rate": learning_rate,
+            "head_learning_rate": HEAD_RATE if head_learning_rate is None else head_learning_rate,
+            "learning_rate": RATE if learning_rate is None else learning_rate,
             "balanced": balanced,
             "patience": patience,
         }
@@ -150,6 +166,7 @@ def train(
     if run.report is not None:
         return run.report
     plots.require_matplotlib()
+    require_scikit_learn()
     started = time.monotonic()
     make_reproducible(seed, deterministic)
     size = (image_size, image_size)
