@@ -94,8 +94,8 @@ def check_probabilities(model: "keras.Model") -> None:
     check_classifier(model)
     if answers_logits(model):
         raise ValueError(
-            f"The model {model.name!r} answers logits, and an artefact answers probabilities. Build "
-            "it with classifier_activation='softmax' and load its weights."
+            f"The model {model.name!r} answers logits, and an artefact answers probabilities. "
+            "Build it with classifier_activation='softmax' and load its weights."
         )
 
 
