@@ -1,0 +1,49 @@
+"""Arguments in, one call down, a table or picture out."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from keras_inception_v4 import __version__
+from keras_inception_v4.cli.files import add_convert, add_export
+from keras_inception_v4.cli.training import add_evaluate, add_train
+from keras_inception_v4.cli.using import add_embed, add_explain, add_predict
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line.
+
+    Args:
+        arguments: what follows the command's name; `sys.argv` if `None`.
+
+    Returns:
+        Exit status: 0, 1 for an error that the user can mend, 130 for Ctrl-C.
+    """
+    options = _parser().parse_args(arguments)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    try:
+        options.run(options)
+    except (ValueError, OSError, ImportError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="keras-inception-v4", description="Inception-v4 for Keras."
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    add_train(commands)
+    add_evaluate(commands)
+    add_predict(commands)
+    add_embed(commands)
+    add_explain(commands)
+    add_convert(commands)
+    add_export(commands)
+    return parser

@@ -1,0 +1,99 @@
+"""Subcommands that turn one file into another."""
+
+from keras_inception_v4.cli.command import add_command, print_table
+
+
+def add_convert(commands) -> None:
+    """Adds `keras-inception-v4 convert`."""
+    command = add_command(
+        commands,
+        "convert",
+        _convert,
+        "convert weights of this network into another format",
+        "keras-inception-v4 convert inception_v4_2016_09_09.tar.gz inception_v4.weights.h5",
+    )
+    command.add_argument(
+        "source",
+        help=".safetensors, .pth or .bin of timm or Cadene; a TF-slim prefix, folder or .tar.gz; "
+        ".h5 of Keras 2; .weights.h5 or .keras",
+    )
+    command.add_argument("target", help="ends in .weights.h5, .keras or .safetensors")
+
+
+def _convert(options) -> None:
+    from keras_inception_v4.convert import convert_weights
+
+    done = convert_weights(options.source, options.target)
+    print_table(
+        ["converted", options.target],
+        [
+            ["from", f"{options.source} ({done.kind})"],
+            ["tensors", done.tensors],
+            ["weights", f"{done.weights:,}"],
+            ["classes", "no classifier" if done.classes is None else done.classes],
+            ["input channels", done.channels],
+            ["variant", done.variant],
+            ["size", f"{done.size / 1e6:.1f} MB"],
+        ],
+    )
+
+
+def add_export(commands) -> None:
+    """Adds `keras-inception-v4 export`."""
+    command = add_command(
+        commands,
+        "export",
+        _export,
+        "write a model for a server or device, and check there what it answers",
+        "keras-inception-v4 export runs/digits/model.keras digits.tflite --format litert\n"
+        "  keras-inception-v4 export runs/photos/model.keras photos_int8 --format openvino "
+        "--precision int8 --calibration photos/train\n\n"
+        "formats and precisions:\n"
+        "  saved_model  float32                 TensorFlow Serving; takes photographs\n"
+        "  litert       float32 float16 int8    phones and small devices (.tflite)\n"
+        "  onnx         float32                 ONNX Runtime (.onnx)\n"
+        "  openvino     float32 float16 int8    servers with x86 processors (a folder)",
+    )
+    command.add_argument("model", help="a .keras file")
+    command.add_argument("path", help="of the artefact")
+    command.add_argument("--format", required=True, help="see below")
+    command.add_argument("--precision", default="float32", help="see below")
+    command.add_argument(
+        "--calibration", metavar="FOLDER", help="images to calibrate int8 and to verify on"
+    )
+    command.add_argument("--overwrite", action="store_true", help="replace an old artefact")
+    command.add_argument(
+        "--no-verification",
+        dest="verification",
+        action="store_false",
+        default=True,
+        help="do not run the artefact",
+    )
+
+
+def _export(options) -> None:
+    from keras_inception_v4.export import export_file
+
+    verified = export_file(
+        options.model,
+        options.path,
+        format=options.format,
+        precision=options.precision,
+        calibration=options.calibration,
+        overwrite=options.overwrite,
+        verification=options.verification,
+    )
+    if verified is None:
+        print(f"{options.path} was written and not verified.")
+        return
+    print_table(
+        ["exported", options.path],
+        [
+            ["format", f"{options.format}, {options.precision}"],
+            ["size", f"{verified.size / 1e6:.1f} MB"],
+            ["verified on", f"{verified.images} images"],
+            ["largest difference of a probability", f"{verified.difference:.1e}"],
+            ["same top class", f"{verified.agreement:.1%}"],
+            ["images a second", f"{verified.rate:.1f} (Keras {verified.keras_rate:.1f})"],
+        ],
+    )

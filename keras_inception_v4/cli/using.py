@@ -1,0 +1,142 @@
+"""Subcommands that run a model over images."""
+
+import csv
+import json
+import os
+import sys
+
+from keras_inception_v4.cli.command import add_command, print_table
+
+
+def add_predict(commands) -> None:
+    """Adds `keras-inception-v4 predict`."""
+    command = add_command(
+        commands,
+        "predict",
+        _predict,
+        "classify image files",
+        "keras-inception-v4 predict --model runs/digits/model.keras runs/digits/examples/7.png",
+    )
+    command.add_argument("images", nargs="+", metavar="IMAGE", help="image files and folders")
+    command.add_argument(
+        "--model", help="a .keras file or an exported artefact; the ImageNet weights without it"
+    )
+    command.add_argument(
+        "--precision",
+        choices=["float32", "bfloat16"],
+        help="of an OpenVINO artefact's arithmetic (default: its own choice)",
+    )
+    command.add_argument("--top", type=int, default=3, help="classes for each image")
+    command.add_argument("--batch-size", type=int, default=8, help="images a batch")
+    command.add_argument(
+        "--format", choices=["table", "json", "csv"], default="table", help="of the output"
+    )
+    command.add_argument(
+        "--skip-corrupt", action="store_true", help="leave out files that cannot be read"
+    )
+
+
+def _predict(options) -> None:
+    from keras_inception_v4.predict import predict_files
+
+    predictions = predict_files(
+        options.model,
+        options.images,
+        top=options.top,
+        batch_size=options.batch_size,
+        skip_corrupt=options.skip_corrupt,
+        precision=options.precision,
+        verbose=len(options.images) > 1 or os.path.isdir(options.images[0]),
+    )
+    rows = [
+        (path, rank, name, probability)
+        for path, top in predictions
+        for rank, (name, probability) in enumerate(top, start=1)
+    ]
+    if options.format == "table":
+        print_table(
+            ["image", "class", "probability"],
+            [
+                [path if rank == 1 else "", name, f"{probability:.4f}"]
+                for path, rank, name, probability in rows
+            ],
+        )
+    elif options.format == "csv":
+        table = csv.writer(sys.stdout)
+        table.writerow(["image", "rank", "class", "probability"])
+        table.writerows(rows)
+    else:
+        answer = [
+            {"image": path, "top": [{"class": name, "probability": p} for name, p in top]}
+            for path, top in predictions
+        ]
+        print(json.dumps(answer, indent=2))
+
+
+def add_embed(commands) -> None:
+    """Adds `keras-inception-v4 embed`."""
+    command = add_command(
+        commands,
+        "embed",
+        _embed,
+        "turn a folder of images into 1536 numbers each",
+        "keras-inception-v4 embed photos --output features.npz",
+    )
+    command.add_argument("folder", help="searched with its subfolders")
+    command.add_argument("--output", required=True, metavar="FILE", help="an .npz file")
+    command.add_argument("--model", help="a .keras file; the ImageNet weights without it")
+    command.add_argument(
+        "--picture", metavar="FILE", help="a .png: images as points, coloured by subfolder"
+    )
+    command.add_argument("--batch-size", type=int, default=8, help="images a batch")
+    command.add_argument(
+        "--skip-corrupt", action="store_true", help="leave out files that cannot be read"
+    )
+
+
+def _embed(options) -> None:
+    from keras_inception_v4.features import embed_folder
+
+    count, bad = embed_folder(
+        options.model,
+        options.folder,
+        options.output,
+        batch_size=options.batch_size,
+        skip_corrupt=options.skip_corrupt,
+        picture=options.picture,
+    )
+    print(f"{options.output}: {count:,} images, 1536 features each; {len(bad)} files left out.")
+
+
+def add_explain(commands) -> None:
+    """Adds `keras-inception-v4 explain`."""
+    command = add_command(
+        commands,
+        "explain",
+        _explain,
+        "draw where in an image a class was seen",
+        "keras-inception-v4 explain --model runs/digits/model.keras "
+        "runs/digits/examples/7.png --output map.png",
+    )
+    command.add_argument("image", metavar="IMAGE", help="an image file")
+    command.add_argument("--model", required=True, help="a .keras file")
+    command.add_argument("--output", required=True, metavar="FILE", help="a .png file")
+    command.add_argument("--class", dest="class_name", help="class to explain (default: the best)")
+    command.add_argument("--top", type=int, default=5, help="classes to show")
+
+
+def _explain(options) -> None:
+    from keras_inception_v4.predict import explain_file
+
+    shown = explain_file(
+        options.model,
+        options.image,
+        options.output,
+        class_name=options.class_name,
+        top=options.top,
+    )
+    print_table(
+        ["class", "probability"],
+        [[name, f"{probability:.4f}"] for name, probability in shown.top],
+    )
+    print(f"{options.output} shows where {shown.explained} was seen.")
