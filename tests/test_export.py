@@ -53,22 +53,23 @@ def encoded(pixels, format):
     return file.getvalue()
 
 
-class TestSavedModel:
-    @pytest.fixture(scope="class")
-    def exported(self, tmp_path_factory):
-        folder = tmp_path_factory.mktemp("exported")
-        model = sharp()
-        model.save(folder / "model.keras")
-        export_saved_model(model, folder / "saved", class_names=["ant", "bee", "cat"], top_k=2)
-        files = {}
-        for index, (kind, suffix) in enumerate(
-            [("JPEG", "jpg"), ("PNG", "png"), ("GIF", "gif"), ("BMP", "bmp")]
-        ):
-            path = folder / f"{index}.{suffix}"
-            path.write_bytes(encoded(pictures(1, 90 + 7 * index, 110, index)[0], kind))
-            files[path.name] = load_image(path, (75, 75))
-        return folder, model, files
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("exported")
+    model = sharp()
+    model.save(folder / "model.keras")
+    export_saved_model(model, folder / "saved", class_names=["ant", "bee", "cat"], top_k=2)
+    files = {}
+    for index, (kind, suffix) in enumerate(
+        [("JPEG", "jpg"), ("PNG", "png"), ("GIF", "gif"), ("BMP", "bmp")]
+    ):
+        path = folder / f"{index}.{suffix}"
+        path.write_bytes(encoded(pictures(1, 90 + 7 * index, 110, index)[0], kind))
+        files[path.name] = load_image(path, (75, 75))
+    return folder, model, files
 
+
+class TestSavedModel:
     def test_every_signature_in_a_process_without_this_package(self, exported):
         folder, model, files = exported
         np.save(folder / "x.npy", pictures(2))
@@ -193,8 +194,9 @@ def test_every_artefact_answers_through_predict(run, tmp_path, capsys, format, p
     assert artefact.description.class_names == ["ant", "bee", "cat"]
     assert artefact.description.crop == 1.0
     answers = []
-    for model in (run / "model.keras", path):
-        assert main(["predict", "--model", str(model), "--format", "json", "--top", "3",
+    exact = ["--precision", "float32"] if (format, precision) == ("openvino", "float32") else []
+    for model, options in ((run / "model.keras", []), (path, exact)):
+        assert main(["predict", "--model", str(model), "--format", "json", "--top", "3", *options,
                      str(run / "photos")]) == 0  # fmt: skip
         found = json.loads(capsys.readouterr().out)
         answers.append([{one["class"]: one["probability"] for one in a["top"]} for a in found])
@@ -244,18 +246,15 @@ def test_weights_swapped_on_purpose_fail(tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == ["model.onnx"]
 
 
-@pytest.mark.parametrize("samples", [True, False])
-@pytest.mark.parametrize("format", ["litert", "openvino"])
-def test_calibration_on_garbage_fails(run, tmp_path, format, samples):
-    path = tmp_path / f"artefact{SUFFIXES.get(format, '')}"
-    black = np.zeros((32, 75, 75, 3), "float32")
-    with pytest.raises(
-        ValueError, match=r"does not answer what the model answers, on (24 sample|16 syn)"
-    ):
-        export_model(
-            sharp(), path, format=format, precision="int8", calibration=black,
-            samples=run / "photos" if samples else None, verbose=False,
-        )  # fmt: skip
+def test_calibration_on_garbage_fails(run, tmp_path):
+    """Dim noise, and nothing; OpenVINO saves so small a network, test_digits asks the whole one."""
+    path = tmp_path / "artefact.tflite"
+    options = {"format": "litert", "precision": "int8", "verbose": False}
+    noise = np.random.default_rng(0).uniform(0, 30, (32, 75, 75, 3))
+    with pytest.raises(ValueError, match="does not answer what the model answers, on 24 sample"):
+        export_model(sharp(), path, calibration=noise, samples=run / "photos", **options)
+    with pytest.raises(ValueError, match="calibration images are all alike"):
+        export_model(sharp(), path, calibration=np.zeros((32, 75, 75, 3)), **options)
     assert os.listdir(tmp_path) == []
 
 

@@ -36,6 +36,7 @@ EXPORTS = {
 SUFFIXES = {"saved_model": "", "litert": ".tflite", "onnx": ".onnx", "openvino": ""}
 LEAST_CALIBRATION = 16
 MOST_CALIBRATION = 300
+LEAST_VARIETY = 1.0  # grey levels, mean over the pixels of the deviation between images
 SYNTHETIC = 16
 
 
@@ -86,14 +87,11 @@ def export_model(
     path = Path(path)
     _check(model, path, format, precision, calibration, overwrite)
     pixels = _pixels(model, calibration, crop, "calibration", verbose)
-    if pixels is not None and precision == "int8" and len(pixels) < LEAST_CALIBRATION:
-        raise ValueError(
-            f"Received {len(pixels)} calibration images. int8 needs at least {LEAST_CALIBRATION}, "
-            "better 100, like those that the model will see."
-        )
+    if precision == "int8":
+        _check_calibration(pixels)
     sets = {"calibration": pixels, "sample": _pixels(model, samples, crop, "samples", verbose)}
     sets = {name: images for name, images in sets.items() if images is not None}
-    if not sets or precision == "int8":  # it must not be judged by its calibration alone
+    if not sets:
         channels = model.input_shape[1 if is_channels_first(model) else 3]
         sets["synthetic"] = synthetic_images(SYNTHETIC, image_size(model), channels)
     description = describe(model, format, precision, crop, class_names)
@@ -133,6 +131,19 @@ def _check(model, path: Path, format, precision, calibration, overwrite) -> None
         raise ValueError(
             f"LiteRT needs a fixed size, and this model's input is {model.input_shape[1:]}. Build "
             "it with input_shape=(299, 299, 3) and load the weights."
+        )
+
+
+def _check_calibration(pixels) -> None:
+    if len(pixels) < LEAST_CALIBRATION:
+        raise ValueError(
+            f"Received {len(pixels)} calibration images. int8 needs at least {LEAST_CALIBRATION}, "
+            "better 100, like those that the model will see."
+        )
+    if np.mean(np.std(pixels, axis=0)) < LEAST_VARIETY:
+        raise ValueError(
+            "The calibration images are all alike, within one grey level. int8 needs images like "
+            "those that the model will see."
         )
 
 
@@ -185,6 +196,7 @@ def _write_litert(model, path, precision, pixels, description) -> None:
 
 
 def _write_onnx(model, path, precision, pixels, description) -> None:
+    model(np.zeros((1, *(side or 299 for side in model.input_shape[1:])), "float32"))  # Keras asks
     model.export(path, format="onnx", verbose=False)
     write_description(path, description)
 

@@ -28,7 +28,6 @@ TOLERANCES = {
     "float16": Tolerance(2e-2, 0.99),
     "int8": Tolerance(1.0, 0.98),
 }
-FAR_FROM_CALIBRATION = 0.75  # least agreement of int8 on pictures unlike the calibration's
 
 
 class Verification(NamedTuple):
@@ -93,8 +92,6 @@ def _check(name: str, precision: str, images: int, difference: float, same: floa
     # Of few images one may be a tie that falls the other way, but not in float32.
     slack = 1 / images if precision != "float32" else 0
     least = min(tolerance.agreement, 1 - slack)
-    if (name, precision) == ("synthetic", "int8"):
-        least = FAR_FROM_CALIBRATION
     if not difference <= tolerance.probability or same < least:
         raise ValueError(
             f"The artefact does not answer what the model answers, on {images} {name} images: the "
