@@ -169,6 +169,8 @@ def plot_feature_maps(image, maps: dict, path: str | os.PathLike) -> None:
 def plot_embedding(features, groups: list[str], path: str | os.PathLike) -> None:
     """Draws images as points on the first two principal components, as a PNG.
 
+    Each image's features are scaled to unit length first, as retrieval compares them.
+
     Args:
         features: `(images, features)`, at least two images.
         groups: one name an image; each gets a colour, up to twenty of them.
@@ -177,7 +179,10 @@ def plot_embedding(features, groups: list[str], path: str | os.PathLike) -> None
     Raises:
         ImportError: without matplotlib; the message names the extra.
     """
-    centred = np.asarray(features, "float64") - np.mean(features, axis=0)
+    features = np.asarray(features, "float64")
+    lengths = np.linalg.norm(features, axis=1, keepdims=True)
+    features = features / np.where(lengths == 0, 1, lengths)
+    centred = features - np.mean(features, axis=0)
     left, scales, _ = np.linalg.svd(centred, full_matrices=False)
     points = left[:, :2] * scales[:2]
     shares = 100 * scales**2 / max(np.sum(scales**2), np.finfo(float).tiny)
