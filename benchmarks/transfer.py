@@ -67,7 +67,7 @@ def head(model_path: str) -> tuple[float, dict[str, float]]:
     return seconds["cached"] / seconds["plain"], accuracy
 
 
-def digits(seed: int, *, pretraining: int = 7, scratch: int = 30) -> tuple[float, float]:
+def digits(seed: int, *, pretraining: int = 5, scratch: int = 20) -> tuple[float, float]:
     """Trains on digits 0 to 4, then on 20 images each of 5 to 9, with and without the former.
 
     Args:

@@ -331,6 +331,7 @@ def test_damaged_artefacts_are_named(tmp_path, format):
         open_artefact(tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("unshare") is None, reason="needs Linux's unshare")
 @pytest.mark.parametrize("format", ["saved_model", "litert", "onnx", "openvino"])
 def test_a_full_disk_is_one_line_and_leaves_nothing(run, tmp_path, format):

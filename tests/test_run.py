@@ -172,6 +172,7 @@ def test_options_of_the_other_way_are_refused(scans, tmp_path, capsys):
     assert "Received balanced with weights=None" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_changed_images_are_noticed(scans, weights, tmp_path, capsys):
     (tmp_path / "run").mkdir()
     shutil.copytree(scans, tmp_path / "photos")
