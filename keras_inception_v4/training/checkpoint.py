@@ -42,6 +42,7 @@ class EpochCheckpoint(keras.callbacks.Callback):
         self.done = False
         self._stopped = False
         self._stopping_state = None
+        self._random_state = {}
 
     def first_epoch(self, epochs: int) -> int:
         """Where a fit of so many epochs goes on: at the end if it had stopped early."""
@@ -72,6 +73,9 @@ class EpochCheckpoint(keras.callbacks.Callback):
                 f"{self.arguments} here. Name another folder, or delete it to begin anew."
             )
         variables = _moving(model, weights_only=state["done"])
+        self._random_state = {
+            name: tensors.pop(name) for name in list(tensors) if name.startswith("random/")
+        }
         best = {name: tensors.pop(name) for name in list(tensors) if name.startswith("best/")}
         shapes = {name: tuple(variable.shape) for name, variable in variables.items()}
         if {name: tensor.shape for name, tensor in tensors.items()} != shapes:
@@ -97,6 +101,12 @@ class EpochCheckpoint(keras.callbacks.Callback):
             for name, value in self._stopping_state.items():
                 setattr(self.stopping, name, value)
 
+    def on_epoch_begin(self, epoch, logs=None):
+        """Restores the backend's own generator, right before anything draws from it."""
+        if self._random_state:
+            _set_random_state(self._random_state)
+            self._random_state = {}
+
     def on_epoch_end(self, epoch, logs=None):
         """Records the epoch."""
         self.epochs = epoch + 1
@@ -114,6 +124,8 @@ class EpochCheckpoint(keras.callbacks.Callback):
             name: np.asarray(keras.ops.convert_to_numpy(variable), order="C")
             for name, variable in _moving(self.model, weights_only=self.done).items()
         }
+        if not self.done:
+            tensors |= _random_state()
         stopping = None
         if self.stopping is not None:
             stopping = {name: _plain(getattr(self.stopping, name)) for name in STOPPING}
@@ -130,6 +142,26 @@ class EpochCheckpoint(keras.callbacks.Callback):
             "stopping": stopping,
         }
         write_tensors(self.path, tensors, {"state": json.dumps(state)})
+
+
+def _random_state() -> dict[str, np.ndarray]:
+    """The state of PyTorch's own generators, which Keras's dropout draws from there."""
+    if keras.backend.backend() != "torch":
+        return {}
+    import torch
+
+    states = {"random/cpu": torch.get_rng_state().numpy()}
+    if torch.cuda.is_available():
+        states["random/cuda"] = torch.cuda.get_rng_state().numpy()
+    return states
+
+
+def _set_random_state(states: dict[str, np.ndarray]) -> None:
+    import torch
+
+    torch.set_rng_state(torch.from_numpy(states["random/cpu"]))
+    if "random/cuda" in states and torch.cuda.is_available():
+        torch.cuda.set_rng_state(torch.from_numpy(states["random/cuda"]))
 
 
 def _plain(value):
