@@ -1,4 +1,4 @@
-"""The first command, shorter, and its artefacts on held-out digits. Slow; CI runs it."""
+"""The first command, and its int8 artefacts on held-out digits. Slow; CI runs it."""
 
 import keras
 import numpy as np
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "digits"
-    train("digits", folder, weights=None, epochs=4, verbose=2)
+    train("digits", folder, weights=None, verbose=2)
     return folder
 
 
@@ -31,9 +31,7 @@ def test_digits_are_learned(run):
 @pytest.mark.parametrize(
     ("format", "precision"),
     [
-        ("onnx", "float32"),  # benchmarks.exports measures all
-        ("litert", "float16"),
-        ("litert", "int8"),
+        ("litert", "int8"),  # benchmarks.exports measures all
         ("openvino", "int8"),
     ],
 )
@@ -45,28 +43,22 @@ def test_artefacts_agree_on_held_out_digits(run, data, tmp_path, format, precisi
         calibration=data.train.pixels[:100] if precision == "int8" else None,
         samples=run / "examples", verbose=False,
     )  # fmt: skip
-    hint = "float32" if (format, precision) == ("openvino", "float32") else None
     pixels = data.validation.pixels
     expected = model.predict(pixels, batch_size=32, verbose=0)
-    found = open_artefact(path, precision=hint).predict(pixels)
+    found = open_artefact(path).predict(pixels)
     same = np.mean(found.argmax(axis=1) == expected.argmax(axis=1))
     largest = np.abs(found - expected).max()
     print(f"{format} {precision}: same top class {same:.2%}, largest difference {largest:.2g}")
-    if precision == "int8":
-        assert same >= 0.98
-    else:
-        assert largest <= (1e-4 if precision == "float32" else 2e-2)
-        assert same >= 0.99
+    assert same >= 0.98
 
 
-@pytest.mark.parametrize("format", ["litert", "openvino"])
-def test_garbage_calibration_fails(run, tmp_path, format):
+def test_garbage_calibration_fails(run, tmp_path):
     model = keras.saving.load_model(run / "model.keras")
-    path = tmp_path / f"digits{ {'litert': '.tflite'}.get(format, '') }"
+    path = tmp_path / "digits"
     noise = np.random.default_rng(0).uniform(0, 10, (20, 75, 75, 3))
     with pytest.raises(ValueError, match="does not answer what the model answers"):
         export_model(
-            model, path, format=format, precision="int8", calibration=noise, crop=DIGITS_CROP,
+            model, path, format="openvino", precision="int8", calibration=noise, crop=DIGITS_CROP,
             samples=run / "examples", verbose=False,
         )  # fmt: skip
     assert not path.exists()
