@@ -28,27 +28,21 @@ def test_digits_are_learned(run):
     assert read_json(run / "report.json")["accuracy"] >= 0.90
 
 
-@pytest.mark.parametrize(
-    ("format", "precision"),
-    [
-        ("litert", "int8"),  # benchmarks.exports measures all
-        ("openvino", "int8"),
-    ],
-)
-def test_artefacts_agree_on_held_out_digits(run, data, tmp_path, format, precision):
+@pytest.mark.parametrize("format", ["litert", "openvino"])
+def test_int8_agrees_on_held_out_digits(run, data, tmp_path, format):
+    """`benchmarks.exports` measures every precision."""
     model = keras.saving.load_model(run / "model.keras")
-    path = tmp_path / f"digits{ {'litert': '.tflite', 'onnx': '.onnx'}.get(format, '') }"
+    path = tmp_path / ("digits.tflite" if format == "litert" else "digits")
     export_model(
-        model, path, format=format, precision=precision, crop=DIGITS_CROP,
-        calibration=data.train.pixels[:100] if precision == "int8" else None,
+        model, path, format=format, precision="int8", crop=DIGITS_CROP,
+        calibration=data.train.pixels[:100],
         samples=run / "examples", verbose=False,
     )  # fmt: skip
     pixels = data.validation.pixels
     expected = model.predict(pixels, batch_size=32, verbose=0)
     found = open_artefact(path).predict(pixels)
     same = np.mean(found.argmax(axis=1) == expected.argmax(axis=1))
-    largest = np.abs(found - expected).max()
-    print(f"{format} {precision}: same top class {same:.2%}, largest difference {largest:.2g}")
+    print(f"{format}: same top class {same:.2%}")
     assert same >= 0.98
 
 
