@@ -8,13 +8,12 @@ Interleaved in one process, medians; peak memory in a process each.
 import dataclasses
 import hashlib
 import os
-import resource
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
+
+from benchmarks.memory import peak_of
 
 ROUNDS = 7
 
@@ -67,21 +66,6 @@ def seconds(build) -> float:
     return time.perf_counter() - started
 
 
-def peak(code: str) -> int:
-    """Peak resident bytes of a process that runs `code`."""
-    done = subprocess.run(
-        [sys.executable, "-c", f"{code}\nfrom benchmarks.construction import report; report()"],
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    return int(done.stdout.split()[-1])
-
-
-def report() -> None:
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
-
-
 def main() -> None:
     """Prints ratios, with absolute medians for context."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -121,7 +105,7 @@ def main() -> None:
             f"use_as_imagenet(Path({str(path)!r}))\n"
             "from keras_inception_v4 import InceptionV4; InceptionV4()"
         )
-        added = peak(load) - peak(build)
+        added = peak_of(load) - peak_of(build)
         print(f"peak memory added by the weights / the file's size: {added / size:.2f}")
 
 

@@ -6,13 +6,12 @@ Photographs: 200 JPEG files cut from scikit-learn's two sample images. Interleav
 """
 
 import os
-import resource
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
+
+from benchmarks.memory import peak_of
 
 IMAGES, ROUNDS, BATCH = 200, 3, 8
 
@@ -34,17 +33,6 @@ def write_photographs(folder: Path, count: int) -> list[Path]:
     return paths
 
 
-def peak(count: int, size: int) -> int:
-    """Peak resident bytes of a process that embeds `count` files."""
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.embedding", str(count), str(size)],
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    return int(done.stdout.split()[-1])
-
-
 def embed_in_this_process(count: int, size: int) -> None:
     from keras_inception_v4 import InceptionV4, embed
 
@@ -54,7 +42,6 @@ def embed_in_this_process(count: int, size: int) -> None:
             weights=None, include_top=False, pooling="avg", input_shape=(size, size, 3)
         )
         embed(model, paths, BATCH, verbose=False)
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 
 
 def main() -> None:
@@ -86,14 +73,18 @@ def main() -> None:
     in_memory, from_files = rates.values()
     print(f"embed / predict: {from_files / in_memory:.2f}")
 
-    grown = peak(2000, 75) - peak(200, 75)
+    few, many = (
+        peak_of(
+            "from benchmarks.embedding import embed_in_this_process\n"
+            f"embed_in_this_process({count}, 75)"
+        )
+        for count in (200, 2000)
+    )
+    grown = many - few
     print(f"peak from 200 to 2,000 images: {grown / 1e6:+.1f} MB; "
           f"the features are {1800 * 1536 * 4 / 1e6:.1f} MB")  # fmt: skip
 
 
 if __name__ == "__main__":
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    if len(sys.argv) > 1:
-        embed_in_this_process(*map(int, sys.argv[1:]))
-    else:
-        main()
+    main()

@@ -1,0 +1,25 @@
+"""Peak memory of code in a process of its own."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+REPORT = "\nfrom benchmarks.memory import peak_of_this_process; print(peak_of_this_process())"
+
+
+def peak_of_this_process() -> int:
+    """Peak resident bytes, of this program alone.
+
+    Not `ru_maxrss`, which starts from the memory of the process that started this one. Linux.
+    """
+    status = Path("/proc/self/status").read_text()
+    (line,) = (line for line in status.splitlines() if line.startswith("VmHWM:"))
+    return int(line.split()[1]) * 1024
+
+
+def peak_of(code: str) -> int:
+    """Peak resident bytes of a process that runs `code`."""
+    done = subprocess.run(
+        [sys.executable, "-c", code + REPORT], check=True, capture_output=True, text=True
+    )
+    return int(done.stdout.split()[-1])
