@@ -27,7 +27,8 @@ def _figure(width: float, height: float, columns: int = 1):
     return figure, figure.subplots(1, columns, squeeze=False)[0]
 
 
-def _save(figure, path: str | os.PathLike) -> None:
+def save_figure(figure, path: str | os.PathLike) -> None:
+    """Writes a matplotlib figure as a PNG, whole or not at all."""
     with replacing(path) as new:
         figure.savefig(new, dpi=100, bbox_inches="tight", pad_inches=0.1)
 
@@ -63,7 +64,7 @@ def plot_curves(phases: dict[str, dict[str, list[float]]], path: str | os.PathLi
         axis.set_xticks(epochs[:: -(-len(epochs) // 12)])
         axis.grid(alpha=0.3)
         axis.legend()
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def plot_confusion_matrix(matrix, class_names: list[str], path: str | os.PathLike) -> None:
@@ -100,7 +101,7 @@ def plot_confusion_matrix(matrix, class_names: list[str], path: str | os.PathLik
                 va="center",
                 color="white" if dark else "black",
             )
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def plot_explanation(
@@ -135,7 +136,7 @@ def plot_explanation(
     right.set_xlim(0, 115)
     right.set_xticks(range(0, 101, 25))
     right.set_xlabel("probability (%)")
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def _shorten(name: str, length: int = 22) -> str:
@@ -163,7 +164,7 @@ def plot_feature_maps(image, maps: dict, path: str | os.PathLike) -> None:
         axis.set_title(f"{name}\n{' x '.join(map(str, grid.shape))}", fontsize=9)
     for axis in axes:
         axis.set_axis_off()
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def plot_embedding(features, groups: list[str], path: str | os.PathLike) -> None:
@@ -197,4 +198,4 @@ def plot_embedding(features, groups: list[str], path: str | os.PathLike) -> None
     axis.set_xlabel(f"first principal component ({shares[0]:.0f} % of the variance)")
     axis.set_ylabel(f"second ({shares[1]:.0f} %)")
     axis.grid(alpha=0.3)
-    _save(figure, path)
+    save_figure(figure, path)

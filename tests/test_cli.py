@@ -40,15 +40,59 @@ def test_module_and_version():
     assert done.stdout.strip() == __version__
 
 
-@pytest.mark.parametrize("command", [[], ["train"], ["predict"]])
-def test_help_has_an_example(capsys, command):
+COMMANDS = ["train", "evaluate", "predict", "embed", "explain", "convert", "export", "summary"]
+
+DEFAULTS = {
+    "train": ("--batch-size", 32),
+    "evaluate": ("--batch-size", 32),
+    "predict": ("--top", 3),
+    "embed": ("--batch-size", 8),
+    "explain": ("--top", 5),
+    "export": ("--precision", "float32"),
+    "summary": ("--image-size", 299),
+}
+
+
+def help_of(capsys, *command):
     with pytest.raises(SystemExit) as stop:
         main([*command, "--help"])
     assert stop.value.code == 0
-    out = capsys.readouterr().out
-    assert "keras-inception-v4" in out
-    if command:
-        assert f"example:\n  keras-inception-v4 {command[0]} " in out
+    return capsys.readouterr().out
+
+
+def test_help_lists_every_command(capsys):
+    out = help_of(capsys)
+    assert [line.split()[0] for line in out.split("commands:")[1].splitlines()[2:]
+            if line.startswith("    ") and line[4] != " "] == COMMANDS  # fmt: skip
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_a_command_has_an_example(capsys, command):
+    assert f"example:\n  keras-inception-v4 {command} " in help_of(capsys, command)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_groups_options_and_shows_defaults(capsys, command):
+    out = help_of(capsys, command)
+    free = out.split("options:")[1].split("\n\n")[0]
+    assert free.count("\n  -") <= (3 if command == "train" else 1)
+    assert "(default: None)" not in out
+    if command in DEFAULTS:
+        option, default = DEFAULTS[command]
+        assert f"(default: {default})" in " ".join(out.rsplit(f"  {option} ")[-1].split())
+
+
+def test_summary_is_the_table_of_the_paper(capsys, tmp_path):
+    picture = tmp_path / "network.png"
+    status, out, err = run(capsys, "summary", "--picture", picture)
+    assert status == 0, err
+    assert "12.28 G" in out
+    assert "42,711,400" in out
+    assert len([line for line in out.splitlines() if "mixed_" in line]) == 19
+    with Image.open(picture) as opened:
+        assert opened.format == "PNG"
+    status, _, err = run(capsys, "summary", "--image-size", 60)
+    assert (status, err) == (1, "error: Received size=60. It must be at least 75.\n")
 
 
 def test_predict_prints_a_table(capsys, model_file, photo):

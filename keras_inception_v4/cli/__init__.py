@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from keras_inception_v4 import __version__
 from keras_inception_v4.cli.files import add_convert, add_export
+from keras_inception_v4.cli.network import add_summary
 from keras_inception_v4.cli.training import add_evaluate, add_train
 from keras_inception_v4.cli.using import add_embed, add_explain, add_predict
 
@@ -46,4 +47,5 @@ def _parser() -> argparse.ArgumentParser:
     add_explain(commands)
     add_convert(commands)
     add_export(commands)
+    add_summary(commands)
     return parser

@@ -25,6 +25,17 @@ def add_command(commands, name: str, run, help: str, example: str) -> argparse.A
     return command
 
 
+def add_images(command: argparse.ArgumentParser, batch_size: int) -> None:
+    """Adds what every command that reads many images takes."""
+    images = command.add_argument_group("images")
+    images.add_argument(
+        "--batch-size", type=int, default=batch_size, metavar="N", help="images a batch"
+    )
+    images.add_argument(
+        "--skip-corrupt", action="store_true", help="leave out files that cannot be read"
+    )
+
+
 def print_table(header: list, rows: list[list]) -> None:
     """Prints a table, as wide as the terminal."""
     from rich.console import Console

@@ -56,13 +56,15 @@ def add_export(commands) -> None:
     )
     command.add_argument("model", help="a .keras file")
     command.add_argument("path", help="of the artefact")
-    command.add_argument("--format", required=True, help="see below")
-    command.add_argument("--precision", default="float32", help="see below")
-    command.add_argument(
+    artefact = command.add_argument_group("artefact")
+    artefact.add_argument("--format", required=True, help="see below")
+    artefact.add_argument("--precision", default="float32", help="see below")
+    artefact.add_argument("--overwrite", action="store_true", help="replace an old artefact")
+    check = command.add_argument_group("calibration and verification")
+    check.add_argument(
         "--calibration", metavar="FOLDER", help="images to calibrate int8 and to verify on"
     )
-    command.add_argument("--overwrite", action="store_true", help="replace an old artefact")
-    command.add_argument(
+    check.add_argument(
         "--no-verification",
         dest="verification",
         action="store_false",

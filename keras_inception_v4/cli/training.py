@@ -3,7 +3,7 @@
 import os
 import sys
 
-from keras_inception_v4.cli.command import add_command, print_table
+from keras_inception_v4.cli.command import add_command, add_images, print_table
 
 
 def add_train(commands) -> None:
@@ -138,15 +138,14 @@ def add_evaluate(commands) -> None:
     command.add_argument(
         "data", help="a folder with a subfolder a class; synsets for ImageNet weights"
     )
-    command.add_argument(
+    model = command.add_argument_group("model")
+    model.add_argument(
         "--weights", default="imagenet", help="without a model: imagenet or a path of weights"
     )
-    command.add_argument("--batch-size", type=int, default=32, help="images a batch")
-    command.add_argument(
-        "--skip-corrupt", action="store_true", help="leave out files that cannot be read"
-    )
-    command.add_argument("--report", metavar="FILE", help="a .json file for all numbers")
-    command.add_argument("--picture", metavar="FILE", help="a .png of the confusion matrix")
+    add_images(command, batch_size=32)
+    answer = command.add_argument_group("answer")
+    answer.add_argument("--report", metavar="FILE", help="a .json file for all numbers")
+    answer.add_argument("--picture", metavar="FILE", help="a .png of the confusion matrix")
 
 
 def _evaluate(options) -> None:

@@ -5,7 +5,7 @@ import json
 import os
 import sys
 
-from keras_inception_v4.cli.command import add_command, print_table
+from keras_inception_v4.cli.command import add_command, add_images, print_table
 
 
 def add_predict(commands) -> None:
@@ -18,21 +18,20 @@ def add_predict(commands) -> None:
         "keras-inception-v4 predict --model runs/digits/model.keras runs/digits/examples/7.png",
     )
     command.add_argument("images", nargs="+", metavar="IMAGE", help="image files and folders")
-    command.add_argument(
+    model = command.add_argument_group("model")
+    model.add_argument(
         "--model", help="a .keras file or an exported artefact; the ImageNet weights without it"
     )
-    command.add_argument(
+    model.add_argument(
         "--precision",
         choices=["float32", "bfloat16"],
         help="of an OpenVINO artefact's arithmetic (default: its own choice)",
     )
-    command.add_argument("--top", type=int, default=3, help="classes for each image")
-    command.add_argument("--batch-size", type=int, default=8, help="images a batch")
-    command.add_argument(
+    add_images(command, batch_size=8)
+    answer = command.add_argument_group("answer")
+    answer.add_argument("--top", type=int, default=3, metavar="N", help="classes for each image")
+    answer.add_argument(
         "--format", choices=["table", "json", "csv"], default="table", help="of the output"
-    )
-    command.add_argument(
-        "--skip-corrupt", action="store_true", help="leave out files that cannot be read"
     )
 
 
@@ -83,14 +82,13 @@ def add_embed(commands) -> None:
         "keras-inception-v4 embed photos --output features.npz",
     )
     command.add_argument("folder", help="searched with its subfolders")
-    command.add_argument("--output", required=True, metavar="FILE", help="an .npz file")
-    command.add_argument("--model", help="a .keras file; the ImageNet weights without it")
-    command.add_argument(
+    model = command.add_argument_group("model")
+    model.add_argument("--model", help="a .keras file; the ImageNet weights without it")
+    add_images(command, batch_size=8)
+    answer = command.add_argument_group("answer")
+    answer.add_argument("--output", required=True, metavar="FILE", help="an .npz file")
+    answer.add_argument(
         "--picture", metavar="FILE", help="a .png: images as points, coloured by subfolder"
-    )
-    command.add_argument("--batch-size", type=int, default=8, help="images a batch")
-    command.add_argument(
-        "--skip-corrupt", action="store_true", help="leave out files that cannot be read"
     )
 
 
@@ -119,10 +117,12 @@ def add_explain(commands) -> None:
         "runs/digits/examples/7.png --output map.png",
     )
     command.add_argument("image", metavar="IMAGE", help="an image file")
-    command.add_argument("--model", required=True, help="a .keras file")
-    command.add_argument("--output", required=True, metavar="FILE", help="a .png file")
-    command.add_argument("--class", dest="class_name", help="class to explain (default: the best)")
-    command.add_argument("--top", type=int, default=5, help="classes to show")
+    model = command.add_argument_group("model")
+    model.add_argument("--model", required=True, help="a .keras file")
+    answer = command.add_argument_group("answer")
+    answer.add_argument("--output", required=True, metavar="FILE", help="a .png file")
+    answer.add_argument("--class", dest="class_name", help="class to explain (default: the best)")
+    answer.add_argument("--top", type=int, default=5, metavar="N", help="classes to show")
 
 
 def _explain(options) -> None:

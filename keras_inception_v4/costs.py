@@ -1,0 +1,107 @@
+"""What each block of the network costs: weights and multiply-adds. Standard library only."""
+
+from typing import NamedTuple
+
+from keras_inception_v4.architecture import (
+    DEFAULT_SIZE,
+    ENDPOINTS,
+    FEATURES,
+    IMAGENET_CLASSES,
+    MINIMUM_SIZE,
+    Conv,
+    Unit,
+    V,
+    walk,
+)
+
+FIGURES = {
+    "mixed_5a": "Stem",
+    "mixed_5": "Inception-A",
+    "mixed_6a": "Reduction-A",
+    "mixed_6": "Inception-B",
+    "mixed_7a": "Reduction-B",
+    "mixed_7": "Inception-C",
+}
+"""Endpoint, or an endpoint without its letter, to the paper's name; all others are the stem."""
+
+
+class Cost(NamedTuple):
+    """One line of the table.
+
+    `grid` and `channels` are of the output; `weights` counts kernels, biases, beta and the
+    moving mean and variance; `multiply_adds` are for one image.
+    """
+
+    endpoint: str
+    block: str
+    grid: int
+    channels: int
+    weights: int
+    multiply_adds: int
+
+
+def block_name(endpoint: str) -> str:
+    """The paper's name of the block that an endpoint is in, such as `"Inception-A"`."""
+    return FIGURES.get(endpoint) or FIGURES.get(endpoint[:-1], "Stem")
+
+
+def output_side(side: int, kernel: int, unit: Unit) -> int:
+    """Height or width that a unit makes of `side`, where its kernel's is `kernel`."""
+    if unit.op.padding == V:
+        side -= kernel - 1
+    return -(-side // unit.op.strides)
+
+
+def network_costs(
+    size: int = DEFAULT_SIZE, *, channels: int = 3, classes: int | None = IMAGENET_CLASSES
+) -> list[Cost]:
+    """The paper's table of blocks, with what each costs; both variants cost the same.
+
+    Multiply-adds are counted as timm's table counts them (12.28 G at 299): one for each
+    kernel entry at each place, and two for each number that batch norm touches.
+
+    Args:
+        size: side of the input in pixels, at least 75.
+        channels: of the input, at least 1.
+        classes: of the head, at least 1; `None` leaves it out.
+
+    Returns:
+        A line for each of the 22 endpoints, and one for the head.
+
+    Raises:
+        ValueError: if an argument is out of range.
+    """
+    for name, value, least in (
+        ("size", size, MINIMUM_SIZE),
+        ("channels", channels, 1),
+        ("classes", 1 if classes is None else classes, 1),
+    ):
+        if value < least:
+            raise ValueError(f"Received {name}={value}. It must be at least {least}.")
+    costs, side = [], size
+    for endpoint, branches in walk(channels=channels):
+        weights = multiply_adds = 0
+        for units in branches:
+            height = width = side
+            for unit in units:
+                height = output_side(height, unit.op.height, unit)
+                width = output_side(width, unit.op.width, unit)
+                if isinstance(unit.op, Conv):
+                    kernel = unit.op.height * unit.op.width * unit.channels * unit.op.filters
+                    weights += kernel + 3 * unit.op.filters
+                    multiply_adds += height * width * (kernel + 2 * unit.op.filters)
+        side = height
+        costs.append(
+            Cost(
+                endpoint,
+                block_name(endpoint),
+                side,
+                ENDPOINTS[endpoint][1],
+                weights,
+                multiply_adds,
+            )
+        )
+    if classes is not None:
+        kernel = FEATURES * classes
+        costs.append(Cost("predictions", "Head", 1, classes, kernel + classes, kernel))
+    return costs
