@@ -15,7 +15,7 @@ from pathlib import Path
 
 HEAD_SIDE, HEAD_TRAIN, HEAD_HELD_OUT, HEAD_EPOCHS = 139, 1000, 200, 10
 SIDE, SHOTS, LEAST_GAIN = 75, 20, 0.15
-SHORT = {"pretraining": 4, "scratch": 12}
+SHORT = {"pretraining": 4, "fine_tuning": 20, "scratch": 12}
 
 
 def head(model_path: str) -> tuple[float, dict[str, float]]:
@@ -69,12 +69,15 @@ def head(model_path: str) -> tuple[float, dict[str, float]]:
     return seconds["cached"] / seconds["plain"], accuracy
 
 
-def digits(seed: int, *, pretraining: int = 5, scratch: int = 20) -> tuple[float, float]:
+def digits(
+    seed: int, *, pretraining: int = 5, fine_tuning: int = 30, scratch: int = 20
+) -> tuple[float, float]:
     """Trains on digits 0 to 4, then on 20 images each of 5 to 9, with and without the former.
 
     Args:
         seed: of everything.
         pretraining: epochs on 0 to 4.
+        fine_tuning: epochs on the 100 images from `mixed_6a` on.
         scratch: epochs on the 100 images from random weights.
 
     Returns:
@@ -122,7 +125,10 @@ def digits(seed: int, *, pretraining: int = 5, scratch: int = 20) -> tuple[float
     train_head(model, few, epochs=100, batch_size=16, seed=seed, verbose=0)
     after_head = evaluate(model, held_out, verbose=False)["accuracy"]
     unfreeze(model, "mixed_6a")
-    fine_tune(model, few, epochs=15, batch_size=16, learning_rate=3e-4, seed=seed, verbose=0)
+    fine_tune(
+        model, few, epochs=fine_tuning, batch_size=16, learning_rate=2e-4,
+        precision="mixed_bfloat16", seed=seed, verbose=0,
+    )  # fmt: skip
     transferred = evaluate(model, held_out, verbose=False)["accuracy"]
     alone = from_scratch(few, held_out, scratch, 16)
     alone = evaluate(alone, held_out, verbose=False)["accuracy"]

@@ -39,8 +39,8 @@ class Pool(NamedTuple):
     strides: int = 1
     padding: str = "same"
     step: str = ""
-
-    height = width = 3
+    height: int = 3
+    width: int = 3
 
 
 class Unit(NamedTuple):

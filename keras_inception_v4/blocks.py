@@ -2,15 +2,16 @@
 
 from keras import layers
 
-from keras_inception_v4.architecture import BATCH_NORM_EPSILON, Conv, Unit, branch_outputs
+from keras_inception_v4.architecture import BATCH_NORM_EPSILON, Conv, Pool, Unit, branch_outputs
 
 
-def conv_unit(x, unit: Unit, *, channel_axis: int, data_format: str, momentum: float):
+def conv_unit(x, name: str, op: Conv, *, channel_axis: int, data_format: str, momentum: float):
     """Convolution without bias, batch norm without scale, ReLU that bears the unit's name.
 
     Args:
         x: input tensor, rank 4.
-        unit: name and op, from `architecture`.
+        name: of the unit.
+        op: from `architecture`.
         channel_axis: 1 or 3.
         data_format: `"channels_last"` or `"channels_first"`.
         momentum: batch-norm momentum of the moving statistics.
@@ -18,7 +19,6 @@ def conv_unit(x, unit: Unit, *, channel_axis: int, data_format: str, momentum: f
     Returns:
         The unit's output tensor.
     """
-    op = unit.op
     x = layers.Conv2D(
         op.filters,
         (op.height, op.width),
@@ -26,26 +26,26 @@ def conv_unit(x, unit: Unit, *, channel_axis: int, data_format: str, momentum: f
         padding=op.padding,
         data_format=data_format,
         use_bias=False,
-        name=f"{unit.name}_conv",
+        name=f"{name}_conv",
     )(x)
     x = layers.BatchNormalization(
         axis=channel_axis,
         momentum=momentum,
         epsilon=BATCH_NORM_EPSILON,
         scale=False,
-        name=f"{unit.name}_bn",
+        name=f"{name}_bn",
     )(x)
-    return layers.ReLU(name=unit.name)(x)
+    return layers.ReLU(name=name)(x)
 
 
-def _pool(x, unit: Unit, data_format: str):
-    layer = layers.MaxPooling2D if unit.op.kind == "max" else layers.AveragePooling2D
+def _pool(x, name: str, op: Pool, data_format: str):
+    layer = layers.MaxPooling2D if op.kind == "max" else layers.AveragePooling2D
     return layer(
-        3,
-        strides=unit.op.strides,
-        padding=unit.op.padding,
+        (op.height, op.width),
+        strides=op.strides,
+        padding=op.padding,
         data_format=data_format,
-        name=unit.name,
+        name=name,
     )(x)
 
 
@@ -67,9 +67,10 @@ def block(x, name: str, branches: list[list[Unit]], *, data_format: str, momentu
     def apply(unit, tensor):
         if isinstance(unit.op, Conv):
             return conv_unit(
-                tensor, unit, channel_axis=channel_axis, data_format=data_format, momentum=momentum
-            )
-        return _pool(tensor, unit, data_format)
+                tensor, unit.name, unit.op,
+                channel_axis=channel_axis, data_format=data_format, momentum=momentum,
+            )  # fmt: skip
+        return _pool(tensor, unit.name, unit.op, data_format)
 
     outputs = []
     for units in branches:

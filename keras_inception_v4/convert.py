@@ -78,8 +78,8 @@ def _model_of(source: Path) -> tuple[str, keras.Model]:
         _refuse_strangers(source, model_variables(model))
         return kind, model
     channels, classes, variant = _layout(source, kind)
-    shape = [None, None]
-    shape.insert(0 if keras.config.image_data_format() == "channels_first" else 2, channels)
+    first = keras.config.image_data_format() == "channels_first"
+    shape = (channels, None, None) if first else (None, None, channels)
     model = InceptionV4(
         include_top=classes is not None,
         weights=os.fspath(source),
@@ -93,9 +93,9 @@ def _model_of(source: Path) -> tuple[str, keras.Model]:
 def _layout(source: Path, kind: str) -> tuple[int, int | None, str]:
     """Channels, classes (`None` without a classifier) and variant of a checkpoint."""
     if kind == "keras_weights":
-        shapes = keras_weights_shapes(source)
-        kernels = shapes.get("conv2d", [])
-        head = shapes.get("dense")
+        by_class = keras_weights_shapes(source)
+        kernels = by_class.get("conv2d", [])
+        head = by_class.get("dense")
     else:
         with open_checkpoint(source) as checkpoint:
             shapes = checkpoint.shapes

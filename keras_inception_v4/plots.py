@@ -189,9 +189,8 @@ def plot_embedding(features, groups: list[str], path: str | os.PathLike) -> None
     shares = 100 * scales**2 / max(np.sum(scales**2), np.finfo(float).tiny)
     figure, (axis,) = _figure(6.5, 5)
     names = sorted(set(groups))
-    groups = np.asarray(groups)
     for index, name in enumerate(names):
-        chosen = points[groups == name]
+        chosen = points[np.asarray(groups) == name]
         axis.scatter(*chosen.T, s=12, color=f"C{index % 10}", label=_shorten(name))
     if 1 < len(names) <= 20:
         axis.legend(bbox_to_anchor=(1.02, 1), loc="upper left", markerscale=1.5)

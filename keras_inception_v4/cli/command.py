@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections.abc import Iterable
 
 
 class _Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
@@ -36,7 +37,7 @@ def add_images(command: argparse.ArgumentParser, batch_size: int) -> None:
     )
 
 
-def print_table(header: list, rows: list[list]) -> None:
+def print_table(header: list, rows: Iterable[Iterable]) -> None:
     """Prints a table, as wide as the terminal."""
     from rich.console import Console
     from rich.table import Table

@@ -3,10 +3,13 @@
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from PIL import Image
+
+if TYPE_CHECKING:
+    from keras_inception_v4.data.folders import ImageFiles
 
 
 @dataclass(frozen=True)
@@ -41,8 +44,8 @@ class LabelledData(NamedTuple):
     cannot be used, with the reason.
     """
 
-    train: "Images | ImageFiles"  # noqa: F821
-    validation: "Images | ImageFiles"  # noqa: F821
+    train: "Images | ImageFiles"
+    validation: "Images | ImageFiles"
     class_names: list[str]
     crop: float
     left_out: list[tuple[str, str]]

@@ -46,7 +46,7 @@ class ImageFiles:
 
     def listing(self, class_names: list[str]) -> dict[str, list[str]]:
         """The paths of each class, from the class's folder on."""
-        listed = {name: [] for name in class_names}
+        listed: dict[str, list[str]] = {name: [] for name in class_names}
         for path, label in zip(self.paths, self.labels, strict=True):
             name = class_names[label]
             parts = path.parts
@@ -232,7 +232,8 @@ def read_labelled_folder(
             replace(whole, paths=[whole.paths[i] for i in indices], labels=whole.labels[indices])
             for indices in chosen
         ]
-    return LabelledData(*sides, names, crop, problems)
+    train, validation = sides
+    return LabelledData(train, validation, names, crop, problems)
 
 
 def _files(part, names, size, crop) -> ImageFiles:

@@ -92,4 +92,4 @@ def read_description(path: Path, format: str) -> Description:
             f"{path} is no artefact of this package, or damaged ({type(error).__name__}: "
             f"{first_line}). Write it with keras-inception-v4 export."
         ) from error
-    return description._replace(size=tuple(description.size))
+    return description._replace(size=(description.size[0], description.size[1]))

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -89,8 +90,8 @@ def export_model(
     pixels = _pixels(model, calibration, crop, "calibration", verbose)
     if precision == "int8":
         _check_calibration(pixels)
-    sets = {"calibration": pixels, "sample": _pixels(model, samples, crop, "samples", verbose)}
-    sets = {name: images for name, images in sets.items() if images is not None}
+    given = {"calibration": pixels, "sample": _pixels(model, samples, crop, "samples", verbose)}
+    sets = {name: images for name, images in given.items() if images is not None}
     if not sets:
         channels = model.input_shape[1 if is_channels_first(model) else 3]
         sets["synthetic"] = synthetic_images(SYNTHETIC, image_size(model), channels)
@@ -177,7 +178,7 @@ def _write_saved_model(model, path, precision, pixels, description) -> None:
 def _write_litert(model, path, precision, pixels, description) -> None:
     import tensorflow as tf
 
-    options = {}
+    options: dict[str, Any] = {}
     if precision != "float32":
         options["optimizations"] = [tf.lite.Optimize.DEFAULT]
     if precision == "float16":

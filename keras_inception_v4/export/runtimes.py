@@ -114,13 +114,12 @@ def _saved_model(path: Path):
     import tensorflow as tf
 
     loaded = tf.saved_model.load(str(path))
-    serve = loaded.signatures["serving_default"]
 
     def run(batch):
-        (answer,) = serve(inputs=tf.constant(batch)).values()
+        # Through `loaded`, for a signature does not keep the variables alive.
+        (answer,) = loaded.signatures["serving_default"](inputs=tf.constant(batch)).values()
         return answer.numpy()
 
-    run.keeps = loaded  # the signature does not keep the variables alive
     return run
 
 
@@ -158,7 +157,7 @@ def _openvino(path: Path, precision: str | None):
     config = {"PERFORMANCE_HINT": "LATENCY"}
     if precision is not None:
         config["INFERENCE_PRECISION_HINT"] = PRECISION_HINTS[precision]
-    compiled = {}
+    compiled: dict[tuple[int, ...], openvino.CompiledModel] = {}
 
     def run(batch):
         if batch.shape not in compiled:  # a fixed shape is faster than a dynamic one

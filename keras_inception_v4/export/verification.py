@@ -114,7 +114,7 @@ def _rates(*runs) -> list[float]:
     """Images a second of each, interleaved, after a warm-up; the median."""
     for run in runs:
         run()
-    seconds = [[] for _ in runs]
+    seconds: list[list[float]] = [[] for _ in runs]
     for _ in range(ROUNDS):
         for times, run in zip(seconds, runs, strict=True):
             started = time.perf_counter()

@@ -51,8 +51,8 @@ def imagenet_classes() -> tuple[tuple[str, str], ...]:
     (Apache-2.0) list them.
     """
     table = resources.files("keras_inception_v4.preprocessing") / "imagenet_classes.csv"
-    with table.open(encoding="utf-8", newline="") as file:
-        return tuple((row["synset"], row["name"]) for row in csv.DictReader(file))
+    lines = table.read_text(encoding="utf-8").splitlines()
+    return tuple((row["synset"], row["name"]) for row in csv.DictReader(lines))
 
 
 def decode_predictions(preds, top: int = 5) -> list[list[tuple[str, str, float]]]:
@@ -169,13 +169,14 @@ def _check_size(size) -> tuple[int, int]:
 
 def _open(path_or_bytes) -> list[Image.Image]:
     """The red, green and blue channels as float images."""
+    source: io.BytesIO | Path
     if isinstance(path_or_bytes, (bytes, bytearray, memoryview)):
         name, source = "the given bytes", io.BytesIO(path_or_bytes)
     elif isinstance(path_or_bytes, (str, os.PathLike)):
-        name, source = str(path_or_bytes), Path(path_or_bytes)
-        if not source.exists():
+        name, source = str(path_or_bytes), (path := Path(path_or_bytes))
+        if not path.exists():
             raise FileNotFoundError(f"There is no image file {name}.")
-        if source.is_dir():
+        if path.is_dir():
             raise ValueError(f"{name} is a folder, not an image file.")
     else:
         raise ValueError(
@@ -201,7 +202,7 @@ def _channels(image: Image.Image) -> list[Image.Image]:
         to_rgb = ImageCms.buildTransform(
             ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB"), "LAB", "RGB"
         )
-        image = ImageCms.applyTransform(image, to_rgb)
+        image = to_rgb.apply(image)
     if image.has_transparency_data:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")

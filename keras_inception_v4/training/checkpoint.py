@@ -41,8 +41,8 @@ class EpochCheckpoint(keras.callbacks.Callback):
         self.history: dict[str, list[float]] = {}
         self.done = False
         self._stopped = False
-        self._stopping_state = None
-        self._random_state = {}
+        self._stopping_state: dict | None = None
+        self._random_state: dict[str, np.ndarray] = {}
 
     def first_epoch(self, epochs: int) -> int:
         """Where a fit of so many epochs goes on: at the end if it had stopped early."""
@@ -175,7 +175,7 @@ def _weight_names(model: keras.Model) -> list[str]:
 
 def _moving(model: keras.Model, *, weights_only: bool) -> dict[str, keras.Variable]:
     """Every variable that training moves, under a name that another process finds too."""
-    variables = {}
+    variables: dict[str, keras.Variable] = {}
     for index, layer in enumerate(model.layers):
         weights = {id(weight) for weight in layer.weights}
         seeds = [variable for variable in layer.variables if id(variable) not in weights]

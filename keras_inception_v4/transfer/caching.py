@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import keras
 import numpy as np
@@ -69,6 +70,7 @@ def cached_features(
     """
     batches = as_batches(data, batch_size, classes=model.output_shape[-1], feed=feeder(model))
     with contextlib.ExitStack() as stack:
+        file: IO[bytes]
         if path is None:
             file = stack.enter_context(tempfile.SpooledTemporaryFile(memory_budget))
             _append(file, model, batches, batch_size, verbose)

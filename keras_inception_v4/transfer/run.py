@@ -142,7 +142,7 @@ def train(
             raise ValueError(f"Received {name}={value!r}. Allowed are {', '.join(known)}.")
     settings = {
         "data": os.fspath(data),
-        "weights": None if scratch else os.fspath(weights),
+        "weights": None if weights is None else os.fspath(weights),
         "epochs": epochs,
         "batch_size": batch_size,
         "image_size": image_size,

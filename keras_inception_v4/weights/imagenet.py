@@ -4,6 +4,7 @@ import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,11 @@ def fetch(record: WeightsRecord = IMAGENET) -> Path:
     """
     import huggingface_hub
 
-    where = {"repo_id": record.repository, "filename": record.file, "revision": record.revision}
+    where: dict[str, Any] = {
+        "repo_id": record.repository,
+        "filename": record.file,
+        "revision": record.revision,
+    }
     try:
         cached = huggingface_hub.try_to_load_from_cache(**where)
         if isinstance(cached, str):

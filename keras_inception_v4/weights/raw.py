@@ -136,11 +136,13 @@ def keras_weights_shapes(path: Path) -> dict[str, list[tuple[int, ...]]]:
     """Shapes of the tensors in a `.weights.h5`: class of layer to a list in the model's order."""
     import h5py
 
-    shapes = {}
+    shapes: dict[str, list[tuple[int, ...]]] = {}
     with errors_name(path), h5py.File(path, "r") as file:
-        groups = [re.match(r"(.*?)(?:_(\d+))?$", group).groups() for group in file["layers"]]
-        for kind, number in sorted(groups, key=lambda group: int(group[1] or 0)):
-            layer = file["layers"][kind if number is None else f"{kind}_{number}"]
+        numbered = [
+            (int((re.findall(r"_(\d+)$", name) or [0])[0]), name) for name in file["layers"]
+        ]
+        for _, name in sorted(numbered):
+            kind, layer = re.sub(r"_\d+$", "", name), file["layers"][name]
             tensors = layer.get("vars", {})
             for index in sorted(tensors, key=int):
                 shapes.setdefault(kind, []).append(tuple(tensors[index].shape))

@@ -223,7 +223,7 @@ def _keras2(raw: RawFile, variant: str) -> Checkpoint:
 
 def _renumbered(groups: set[str]) -> dict[str, str]:
     """Groups counted from 0 in the order of their own numbers; an unnumbered one is the first."""
-    numbered = {}
+    numbered: dict[str, list[tuple[int, str]]] = {}
     for group in groups:
         if match := NUMBERED.match(group):
             numbered.setdefault(match[1], []).append((int(match[2] or 0), group))
