@@ -15,7 +15,8 @@ LITERT = ["keras>=3.15", "ai-edge-litert>=2.3"]
 ONNX = ["onnx>=1.23", "onnxruntime>=1.32", "tf2onnx>=1.17"]
 OPENVINO = ["keras>=3.15", "openvino>=2026.4", "nncf>=3.4"]
 EXPORT = [*LITERT, *ONNX, *OPENVINO]
-TEST = [*DEMO, *EXPORT, "pytest>=8.0", "pytest-xdist>=3.5"]
+NOTEBOOKS = [*DEMO, *EXPORT, "scikit-image>=0.24", "ipykernel>=6.29"]
+TEST = [*NOTEBOOKS, "nbmake>=1.5", "pytest>=8.0", "pytest-xdist>=3.5"]
 
 setup(
     name="keras-inception-v4",
@@ -47,6 +48,7 @@ setup(
         "onnx": ONNX,
         "openvino": OPENVINO,
         "export": EXPORT,
+        "notebooks": NOTEBOOKS,
         "test": TEST,
     },
     entry_points={"console_scripts": ["keras-inception-v4 = keras_inception_v4.cli:main"]},

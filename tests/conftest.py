@@ -1,6 +1,7 @@
 """Shared by all tests: quiet TensorFlow, one thread pool, a clean Keras session."""
 
 import os
+from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -26,6 +27,16 @@ def _clean_session():
 def data_format(request):
     keras.config.set_image_data_format(request.param)
     return request.param
+
+
+@pytest.fixture(scope="session")
+def digits_run(tmp_path_factory):
+    """The run of the README's first command; CI has run it, and says where in `DIGITS_RUN`."""
+    from keras_inception_v4 import train
+
+    folder = os.environ.get("DIGITS_RUN") or tmp_path_factory.mktemp("runs") / "digits"
+    train("digits", folder, weights=None, verbose=2)
+    return Path(folder)
 
 
 def ordered(height, width, channels):

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_inception_v4 import export_model, open_artefact, train
+from keras_inception_v4 import export_model, open_artefact
 from keras_inception_v4.data import DIGITS_CROP, load_digits_data
 from keras_inception_v4.files import read_json
 
@@ -12,31 +12,24 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("runs") / "digits"
-    train("digits", folder, weights=None, verbose=2)
-    return folder
-
-
-@pytest.fixture(scope="module")
 def data():
     return load_digits_data(75, seed=0)
 
 
-def test_digits_are_learned(run):
+def test_digits_are_learned(digits_run):
     """One seed; benchmarks record three."""
-    assert read_json(run / "report.json")["accuracy"] >= 0.90
+    assert read_json(digits_run / "report.json")["accuracy"] >= 0.90
 
 
 @pytest.mark.parametrize("format", ["litert", "openvino"])
-def test_int8_agrees_on_held_out_digits(run, data, tmp_path, format):
+def test_int8_agrees_on_held_out_digits(digits_run, data, tmp_path, format):
     """`benchmarks.exports` measures every precision."""
-    model = keras.saving.load_model(run / "model.keras")
+    model = keras.saving.load_model(digits_run / "model.keras")
     path = tmp_path / ("digits.tflite" if format == "litert" else "digits")
     export_model(
         model, path, format=format, precision="int8", crop=DIGITS_CROP,
         calibration=data.train.pixels[:100],
-        samples=run / "examples", verbose=False,
+        samples=digits_run / "examples", verbose=False,
     )  # fmt: skip
     pixels = data.validation.pixels
     expected = model.predict(pixels, batch_size=32, verbose=0)
@@ -46,13 +39,13 @@ def test_int8_agrees_on_held_out_digits(run, data, tmp_path, format):
     assert same >= 0.98
 
 
-def test_garbage_calibration_fails(run, tmp_path):
-    model = keras.saving.load_model(run / "model.keras")
+def test_garbage_calibration_fails(digits_run, tmp_path):
+    model = keras.saving.load_model(digits_run / "model.keras")
     path = tmp_path / "digits"
     noise = np.random.default_rng(0).uniform(0, 10, (20, 75, 75, 3))
     with pytest.raises(ValueError, match="does not answer what the model answers"):
         export_model(
             model, path, format="openvino", precision="int8", calibration=noise, crop=DIGITS_CROP,
-            samples=run / "examples", verbose=False,
+            samples=digits_run / "examples", verbose=False,
         )  # fmt: skip
     assert not path.exists()

@@ -104,6 +104,13 @@ class TestModel:
         assert np.abs(moved - pixels).max() > 10
         assert np.abs(moved - again).max() > 10
 
+    def test_batch_norm_momentum(self):
+        name = "mixed_7d_branch_0_conv2d_0a_1x1_bn"
+        assert build().get_layer(name).momentum == 0.99
+        assert build(batch_norm_momentum=0.9).get_layer(name).momentum == 0.9
+        with pytest.raises(ValueError, match="batch_norm_momentum"):
+            build(batch_norm_momentum=1.0)
+
     def test_own_layers_augment(self):
         own = [keras.layers.GaussianNoise(0.5, name="grain")]
         assert [x.name for x in build(augment=own).layers][1:3] == ["grain", "preprocessing"]

@@ -1,0 +1,94 @@
+"""Every code block of the README, word for word. Slow; CI runs it.
+
+The ImageNet file is a stand-in of the same names and shapes; what installs is run by `.ci/run`.
+"""
+
+import itertools
+import re
+import shlex
+import tarfile
+from pathlib import Path
+
+import pytest
+from checkpoints import slim_variables, timm_state, write_safetensors, write_slim
+from PIL import Image
+from sklearn.datasets import load_sample_images
+
+from keras_inception_v4 import InceptionV4, model
+from keras_inception_v4.cli import main
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+PYTHON = [block for language, block in BLOCKS if language == "python"]
+SHELL = [line for language, block in BLOCKS if language == "sh" for line in block.splitlines()]
+COMMANDS = [line for line in SHELL if line.startswith("keras-inception-v4 ")]
+
+
+def test_every_block_is_run():
+    assert {language for language, _ in BLOCKS} == {"python", "sh"}
+    assert len(PYTHON) >= 3
+    assert len(COMMANDS) >= 8
+    ci = (ROOT / ".ci" / "run").read_text()
+    for title, block in re.findall(
+        r"^## (.+)\n[^#]*?```sh\n(pip.*?)```", README, re.MULTILINE | re.DOTALL
+    ):
+        assert f"readme_command '{title}'" in ci, block
+    others = [line for line in SHELL if line not in COMMANDS and not line.startswith("pip install")]
+    assert set(others) <= {"pytest", "python -m benchmarks"}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, digits_run):
+    """Everything that the README's blocks find where they are run."""
+    folder = tmp_path_factory.mktemp("readme")
+    (folder / "runs").mkdir()
+    (folder / "runs" / "digits").symlink_to(digits_run)
+    temple, flower = load_sample_images().images
+    for part, left in (("train", 0), ("validation", 300)):
+        for name, photograph in (("temple", temple), ("flower", flower)):
+            (folder / "photos" / part / name).mkdir(parents=True)
+            for index in range(4 if part == "train" else 2):
+                cut = Image.fromarray(photograph[10 * index :, left + 5 * index :][:320, :320])
+                cut.save(folder / "photos" / part / name / f"{index}.jpg")
+    (folder / "more_photos").mkdir()
+    Image.fromarray(flower).save(folder / "more_photos" / "flower.jpg")
+    Image.fromarray(temple).save(folder / "photo.jpg")
+    write_safetensors(folder / "imagenet.safetensors", timm_state())
+    slim = folder / "slim"
+    slim.mkdir()
+    write_slim(slim / "inception_v4.ckpt", slim_variables())
+    with tarfile.open(folder / "inception_v4_2016_09_09.tar.gz", "w:gz", compresslevel=1) as tar:
+        for path in slim.iterdir():
+            tar.add(path, path.name)
+    InceptionV4(weights=None, classes=3).save(folder / "my_fine_tune.keras")
+    return folder
+
+
+@pytest.fixture
+def here(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(model, "fetch", lambda: folder / "imagenet.safetensors")
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("line", COMMANDS)
+def test_command(here, capsys, line):
+    words = shlex.split(line)[1:]
+    status = main(words)
+    out, err = capsys.readouterr()
+    assert status == 0, err
+    assert out
+    written = [b for a, b in itertools.pairwise(words) if a in ("--output", "--picture")]
+    if words[0] in ("convert", "export"):
+        written.append(words[2])
+    for name in written:
+        assert (here / name).exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("block", PYTHON, ids=lambda block: block.splitlines()[-1])
+def test_python(here, capsys, block):
+    exec(compile(block, "README.md", "exec"), {"__name__": "__main__"})
+    assert capsys.readouterr().out
