@@ -43,7 +43,11 @@ class TestCommittedOutputs:
     def test_text_names_no_folder_of_a_machine(self, path):
         text = json.dumps(
             [
-                {key: value for key, value in output.get("data", output).items() if key != "image/png"}
+                {
+                    key: value
+                    for key, value in output.get("data", output).items()
+                    if key != "image/png"
+                }
                 for output in outputs(path)
             ]
         )
