@@ -70,6 +70,12 @@ def exported(tmp_path_factory):
 
 
 class TestSavedModel:
+    def test_each_weight_is_saved_once(self, exported):
+        folder, model, _ = exported
+        (variables,) = (folder / "saved" / "variables").glob("variables.data-*")
+        weights = 4 * sum(w.shape.num_elements() for w in (v.value for v in model.weights))
+        assert variables.stat().st_size < weights + 10_000
+
     def test_every_signature_in_a_process_without_this_package(self, exported):
         folder, model, files = exported
         np.save(folder / "x.npy", pictures(2))

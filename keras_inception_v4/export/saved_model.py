@@ -129,8 +129,9 @@ def _write(model, path: Path, class_names, top_k: int, crop: float) -> None:
         pixels = tf.map_fn(load, image_bytes, fn_output_signature=tf.TensorSpec((*size, 3)))
         return answer(pixels)
 
+    # Without `track(model)`: what the endpoints use is saved anyway, and tracked variables would
+    # be saved a second time (keras #23553).
     archive = keras.export.ExportArchive()
-    archive.track(model)
     shape = tuple(model.input_shape)
     archive.add_endpoint("serving_default", serving_default, [tf.TensorSpec(shape, "float32")])
     if shape[1 if first else 3] == 3:
