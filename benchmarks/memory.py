@@ -17,9 +17,12 @@ def peak_of_this_process() -> int:
     return int(line.split()[1]) * 1024
 
 
+def output_of(code: str) -> str:
+    """The last word that a process prints that runs `code`."""
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    return done.stdout.split()[-1]
+
+
 def peak_of(code: str) -> int:
     """Peak resident bytes of a process that runs `code`."""
-    done = subprocess.run(
-        [sys.executable, "-c", code + REPORT], check=True, capture_output=True, text=True
-    )
-    return int(done.stdout.split()[-1])
+    return int(output_of(code + REPORT))
