@@ -31,7 +31,7 @@ def test_every_block_is_run():
     assert len(COMMANDS) >= 8
     ci = (ROOT / ".ci" / "run").read_text()
     for title, block in re.findall(
-        r"^## (.+)\n[^#]*?```sh\n(pip.*?)```", README, re.MULTILINE | re.DOTALL
+        r"^## ([^\n]+)\n[^#]*?```sh\n(pip.*?)```", README, re.MULTILINE | re.DOTALL
     ):
         assert f"readme_command '{title}'" in ci, block
     others = [line for line in SHELL if line not in COMMANDS and not line.startswith("pip install")]
