@@ -2,7 +2,7 @@
 
     python -m benchmarks.transfer head MODEL    cached features against a plain fit, side by side
     python -m benchmarks.transfer digits            digits 0 to 4 help with 5 to 9, three seeds
-    python -m benchmarks.transfer digits short      one seed, fewer epochs
+    python -m benchmarks.transfer digits short      the same on one seed
 
 MODEL is the `model.keras` of a digits run. `digits` fails where transfer gains less than 15 points.
 """
@@ -15,7 +15,7 @@ from pathlib import Path
 
 HEAD_SIDE, HEAD_TRAIN, HEAD_HELD_OUT, HEAD_EPOCHS, HEAD_RATE = 139, 1000, 200, 10, 5e-3
 SIDE, SHOTS, LEAST_GAIN = 75, 20, 0.15
-SHORT = {"pretraining": 4, "fine_tuning": 20, "scratch": 12}
+PRETRAINING, FINE_TUNING, SCRATCH = 5, 30, 20  # epochs
 
 
 def backbone(model_path: str, pixels, path: Path) -> None:
@@ -87,16 +87,11 @@ def head(model_path: str) -> tuple[float, dict[str, float]]:
     return seconds["cached"] / seconds["plain"], accuracy
 
 
-def digits(
-    seed: int, *, pretraining: int = 5, fine_tuning: int = 30, scratch: int = 20
-) -> tuple[float, float]:
+def digits(seed: int) -> tuple[float, float]:
     """Trains on digits 0 to 4, then on 20 images each of 5 to 9, with and without the former.
 
     Args:
         seed: of everything.
-        pretraining: epochs on 0 to 4.
-        fine_tuning: epochs on the 100 images from `mixed_6a` on.
-        scratch: epochs on the 100 images from random weights.
 
     Returns:
         Accuracy on the held-out 5 to 9, transferred and from scratch.
@@ -137,18 +132,18 @@ def digits(
     held_out = part(whole.validation, 5)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "zero_to_four.keras"
-        from_scratch(first, part(whole.validation, 0), pretraining, 32).save(path)
+        from_scratch(first, part(whole.validation, 0), PRETRAINING, 32).save(path)
         keras.utils.set_random_seed(seed)
         model = transfer_model(5, weights=path, input_shape=(SIDE, SIDE, 3), augment="symbols")
     train_head(model, few, epochs=100, batch_size=16, seed=seed, verbose=0)
     after_head = evaluate(model, held_out, verbose=False)["accuracy"]
     unfreeze(model, "mixed_6a")
     fine_tune(
-        model, few, epochs=fine_tuning, batch_size=16, learning_rate=2e-4,
+        model, few, epochs=FINE_TUNING, batch_size=16, learning_rate=2e-4,
         precision="mixed_bfloat16", seed=seed, verbose=0,
     )  # fmt: skip
     transferred = evaluate(model, held_out, verbose=False)["accuracy"]
-    alone = from_scratch(few, held_out, scratch, 16)
+    alone = from_scratch(few, held_out, SCRATCH, 16)
     alone = evaluate(alone, held_out, verbose=False)["accuracy"]
     print(
         f"seed {seed}: transferred {transferred:.1%} (head alone {after_head:.1%}), "
@@ -167,9 +162,8 @@ def main() -> None:
         if ratio > 1 / 6 or abs(accuracy["cached"] - accuracy["plain"]) > 0.01:
             sys.exit("the cached way must cost at most a sixth and end within one point")
     elif sys.argv[1:] in (["digits"], ["digits", "short"]):
-        short = sys.argv[2:] == ["short"]
-        for seed in range(1 if short else 3):
-            transferred, alone = digits(seed, **SHORT if short else {})
+        for seed in range(1 if sys.argv[2:] else 3):
+            transferred, alone = digits(seed)
             if transferred - alone < LEAST_GAIN:
                 sys.exit(f"the gain is {transferred - alone:.1%}, less than {LEAST_GAIN:.0%}")
     else:
