@@ -2,7 +2,7 @@
 
     python -m benchmarks.transfer head MODEL    cached features against a plain fit, side by side
     python -m benchmarks.transfer digits            digits 0 to 4 help with 5 to 9, three seeds
-    python -m benchmarks.transfer digits short      the same on one seed
+    python -m benchmarks.transfer digits once       the same, one seed
 
 MODEL is the `model.keras` of a digits run. `digits` fails where transfer gains less than 15 points.
 """
@@ -161,7 +161,7 @@ def main() -> None:
         print(f"cached / plain: {ratio:.3f}")
         if ratio > 1 / 6 or abs(accuracy["cached"] - accuracy["plain"]) > 0.01:
             sys.exit("the cached way must cost at most a sixth and end within one point")
-    elif sys.argv[1:] in (["digits"], ["digits", "short"]):
+    elif sys.argv[1:] in (["digits"], ["digits", "once"]):
         for seed in range(1 if sys.argv[2:] else 3):
             transferred, alone = digits(seed)
             if transferred - alone < LEAST_GAIN:
