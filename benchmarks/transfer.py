@@ -69,9 +69,13 @@ def head(model_path: str) -> tuple[float, dict[str, float]]:
             metrics=["accuracy"],
             jit_compile=False,
         )
+        batches = Batches(train, 32, seed=0)
+        same_order = keras.callbacks.LambdaCallback(
+            on_epoch_begin=lambda epoch, logs: batches.start_epoch(epoch)
+        )
         return model.fit(
-            Batches(train, 32, seed=0), validation_data=Batches(held_out, 32),
-            epochs=HEAD_EPOCHS, shuffle=False, verbose=0,
+            batches, validation_data=Batches(held_out, 32), epochs=HEAD_EPOCHS,
+            callbacks=[same_order], shuffle=False, verbose=0,
         )  # fmt: skip
 
     seconds, accuracy = {}, {}

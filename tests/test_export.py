@@ -4,8 +4,10 @@ import io
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 
 import keras
 import numpy as np
@@ -359,23 +361,38 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(run, tmp_path, format):
     assert str(disk) not in done.stdout
 
 
-def test_an_interrupted_export_leaves_the_old_artefact(run, tmp_path):
+HALF_WRITTEN = """
+def writer(model, path, *arguments):
+    path.mkdir()
+    (path / "model.bin").write_bytes(b"half")
+    interrupt()
+
+formats.WRITERS["openvino"] = writer
+"""
+NOT_YET_NAMED = """
+def verify(model, path, *arguments):
+    assert (path / "model.bin").stat().st_size > 1000
+    interrupt()
+
+formats.verify = verify
+"""
+
+
+@pytest.mark.parametrize("moment", [HALF_WRITTEN, NOT_YET_NAMED], ids=["writing", "verifying"])
+def test_an_interrupted_export_leaves_the_old_artefact(run, tmp_path, moment):
     path = tmp_path / "artefact"
     export_model(tiny(), path, format="openvino", verification=False)
     before = (path / "model.bin").read_bytes()
-    # Ctrl-C where the new artefact is written and not yet named. (At a random moment it may
-    # fall into a destructor of a library, where Python drops it.)
     code = f"""
 import os, signal, sys, time
 from keras_inception_v4.cli import main
 from keras_inception_v4.export import formats
 
-def interrupted(model, new, *arguments):
-    assert (new / "model.bin").stat().st_size > 1000
+def interrupt():
     os.kill(os.getpid(), signal.SIGINT)
     time.sleep(60)
 
-formats.verify = interrupted
+{moment}
 arguments = ["--format", "openvino", "--overwrite"]
 sys.exit(main(["export", {str(run / "model.keras")!r}, {str(path)!r}, *arguments]))
 """
@@ -386,6 +403,31 @@ sys.exit(main(["export", {str(run / "model.keras")!r}, {str(path)!r}, *arguments
     assert done.stderr.endswith("interrupted\n")
     assert (path / "model.bin").read_bytes() == before
     assert os.listdir(tmp_path) == ["artefact"]
+
+
+def test_ctrl_c_at_any_moment_leaves_one_whole_artefact(run, tmp_path):
+    """In a converter's callback it may become that library's error, or be lost: then it exports."""
+    path = tmp_path / "artefact"
+    export_model(tiny(), path, format="openvino", verification=False)
+    before = (path / "model.bin").read_bytes()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "keras_inception_v4", "export", str(run / "model.keras"), str(path),
+         "--format", "openvino", "--overwrite"],
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while not [entry for entry in os.listdir(tmp_path) if entry.startswith(".artefact-")]:
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=120)
+    assert "Traceback" not in errors
+    assert os.listdir(tmp_path) == ["artefact"]
+    if process.returncode:
+        assert (path / "model.bin").read_bytes() == before
+    else:
+        assert open_artefact(path).predict(pictures(1)).shape == (1, 3)
 
 
 def test_the_help_prints_the_matrix(capsys):

@@ -173,10 +173,10 @@ def _open(path_or_bytes) -> list[Image.Image]:
     if isinstance(path_or_bytes, (bytes, bytearray, memoryview)):
         name, source = "the given bytes", io.BytesIO(path_or_bytes)
     elif isinstance(path_or_bytes, (str, os.PathLike)):
-        name, source = str(path_or_bytes), (path := Path(path_or_bytes))
-        if not path.exists():
+        name, source = str(path_or_bytes), Path(path_or_bytes)
+        if not source.exists():
             raise FileNotFoundError(f"There is no image file {name}.")
-        if path.is_dir():
+        if source.is_dir():
             raise ValueError(f"{name} is a folder, not an image file.")
     else:
         raise ValueError(

@@ -6,7 +6,6 @@ its temporary folder.
 
 import contextlib
 import errno
-import re
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -138,12 +137,14 @@ def keras_weights_shapes(path: Path) -> dict[str, list[tuple[int, ...]]]:
 
     shapes: dict[str, list[tuple[int, ...]]] = {}
     with errors_name(path), h5py.File(path, "r") as file:
-        numbered = [
-            (int((re.findall(r"_(\d+)$", name) or [0])[0]), name) for name in file["layers"]
-        ]
-        for _, name in sorted(numbered):
-            kind, layer = re.sub(r"_\d+$", "", name), file["layers"][name]
-            tensors = layer.get("vars", {})
+        for _, kind, name in sorted(map(_numbered, file["layers"])):
+            tensors = file["layers"][name].get("vars", {})
             for index in sorted(tensors, key=int):
                 shapes.setdefault(kind, []).append(tuple(tensors[index].shape))
     return shapes
+
+
+def _numbered(name: str) -> tuple[int, str, str]:
+    """Number, class and name of a layer's group; the first of a class bears no number."""
+    kind, _, number = name.rpartition("_")
+    return (int(number), kind, name) if number.isdigit() else (0, name, name)
