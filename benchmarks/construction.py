@@ -1,21 +1,33 @@
-"""Building the model: against InceptionResNetV2, and with cached weights against without.
-
-    python -m benchmarks.construction
-
-Interleaved in one process, medians; peak memory in a process each.
-"""
+"""Importing, building, and loading cached weights, beside the other networks of Keras."""
 
 import dataclasses
 import hashlib
-import os
-import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.memory import peak_of
+from benchmarks.networks import build_keras, load_cached
+from benchmarks.report import Claim, Findings, Row, Table
+from benchmarks.workers import (
+    Contender,
+    Spread,
+    interleaved,
+    output_of,
+    ratio,
+    started,
+)
 
-ROUNDS = 7
+ROUNDS, IMPORTS = 9, 5
+MODULES = {
+    "keras_inception_v4": "import keras_inception_v4",
+    "keras_inception_v4, InceptionV4": "from keras_inception_v4 import InceptionV4",
+    "keras": "import keras",
+    "zeromodels, InceptionV4": "from zeromodels.models.inceptionv4 import InceptionV4ImageClassify",
+    "timm": "import torchvision_stub, timm",
+}
+PEAK = "\nfrom benchmarks.workers import peak_of_this_process; print(peak_of_this_process())"
 
 
 def write_weights(path: Path) -> None:
@@ -57,57 +69,66 @@ def use_as_imagenet(path: Path) -> None:
     model.fetch = cached
 
 
-def seconds(build) -> float:
-    import keras
-
-    keras.backend.clear_session()
-    started = time.perf_counter()
-    build()
-    return time.perf_counter() - started
-
-
-def main() -> None:
-    """Prints ratios, with absolute medians for context."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    import keras
-
-    from keras_inception_v4 import InceptionV4
-
+def measure(run: Path) -> Findings:
+    """Three tables; `run` is not needed."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.safetensors"
         write_weights(path)
-        use_as_imagenet(path)
-        subjects = {
-            "InceptionV4(weights=None)": lambda: InceptionV4(weights=None),
-            "InceptionV4(weights='imagenet')": InceptionV4,
-            "InceptionResNetV2(weights=None)": lambda: keras.applications.InceptionResNetV2(
-                weights=None
-            ),
-        }
-        for build in subjects.values():
-            build()
-        times = {name: [] for name in subjects}
-        for _ in range(ROUNDS):
-            for name, build in subjects.items():
-                times[name].append(seconds(build))
-        medians = {name: statistics.median(values) for name, values in times.items()}
-        for name, values in times.items():
-            print(f"{name}: {medians[name]:.2f} s ({min(values):.2f} to {max(values):.2f})")
-        plain, loaded, other = medians.values()
-        print(f"InceptionV4 / InceptionResNetV2: {plain / other:.2f}")
-        print(f"with cached weights / without: {loaded / plain:.2f}")
-
-        size = path.stat().st_size
-        build = "from keras_inception_v4 import InceptionV4; InceptionV4(weights=None)"
-        load = (
-            "from pathlib import Path\n"
-            "from benchmarks.construction import use_as_imagenet\n"
-            f"use_as_imagenet(Path({str(path)!r}))\n"
-            "from keras_inception_v4 import InceptionV4; InceptionV4()"
-        )
-        added = peak_of(load) - peak_of(build)
-        print(f"peak memory added by the weights / the file's size: {added / size:.2f}")
+        building, claims = _building(path)
+        added = _memory(path)
+    memory = Claim("peak memory added by the weights / the file", added, 1.5, at_most=True)
+    return Findings([_importing(), building], [*claims, memory])
 
 
-if __name__ == "__main__":
-    main()
+def _building(path: Path) -> tuple[Table, list[Claim]]:
+    ours, cached = "InceptionV4", "InceptionV4 with cached weights"
+    peers = ("InceptionV3", "InceptionResNetV2", "zeromodels")
+    contenders = [
+        Contender(ours, build_keras, {"network": ours}),
+        Contender(cached, load_cached, {"path": str(path)}),
+        *(Contender(name, build_keras, {"network": name}) for name in peers),
+    ]
+    with started(contenders) as (workers, reasons):
+        seconds, _ = interleaved(workers, ROUNDS)
+    rows = [
+        Row(name, Spread.of(taken), ratio(seconds, name, ours)) for name, taken in seconds.items()
+    ]
+    rows += [Row(name, note=reason) for name, reason in reasons.items()]
+    claims = []
+    for text, a, b, wanted in (
+        ("build: InceptionV4 / InceptionResNetV2", ours, "InceptionResNetV2", 0.75),
+        ("build: InceptionV4 / zeromodels", ours, "zeromodels", 1),
+        ("with cached weights / without", cached, ours, 1.5),
+    ):
+        if a in seconds and b in seconds:
+            claims.append(Claim(text, ratio(seconds, b, a), wanted, at_most=True))
+    return Table("Building at 299 x 299", "s", ours, rows, "construction"), claims
+
+
+def _importing() -> Table:
+    seconds: dict[str, list[float]] = {name: [] for name in MODULES}
+    for _ in range(IMPORTS):
+        for name, code in MODULES.items():
+            begun = time.perf_counter()
+            if subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0:
+                seconds[name].append(time.perf_counter() - begun)
+    rows = [
+        Row(name, Spread.of(taken), ratio(seconds, name, "keras"))
+        if taken
+        else Row(name, note="it cannot be imported")
+        for name, taken in seconds.items()
+    ]
+    return Table("A process that only imports", "s", "keras", rows)
+
+
+def _memory(path: Path) -> Spread:
+    """What the weights add to the peak of a process, in sizes of their file."""
+    build = "from keras_inception_v4 import InceptionV4; InceptionV4(weights=None)"
+    load = (
+        "from pathlib import Path\n"
+        "from benchmarks.construction import use_as_imagenet\n"
+        f"use_as_imagenet(Path({str(path)!r}))\n"
+        "from keras_inception_v4 import InceptionV4; InceptionV4()"
+    )
+    added = [int(output_of(load + PEAK)) - int(output_of(build + PEAK)) for _ in range(3)]
+    return Spread.of([bytes / path.stat().st_size for bytes in added])

@@ -1,10 +1,4 @@
-"""The first command of the README with its defaults, on three seeds.
-
-    python -m benchmarks.digits [FOLDER]
-
-Each seed in a process of its own; prints accuracy on held-out digits and seconds of the
-whole command, and, for seed 0 with --deterministic, whether a second run gives the same.
-"""
+"""The first command of the README with its defaults, on three seeds, each a process of its own."""
 
 import json
 import subprocess
@@ -13,8 +7,11 @@ import tempfile
 import time
 from pathlib import Path
 
+from benchmarks.report import Claim, Findings, Row, Table
+from benchmarks.workers import Spread
 
-def run(folder: Path, *options: str) -> tuple[float, float]:
+
+def first_command(folder: Path, *options: str) -> tuple[float, float]:
     """Accuracy and wall seconds of one run of the command."""
     started = time.monotonic()
     command = [sys.executable, "-m", "keras_inception_v4", "train", "digits"]
@@ -28,17 +25,25 @@ def run(folder: Path, *options: str) -> tuple[float, float]:
     return json.loads((folder / "report.json").read_text())["accuracy"], seconds
 
 
-def main() -> None:
-    """Prints one line a run."""
-    root = Path(sys.argv[1] if len(sys.argv) > 1 else tempfile.mkdtemp())
-    for seed in range(3):
-        accuracy, seconds = run(root / f"seed{seed}", "--seed", str(seed))
-        print(f"seed {seed}: {accuracy:.1%} held out, {seconds:.0f} s", flush=True)
-    same = [
-        run(root / f"deterministic{i}", "--deterministic", "--epochs", "2")[0] for i in range(2)
+def measure(run: Path) -> Findings:
+    """Accuracy and seconds, and whether --deterministic gives the same twice; needs no `run`."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        found = [first_command(root / f"{seed}", "--seed", f"{seed}") for seed in range(3)]
+        same = [
+            first_command(root / f"same{i}", "--deterministic", "--epochs", "2")[0]
+            for i in range(2)
+        ]
+    accuracies = [accuracy for accuracy, _ in found]
+    rows = [
+        Row(f"seed {seed}", Spread.of([taken]), note=f"{accuracy:.1%} of the held-out digits")
+        for seed, (accuracy, taken) in enumerate(found)
     ]
-    print(f"two deterministic runs of two epochs: {same[0]:.4f} and {same[1]:.4f}", flush=True)
-
-
-if __name__ == "__main__":
-    main()
+    return Findings(
+        [Table("train digits", "s", "", rows)],
+        [
+            Claim("accuracy", Spread.of(accuracies), 0.95),
+            Claim("accuracies of two --deterministic runs apart",
+                  Spread.of([abs(same[0] - same[1])]), 0, at_most=True),
+        ],
+    )  # fmt: skip

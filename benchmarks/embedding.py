@@ -1,23 +1,19 @@
-"""`embed` over files against `predict` over the same images in memory, and its peak memory.
+"""`embed` over files beside `predict` over the same images in memory; and the memory it takes.
 
-    python -m benchmarks.embedding
-
-Photographs: 200 JPEG files cut from scikit-learn's two sample images. Interleaved, medians.
+Photographs: JPEG files cut from scikit-learn's two sample images.
 """
 
-import os
-import statistics
 import tempfile
-import time
 from pathlib import Path
 
-from benchmarks.memory import forget_peak, output_of, peak_of_this_process
+from benchmarks.report import Claim, Findings, Table, speed_rows
+from benchmarks.workers import Contender, Spread, interleaved, output_of, ratio, started
 
-IMAGES, ROUNDS, BATCH = 200, 3, 8
-FEW, MANY = 200, 2000
+IMAGES, ROUNDS, BATCH, SIZE = 96, 5, 8, 299
+FEW, MANY, PAIRS, FEATURES = 200, 2000, 5, 1536
 
 
-def write_photographs(folder: Path, count: int) -> list[Path]:
+def write_photographs(folder: str, count: int) -> None:
     """Cuts of 500 x 400 pixels, each at its own place."""
     import numpy as np
     from PIL import Image
@@ -25,74 +21,66 @@ def write_photographs(folder: Path, count: int) -> list[Path]:
 
     rng = np.random.default_rng(0)
     pictures = load_sample_images().images
-    paths = []
     for index in range(count):
         top, left = rng.integers(0, (28, 141))
         cut = pictures[index % 2][top : top + 400, left : left + 500]
-        paths.append(folder / f"{index:05}.jpg")
-        Image.fromarray(cut).save(paths[-1], quality=90)
-    return paths
+        Image.fromarray(cut).save(Path(folder) / f"{index:05}.jpg", quality=90)
 
 
-def growth_in_this_process(folder: str) -> int:
-    """How much higher the peak is over 2,000 images than over 200, in bytes."""
+def embed_files(folder: str):
     from keras_inception_v4 import InceptionV4, embed
 
-    paths = sorted(Path(folder).glob("*.jpg"))
-    model = InceptionV4(weights=None, include_top=False, pooling="avg", input_shape=(75, 75, 3))
-    peaks = []
-    for count in (FEW, FEW, MANY):  # the first one is a warm-up
-        forget_peak()
-        embed(model, paths[:count], BATCH, verbose=False)
-        peaks.append(peak_of_this_process())
-    return peaks[2] - peaks[1]
+    model = InceptionV4(weights=None, include_top=False, pooling="avg", input_shape=(SIZE, SIZE, 3))
+    paths = sorted(Path(folder).glob("*.jpg"))[:IMAGES]
+    return lambda: lambda: embed(model, paths, BATCH, verbose=False)
 
 
-def main() -> None:
-    """Prints the ratio of throughputs and the growth of the peak."""
+def predict_in_memory(folder: str):
     import numpy as np
 
-    from keras_inception_v4 import InceptionV4, embed, load_image, preprocess_input
+    from keras_inception_v4 import InceptionV4, load_image, preprocess_input
 
-    model = InceptionV4(weights=None, include_top=False, pooling="avg", input_shape=(299, 299, 3))
+    model = InceptionV4(weights=None, include_top=False, pooling="avg", input_shape=(SIZE, SIZE, 3))
+    paths = sorted(Path(folder).glob("*.jpg"))[:IMAGES]
+    images = preprocess_input(np.stack([load_image(path) for path in paths]))
+    return lambda: lambda: model.predict(images, batch_size=BATCH, verbose=0)
+
+
+def peak_over(folder: str, count: int) -> int:
+    """Peak bytes of a process of its own that embeds so many files at 75 x 75."""
+    return int(
+        output_of(
+            "from pathlib import Path\n"
+            "from benchmarks.workers import peak_of_this_process\n"
+            "from keras_inception_v4 import InceptionV4, embed\n"
+            f"paths = sorted(Path({folder!r}).glob('*.jpg'))[:{count}]\n"
+            "model = InceptionV4(weights=None, include_top=False, pooling='avg', "
+            "input_shape=(75, 75, 3))\n"
+            f"embed(model, paths, {BATCH}, verbose=False)\n"
+            "print(peak_of_this_process())"
+        )
+    )
+
+
+def measure(run: Path) -> Findings:
+    """Throughput, and the growth of the peak; `run` is not needed."""
     with tempfile.TemporaryDirectory() as folder:
-        paths = write_photographs(Path(folder), IMAGES)
-        images = preprocess_input(np.stack([load_image(path) for path in paths]))
-        subjects = {
-            "predict, in memory": lambda: model.predict(images, batch_size=BATCH, verbose=0),
-            "embed, from files": lambda: embed(model, paths, BATCH, verbose=False),
-        }
-        for run in subjects.values():
-            run()
-        times = {name: [] for name in subjects}
-        for _ in range(ROUNDS):
-            for name, run in subjects.items():
-                started = time.perf_counter()
-                run()
-                times[name].append(time.perf_counter() - started)
-    rates = {name: IMAGES / statistics.median(values) for name, values in times.items()}
-    for name, values in times.items():
-        print(f"{name}: {rates[name]:.2f} images/s "
-              f"({IMAGES / max(values):.2f} to {IMAGES / min(values):.2f})")  # fmt: skip
-    in_memory, from_files = rates.values()
-    print(f"embed / predict: {from_files / in_memory:.2f}")
-
-    with tempfile.TemporaryDirectory() as folder:
-        write_photographs(Path(folder), MANY)
-        grown = [
-            int(
-                output_of(
-                    "from benchmarks.embedding import growth_in_this_process\n"
-                    f"print(growth_in_this_process({folder!r}))"
-                )
-            )
-            for _ in range(ROUNDS)
-        ]
-    print(f"peak of {MANY} images over that of {FEW}: {statistics.median(grown) / 1e6:+.1f} MB "
-          f"({min(grown) / 1e6:+.1f} to {max(grown) / 1e6:+.1f}); "
-          f"the features are {(MANY - FEW) * 1536 * 4 / 1e6:.1f} MB")  # fmt: skip
-
-
-if __name__ == "__main__":
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    main()
+        write_photographs(folder, MANY)
+        names = {"embed, from files": embed_files, "predict, in memory": predict_in_memory}
+        chosen = [Contender(name, build, {"folder": folder}) for name, build in names.items()]
+        with started(chosen) as (workers, _):
+            seconds, _ = interleaved(workers, ROUNDS)
+        peaks = [[peak_over(folder, count) for count in (FEW, MANY)] for _ in range(PAIRS)]
+    from_files, in_memory = names
+    rows = speed_rows(seconds, {}, IMAGES, in_memory)
+    speed = ratio(seconds, from_files, in_memory)
+    features = (MANY - FEW) * FEATURES * 4
+    grown = Spread.of([(many - few) / features for few, many in peaks])
+    return Findings(
+        [Table(f"Images of {SIZE} x {SIZE}, batch {BATCH}", "images/s", in_memory, rows)],
+        [
+            Claim("embed from files / predict in memory", speed, 0.9),
+            Claim(f"growth of the peak, {MANY} files over {FEW} / the features", grown, 1,
+                  at_most=True),
+        ],
+    )  # fmt: skip

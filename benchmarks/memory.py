@@ -1,33 +1,57 @@
-"""Peak memory of code in a process of its own."""
+"""Peak memory of a process that loads a contender and runs it, batch 8 at 299 x 299."""
 
-import subprocess
-import sys
+import tempfile
 from pathlib import Path
 
-REPORT = "\nfrom benchmarks.memory import peak_of_this_process; print(peak_of_this_process())"
+from benchmarks import inference
+from benchmarks.inference import LIMIT, REFERENCE
+from benchmarks.report import Findings, Row, Table
+from benchmarks.workers import Contender, NotMeasuredError, Spread, Worker, in_a_process
+
+BATCH, SIZE, ROUNDS = 8, 299, 2
+IDLE = "imports TensorFlow and no more"
 
 
-def peak_of_this_process() -> int:
-    """Peak resident bytes, of this program alone.
+def import_tensorflow():
+    """What every process with TensorFlow has."""
+    import tensorflow  # noqa: F401
 
-    Not `ru_maxrss`, which starts from the memory of the process that started this one. Linux.
-    """
-    status = Path("/proc/self/status").read_text()
-    (line,) = (line for line in status.splitlines() if line.startswith("VmHWM:"))
-    return int(line.split()[1]) * 1024
+    return lambda **task: lambda: None
 
 
-def forget_peak() -> None:
-    """Lets the peak start again from what is resident now. Linux."""
-    Path("/proc/self/clear_refs").write_text("5")
+def measure(run: Path) -> Findings:
+    """One table; `run` is not needed."""
+    peaks: dict[str, list[float]] = {}
+    reasons = {}
+    with tempfile.TemporaryDirectory() as folder:
+        in_a_process(inference.export_all, folder, (SIZE,))
+        chosen = {IDLE: Contender(IDLE, import_tensorflow)}
+        for precision, contenders in inference.contenders(folder).items():
+            for contender in contenders:
+                reference_again = contender.name == REFERENCE and precision != "float32"
+                if not contender.name.startswith(LIMIT) and not reference_again:
+                    chosen[f"{contender.name} {precision}"] = contender
+        for _ in range(ROUNDS):
+            for name, contender in chosen.items():
+                try:
+                    peaks.setdefault(name, []).append(_peak(contender))
+                except NotMeasuredError as reason:
+                    reasons[name] = str(reason)
+    reference = f"{REFERENCE} float32"
+    rows = []
+    for name in chosen:
+        if name in reasons:
+            rows.append(Row(name, note=reasons[name]))
+            continue
+        relative = [a / b for a, b in zip(peaks[name], peaks[reference], strict=True)]
+        rows.append(Row(name, Spread.of(peaks[name]), Spread.of(relative)))
+    return Findings([Table("Peak of a process", "GB", reference, rows, "memory")], [])
 
 
-def output_of(code: str) -> str:
-    """The last word that a process prints that runs `code`."""
-    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    return done.stdout.split()[-1]
-
-
-def peak_of(code: str) -> int:
-    """Peak resident bytes of a process that runs `code`."""
-    return int(output_of(code + REPORT))
+def _peak(contender: Contender) -> float:
+    worker = Worker(contender)
+    try:
+        worker.prepare({"batch": BATCH, "size": SIZE})
+        return worker.peak() / 1e9
+    finally:
+        worker.stop()

@@ -1,0 +1,111 @@
+"""Measures subjects side by side and writes RESULTS.md, results.json and charts.
+
+    python -m benchmarks [SUBJECT ...] [--run RUN] [--against EARLIER]
+
+Without subjects, all but the long ones.
+"""
+
+import argparse
+import importlib
+import multiprocessing
+import os
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+from benchmarks.report import (
+    RESULTS,
+    Findings,
+    Row,
+    Table,
+    disagreements,
+    entry,
+    read_results,
+    text,
+    write,
+)
+from benchmarks.workers import QUIET, NotMeasuredError
+
+SUBJECTS = {
+    "construction": "import, build and load",
+    "inference": "every runtime, precision, batch and image size, beside the peers",
+    "training": "a training step, beside timm",
+    "head": "a new head on cached features against a plain fit",
+    "embedding": "files to features against predict in memory, and its memory",
+    "memory": "peak of each contender",
+    "exports": "size of each artefact, and whether it answers what the model answers",
+    "gpu": "inference and training in bfloat16 on a GPU",
+}
+LONG = {
+    "digits": "the README's first command on three seeds, a quarter of an hour",
+    "transfer": "digits 0 to 4 help with 5 to 9, three seeds, twenty minutes",
+}
+
+
+def findings_of(subject: str, run: Path) -> Findings:
+    """What a subject finds, in a process of its own."""
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=spawn) as pool:
+        return pool.submit(measure, subject, run).result()
+
+
+def measure(subject: str, run: Path) -> Findings:
+    """Runs a subject; one that cannot be measured gives a row that says why."""
+    try:
+        return importlib.import_module(f"benchmarks.{subject}").measure(run)
+    except NotMeasuredError as reason:
+        row = Row(subject, note=str(reason))
+        return Findings([Table(subject.capitalize(), "", "", [row])], [])
+
+
+def main() -> int:
+    """Exit status 1 if a ratio misses what is wanted, or differs from an earlier run."""
+    listed = "\n".join(f"  {name:14}{what}" for name, what in {**SUBJECTS, **LONG}.items())
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description=f"{__doc__.splitlines()[0]}\n\nsubjects:\n{listed}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "subjects", nargs="*", metavar="SUBJECT", help="default: all but the last two"
+    )
+    parser.add_argument(
+        "--run", type=Path, default=Path("runs/digits"),
+        help="folder of the README's first command, for head and exports (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--against", type=Path, metavar="EARLIER",
+        help="a results.json: says which ratios differ by more than both spreads",
+    )  # fmt: skip
+    arguments = parser.parse_args()
+    unknown = set(arguments.subjects) - SUBJECTS.keys() - LONG.keys()
+    if unknown:
+        parser.error(f"{', '.join(sorted(unknown))}: choose from {', '.join([*SUBJECTS, *LONG])}")
+    earlier = read_results(arguments.against) if arguments.against else {}
+    os.environ.update(QUIET)
+    results, measured = read_results(), {}
+    for subject in arguments.subjects or SUBJECTS:
+        print(f"{subject} ...", flush=True)
+        begun = time.perf_counter()
+        findings = findings_of(subject, arguments.run.resolve())
+        measured[subject] = entry(findings, time.perf_counter() - begun)
+        results[subject] = measured[subject]
+        order = [name for name in [*SUBJECTS, *LONG] if name in results]
+        write({name: results[name] for name in order})
+        for claim in measured[subject]["claims"]:
+            held = "held" if claim["held"] else "MISSED"
+            wanted = f"{'at most' if claim['at_most'] else 'at least'} {claim['wanted']}"
+            print(f"  {claim['text']}: {text(claim['value'])}, {wanted}: {held}", flush=True)
+    missed = [c["text"] for part in measured.values() for c in part["claims"] if not c["held"]]
+    print(f"written: {RESULTS.parent.name}/RESULTS.md, results.json and charts")
+    apart = []
+    if arguments.against:
+        count, apart = disagreements(measured, earlier)
+        print(f"{count - len(apart)} of {count} ratios agree with the earlier run within spreads")
+        print(*apart, sep="\n")
+    return 1 if missed or apart else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

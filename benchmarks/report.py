@@ -1,0 +1,257 @@
+"""What the subjects measured, as JSON, as Markdown, as bars, and against an earlier run."""
+
+import importlib.metadata
+import json
+import os
+import platform
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+from benchmarks.workers import Spread, ratio
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results.json"
+PACKAGES = (
+    "keras", "tensorflow", "torch", "jax", "openvino", "onnxruntime", "ai-edge-litert", "timm",
+    "zeromodels",
+)  # fmt: skip
+
+
+class Row(NamedTuple):
+    """One line of a table.
+
+    `value` in the table's unit; `ratio` to the table's reference, above 1 for better; `share` of
+    the physical limit; `note` why there are no figures, or a remark.
+    """
+
+    name: str
+    value: Spread | None = None
+    ratio: Spread | None = None
+    share: float | None = None
+    note: str = ""
+
+
+class Table(NamedTuple):
+    """Rows in the order of the table; `chart` names the picture to draw of the ratios, if any."""
+
+    title: str
+    unit: str
+    reference: str
+    rows: list[Row]
+    chart: str = ""
+
+
+class Claim(NamedTuple):
+    """A ratio with what is wanted of it: at least, or at most, `wanted`."""
+
+    text: str
+    value: Spread
+    wanted: float
+    at_most: bool = False
+    decimals: int = 2
+
+    @property
+    def held(self) -> bool:
+        if self.at_most:
+            return self.value.median <= self.wanted
+        return self.value.median >= self.wanted
+
+
+class Findings(NamedTuple):
+    """What a subject gives."""
+
+    tables: list[Table]
+    claims: list[Claim]
+    remarks: list[str] = []  # noqa: RUF012  (never changed)
+
+
+def speed_rows(
+    seconds: dict[str, list[float]], reasons: dict[str, str], images: int, reference: str
+) -> list[Row]:
+    """Images a second, how many times those of the reference, and why others have none."""
+    rows = [
+        Row(
+            name,
+            Spread.of([images / value for value in taken]),
+            ratio(seconds, name, reference) if reference in seconds else None,
+        )
+        for name, taken in seconds.items()
+    ]
+    return rows + [Row(name, note=reason) for name, reason in reasons.items()]
+
+
+def machine() -> dict:
+    """Where and with what it was measured."""
+    cpu = next(
+        (
+            line.split(":")[1].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        ),
+        platform.processor(),
+    )
+    versions = {}
+    for name in PACKAGES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            versions[name] = "not installed"
+    return {
+        "date": time.strftime("%Y-%m-%d"),
+        "processor": cpu,
+        "cores": len(os.sched_getaffinity(0)),
+        "python": platform.python_version(),
+        **versions,
+    }
+
+
+def read_results(path: Path = RESULTS) -> dict:
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def entry(findings: Findings, seconds: float) -> dict:
+    """A subject's part of `results.json`."""
+    return {
+        "machine": machine(),
+        "seconds": round(seconds),
+        "tables": [
+            {**table._asdict(), "rows": [_rounded(row) for row in table.rows]}
+            for table in findings.tables
+        ],
+        "claims": [
+            {**claim._asdict(), "value": _digits(claim.value), "held": claim.held}
+            for claim in findings.claims
+        ],
+        "remarks": findings.remarks,
+    }
+
+
+def _rounded(row: Row) -> dict:
+    share = None if row.share is None else round(row.share, 4)
+    return {
+        "name": row.name,
+        "value": _digits(row.value),
+        "ratio": _digits(row.ratio),
+        "share": share,
+        "note": row.note,
+    }
+
+
+def _digits(spread: Spread | None) -> list[float] | None:
+    return None if spread is None else [float(f"{value:.4g}") for value in spread]
+
+
+def write(results: dict) -> None:
+    """Writes `results.json`, `RESULTS.md` and the charts."""
+    RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+    lines = [
+        "# Results",
+        "",
+        "Written by `python -m benchmarks`; [README.md](README.md) says how it measures. Ratios "
+        "are the result: above 1 is better, each is the median of the rounds with the least and "
+        "the largest. Absolute figures belong to the machine.",
+    ]
+    for subject, found in results.items():
+        lines += ["", f"## {subject.capitalize()}", "", _where(found), *_claims(found["claims"])]
+        lines += [line for remark in found["remarks"] for line in ("", remark)]
+        for table in found["tables"]:
+            lines += ["", *_markdown(table)]
+            if table["chart"]:
+                draw(table, HERE / "charts" / f"{table['chart']}.png")
+                lines += ["", f"![{table['title']}](charts/{table['chart']}.png)"]
+    (HERE / "RESULTS.md").write_text("\n".join(lines) + "\n")
+
+
+def _where(found: dict) -> str:
+    machine = dict(found["machine"])
+    date, processor, cores = (machine.pop(key) for key in ("date", "processor", "cores"))
+    versions = ", ".join(f"{name} {version}" for name, version in machine.items())
+    return f"{date}, {cores} cores ({processor}), {found['seconds']} s; {versions}."
+
+
+def _claims(claims: list[dict]) -> list[str]:
+    if not claims:
+        return []
+    lines = ["", "| ratio | measured | wanted | |", "|---|---|---|---|"]
+    for claim in claims:
+        wanted = f"{'at most' if claim['at_most'] else 'at least'} {claim['wanted']}"
+        held = "held" if claim["held"] else "**missed**"
+        lines.append(f"| {claim['text']} | {text(claim['value'])} | {wanted} | {held} |")
+    return lines
+
+
+def text(spread: list[float] | Spread | None, digits: int = 3) -> str:
+    """Median with least and largest."""
+    if spread is None:
+        return ""
+    median, low, high = (f"{value:.{digits}g}" for value in spread)
+    return median if low == high else f"{median} ({low} to {high})"
+
+
+def _markdown(table: dict) -> list[str]:
+    rows = table["rows"]
+    columns = ["", table["unit"]]
+    columns += [f"of {table['reference']}"] * any(row["ratio"] for row in rows)
+    columns += ["of the limit"] * any(row["share"] is not None for row in rows)
+    lines = [f"**{table['title']}**", "", _line(columns), _line(["---"] * len(columns))]
+    for row in rows:
+        cells = [row["name"], text(row["value"])]
+        if row["value"] is None:
+            cells[1] = f"not measured: {row['note']}"
+        elif row["note"]:
+            cells[0] += f" ({row['note']})"
+        if any(other["ratio"] for other in rows):
+            cells.append(text(row["ratio"]))
+        if any(other["share"] is not None for other in rows):
+            cells.append("" if row["share"] is None else f"{row['share']:.0%}")
+        lines.append(_line(cells))
+    return lines
+
+
+def _line(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def draw(table: dict, path: Path) -> None:
+    """Bars of the ratios, with their spread."""
+    import matplotlib.pyplot as plt
+
+    rows = [row for row in table["rows"] if row["ratio"]][::-1]
+    medians = [row["ratio"][0] for row in rows]
+    errors = [
+        [row["ratio"][0] - row["ratio"][1] for row in rows],
+        [row["ratio"][2] - row["ratio"][0] for row in rows],
+    ]
+    figure, axis = plt.subplots(figsize=(7, 0.6 + 0.28 * len(rows)), layout="constrained")
+    colours = ["#9aa5b1" if "limit" in row["name"] else "#3b6ea5" for row in rows]
+    axis.barh([row["name"] for row in rows], medians, xerr=errors, color=colours, ecolor="#444444")
+    axis.axvline(1, color="black", linewidth=1, linestyle="--", zorder=0)
+    axis.set_xlabel(f"{table['unit']}, relative to {table['reference']} (dashed)")
+    path.parent.mkdir(exist_ok=True)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def disagreements(results: dict, earlier: dict) -> tuple[int, list[str]]:
+    """How many ratios two runs share, and those whose spreads do not touch."""
+    ours, theirs = _ratios(results), _ratios(earlier)
+    shared = [name for name in ours if name in theirs]
+    apart = [
+        f"{name}: {text(ours[name])}, earlier {text(theirs[name])}"
+        for name in shared
+        if ours[name][1] > theirs[name][2] or theirs[name][1] > ours[name][2]
+    ]
+    return len(shared), apart
+
+
+def _ratios(results: dict) -> dict[str, list[float]]:
+    found = {}
+    for subject, part in results.items():
+        for table in part["tables"]:
+            for row in table["rows"]:
+                if row["ratio"] and row["name"] != table["reference"]:
+                    found[f"{subject}, {table['title']}, {row['name']}"] = row["ratio"]
+        for claim in part["claims"]:
+            found[f"{subject}, {claim['text']}"] = claim["value"]
+    return found

@@ -1,0 +1,209 @@
+"""Contenders, each in a process of its own, that take turns: A B A B.
+
+A contender is a function of this package that builds something and returns `prepare`; `prepare`
+takes the task (a batch, an image size) and returns what is timed, without arguments. Only one
+process works at a time; the others wait for their turn.
+"""
+
+import multiprocessing
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
+
+
+@dataclass(frozen=True)
+class Contender:
+    """What is measured.
+
+    `build(**options)` runs in the contender's process, with `environment` set before any import.
+    """
+
+    name: str
+    build: Callable
+    options: dict = field(default_factory=dict)
+    environment: dict = field(default_factory=dict)
+
+
+class Spread(NamedTuple):
+    """Median, least and largest of the rounds."""
+
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values) -> "Spread":
+        return cls(statistics.median(values), min(values), max(values))
+
+
+class NotMeasuredError(Exception):
+    """Why a contender has no figures."""
+
+
+class Worker:
+    """The process of a contender."""
+
+    def __init__(self, contender: Contender):
+        context = multiprocessing.get_context("spawn")
+        self.connection, theirs = context.Pipe()
+        self.process = context.Process(
+            target=_serve, args=(theirs, contender.build, contender.options), daemon=True
+        )
+        with _environment({**QUIET, **contender.environment}):
+            self.process.start()
+        theirs.close()
+        self._answer()
+
+    def prepare(self, task: dict) -> None:
+        """Builds what `run` times, and lets it run twice."""
+        self._ask("prepare", task)
+        self.run()
+        self.run()
+
+    def run(self) -> float:
+        """Seconds of one run."""
+        return self._ask("run")
+
+    def peak(self) -> int:
+        """Peak resident bytes so far."""
+        return self._ask("peak")
+
+    def stop(self) -> None:
+        self.connection.close()
+        self.process.join(20)
+        self.process.kill()
+
+    def _ask(self, *message):
+        self.connection.send(message)
+        return self._answer()
+
+    def _answer(self):
+        try:
+            answer = self.connection.recv()
+        except EOFError:
+            self.process.join()
+            raise NotMeasuredError(f"its process ended with {self.process.exitcode}") from None
+        if isinstance(answer, Exception):
+            raise NotMeasuredError(_one_line(answer))
+        return answer
+
+
+@contextmanager
+def started(contenders) -> Iterator[tuple[dict[str, Worker], dict[str, str]]]:
+    """A worker for each contender that can be built, and for the others why not."""
+    with ExitStack() as stack:
+        workers, reasons = {}, {}
+        for contender in contenders:
+            try:
+                worker = Worker(contender)
+            except NotMeasuredError as reason:
+                reasons[contender.name] = str(reason)
+                continue
+            stack.callback(worker.stop)
+            workers[contender.name] = worker
+        yield workers, reasons
+
+
+def interleaved(
+    workers: dict[str, Worker], rounds: int, **task
+) -> tuple[dict[str, list[float]], dict[str, str]]:
+    """Seconds of each worker, a round after the other, and for the others why not."""
+    seconds, reasons = {}, {}
+    for name, worker in workers.items():
+        try:
+            worker.prepare(task)
+        except NotMeasuredError as reason:
+            reasons[name] = str(reason)
+        else:
+            seconds[name] = []
+    for _ in range(rounds):
+        for name, taken in seconds.items():
+            taken.append(workers[name].run())
+    return seconds, reasons
+
+
+def in_a_process(function: Callable, *arguments) -> None:
+    """Runs a function in a process that ends with it.
+
+    Raises:
+        NotMeasuredError: if it fails.
+    """
+    process = multiprocessing.get_context("spawn").Process(target=function, args=arguments)
+    with _environment(QUIET):
+        process.start()
+    process.join()
+    if process.exitcode:
+        raise NotMeasuredError(f"{function.__name__} ended with {process.exitcode}")
+
+
+def ratio(seconds: dict[str, list[float]], fast: str, slow: str) -> Spread:
+    """How many times as fast one is as another: the seconds of the same round, divided."""
+    return Spread.of([b / a for a, b in zip(seconds[fast], seconds[slow], strict=True)])
+
+
+def peak_of_this_process() -> int:
+    """Peak resident bytes, of this program alone.
+
+    Not `ru_maxrss`, which starts from the memory of the process that started this one. Linux.
+    """
+    status = Path("/proc/self/status").read_text()
+    (line,) = (line for line in status.splitlines() if line.startswith("VmHWM:"))
+    return int(line.split()[1]) * 1024
+
+
+def output_of(code: str) -> str:
+    """The last word that a process prints that runs `code`."""
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True,
+        env={**os.environ, **QUIET},
+    )  # fmt: skip
+    return done.stdout.split()[-1]
+
+
+def _serve(connection, build: Callable, options: dict) -> None:
+    """The other end of a `Worker`."""
+    os.dup2(2, 1)  # libraries print
+    run: Callable = lambda: None  # noqa: E731
+    try:
+        prepare = build(**options)
+        connection.send(None)
+        while True:
+            what, *arguments = connection.recv()
+            if what == "prepare":
+                run = prepare(**arguments[0])
+                connection.send(None)
+            elif what == "run":
+                begun = time.perf_counter()
+                run()
+                connection.send(time.perf_counter() - begun)
+            else:
+                connection.send(peak_of_this_process())
+    except EOFError:
+        return
+    except Exception as error:
+        connection.send(RuntimeError(_one_line(error)))
+
+
+def _one_line(error: Exception) -> str:
+    name = "" if type(error) is RuntimeError else f"{type(error).__name__}: "
+    return name + (str(error).splitlines() or [""])[0][:160]
+
+
+@contextmanager
+def _environment(values: dict):
+    before = dict(os.environ)
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)

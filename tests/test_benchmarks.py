@@ -1,0 +1,176 @@
+"""How the benchmarks measure and report; what they measure is in `benchmarks/RESULTS.md`."""
+
+import os
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).parent.parent
+sys.path.append(str(ROOT))  # behind the installed package
+
+from benchmarks import report  # noqa: E402
+from benchmarks.__main__ import LONG, SUBJECTS  # noqa: E402
+from benchmarks.report import Claim, Findings, Row, Table  # noqa: E402
+from benchmarks.workers import (  # noqa: E402
+    Contender,
+    NotMeasuredError,
+    Spread,
+    in_a_process,
+    interleaved,
+    ratio,
+    started,
+)
+
+
+def writer(path, letter, seconds):
+    def prepare(word):
+        def run():
+            time.sleep(seconds)
+            with open(path, "a") as file:
+                file.write(letter + word)
+
+        return run
+
+    return prepare
+
+
+def missing(what):
+    raise ImportError(f"No module named {what!r}\nand a second line")
+
+
+def refuses_large(limit):
+    def prepare(word):
+        if len(word) > limit:
+            raise ValueError(f"at most {limit}")
+        return lambda: None
+
+    return prepare
+
+
+def dies():
+    os._exit(7)
+
+
+def backend():
+    name = os.environ["KERAS_BACKEND"]
+
+    def prepare(word):
+        raise ValueError(name)
+
+    return prepare
+
+
+def test_contenders_take_turns(tmp_path):
+    path = tmp_path / "turns"
+    chosen = [
+        Contender(letter, writer, {"path": str(path), "letter": letter, "seconds": seconds})
+        for letter, seconds in (("A", 0.01), ("B", 0.2))
+    ]
+    with started(chosen) as (workers, reasons):
+        seconds, refused = interleaved(workers, 3, word="-")
+        assert workers["A"].peak() > 1e6
+        pids = [worker.process.pid for worker in workers.values()]
+    assert path.read_text() == "A-A-" + "B-B-" + 3 * "A-B-"  # warm-up, then in turns
+    assert reasons == refused == {}
+    assert min(seconds["A"]) >= 0.01
+    assert ratio(seconds, "A", "B").median > 2
+    for pid in pids:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+
+
+def test_who_cannot_be_measured_says_why():
+    chosen = [
+        Contender("missing", missing, {"what": "timm"}),
+        Contender("dies", dies),
+        Contender("small", refuses_large, {"limit": 3}),
+        Contender("large", refuses_large, {"limit": 9}),
+        Contender("torch", backend, environment={"KERAS_BACKEND": "torch"}),
+    ]
+    before = dict(os.environ)
+    with started(chosen) as (workers, reasons):
+        seconds, refused = interleaved(workers, 2, word="seven")
+    assert reasons == {
+        "missing": "ImportError: No module named 'timm'",
+        "dies": "its process ended with 7",
+    }
+    assert refused == {"small": "ValueError: at most 3", "torch": "ValueError: torch"}
+    assert list(seconds) == ["large"]
+    assert dict(os.environ) == before
+
+
+def test_a_step_that_fails_ends_the_subject():
+    with pytest.raises(NotMeasuredError, match="dies ended with 7"):
+        in_a_process(dies)
+
+
+def test_every_subject_has_a_module():
+    for subject in [*SUBJECTS, *LONG]:
+        code = (ROOT / "benchmarks" / f"{subject}.py").read_text()
+        assert "def measure(run: Path) -> Findings:" in code
+
+
+def findings(fast=2.0):
+    rows = [
+        Row("ours", Spread(10, 9, 11), Spread(1, 1, 1), 0.91),
+        Row("theirs", Spread(10 * fast, 18, 22), Spread(fast, fast - 0.1, fast + 0.2)),
+        Row("absent", note="it cannot be imported"),
+    ]
+    claims = [
+        Claim("theirs / ours", Spread(fast, fast - 0.1, fast + 0.2), 1.5),
+        Claim("size", Spread(0.3, 0.3, 0.3), 0.27, at_most=True),
+    ]
+    return Findings([Table("Batch 8", "images/s", "ours", rows, "speed")], claims, ["A remark."])
+
+
+@pytest.fixture
+def written(tmp_path, monkeypatch):
+    monkeypatch.setattr(report, "HERE", tmp_path)
+    monkeypatch.setattr(report, "RESULTS", tmp_path / "results.json")
+    report.write({"inference": report.entry(findings(), 61.2)})
+    return tmp_path
+
+
+def test_results_say_what_was_measured_and_where(written):
+    text = (written / "RESULTS.md").read_text()
+    assert "## Inference" in text
+    assert "| theirs / ours | 2 (1.9 to 2.2) | at least 1.5 | held |" in text
+    assert "| size | 0.3 | at most 0.27 | **missed** |" in text
+    assert "| ours | 10 (9 to 11) | 1 | 91% |" in text
+    assert "| absent | not measured: it cannot be imported |  |  |" in text
+    assert "A remark." in text
+    assert f"{len(os.sched_getaffinity(0))} cores" in text
+    assert f"tensorflow {report.machine()['tensorflow']}" in text
+
+
+def test_a_table_becomes_bars(written):
+    pixels = np.asarray(Image.open(written / "charts" / "speed.png").convert("RGB"))
+    assert pixels[0, 0].min() > 240
+    assert (pixels == (0x3B, 0x6E, 0xA5)).all(axis=2).mean() > 0.05
+
+
+def test_a_second_run_is_compared_by_spreads(written):
+    earlier = report.read_results(written / "results.json")
+    same = {"inference": report.entry(findings(2.15), 60)}
+    other = {"inference": report.entry(findings(3), 60)}
+    assert report.disagreements(same, earlier) == (3, [])
+    count, apart = report.disagreements(other, earlier)
+    assert count == 3
+    assert [line.split(":")[0] for line in apart] == [
+        "inference, Batch 8, theirs",
+        "inference, theirs / ours",
+    ]
+
+
+def test_the_committed_results_are_written_by_the_command(written):
+    committed = report.read_results(ROOT / "benchmarks" / "results.json")
+    assert SUBJECTS.keys() <= committed.keys()
+    report.write(committed)
+    assert (written / "RESULTS.md").read_text() == (ROOT / "benchmarks/RESULTS.md").read_text()
+    assert {path.name for path in (ROOT / "benchmarks" / "charts").iterdir()} == {
+        path.name for path in (written / "charts").iterdir() if path.name != "speed.png"
+    }
