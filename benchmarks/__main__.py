@@ -6,7 +6,6 @@ Without subjects, all but the long ones.
 """
 
 import argparse
-import importlib
 import multiprocessing
 import os
 import sys
@@ -17,15 +16,14 @@ from pathlib import Path
 from benchmarks.report import (
     RESULTS,
     Findings,
-    Row,
-    Table,
     disagreements,
     entry,
+    measured,
     read_results,
     text,
     write,
 )
-from benchmarks.workers import QUIET, NotMeasuredError
+from benchmarks.workers import QUIET
 
 SUBJECTS = {
     "construction": "import, build and load",
@@ -47,16 +45,7 @@ def findings_of(subject: str, run: Path) -> Findings:
     """What a subject finds, in a process of its own."""
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=spawn) as pool:
-        return pool.submit(measure, subject, run).result()
-
-
-def measure(subject: str, run: Path) -> Findings:
-    """Runs a subject; one that cannot be measured gives a row that says why."""
-    try:
-        return importlib.import_module(f"benchmarks.{subject}").measure(run)
-    except NotMeasuredError as reason:
-        row = Row(subject, note=str(reason))
-        return Findings([Table(subject.capitalize(), "", "", [row])], [])
+        return pool.submit(measured, subject, run).result()
 
 
 def main() -> int:
@@ -68,7 +57,7 @@ def main() -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "subjects", nargs="*", metavar="SUBJECT", help="default: all but the last two"
+        "subjects", nargs="*", metavar="SUBJECT", help="default: all but the long ones"
     )
     parser.add_argument(
         "--run", type=Path, default=Path("runs/digits"),
@@ -84,24 +73,24 @@ def main() -> int:
         parser.error(f"{', '.join(sorted(unknown))}: choose from {', '.join([*SUBJECTS, *LONG])}")
     earlier = read_results(arguments.against) if arguments.against else {}
     os.environ.update(QUIET)
-    results, measured = read_results(), {}
+    results, found = read_results(), {}
     for subject in arguments.subjects or SUBJECTS:
         print(f"{subject} ...", flush=True)
         begun = time.perf_counter()
         findings = findings_of(subject, arguments.run.resolve())
-        measured[subject] = entry(findings, time.perf_counter() - begun)
-        results[subject] = measured[subject]
+        found[subject] = entry(findings, time.perf_counter() - begun)
+        results[subject] = found[subject]
         order = [name for name in [*SUBJECTS, *LONG] if name in results]
         write({name: results[name] for name in order})
-        for claim in measured[subject]["claims"]:
+        for claim in found[subject]["claims"]:
             held = "held" if claim["held"] else "MISSED"
             wanted = f"{'at most' if claim['at_most'] else 'at least'} {claim['wanted']}"
             print(f"  {claim['text']}: {text(claim['value'])}, {wanted}: {held}", flush=True)
-    missed = [c["text"] for part in measured.values() for c in part["claims"] if not c["held"]]
+    missed = [c["text"] for part in found.values() for c in part["claims"] if not c["held"]]
     print(f"written: {RESULTS.parent.name}/RESULTS.md, results.json and charts")
     apart = []
     if arguments.against:
-        count, apart = disagreements(measured, earlier)
+        count, apart = disagreements(found, earlier)
         print(f"{count - len(apart)} of {count} ratios agree with the earlier run within spreads")
         print(*apart, sep="\n")
     return 1 if missed or apart else 0

@@ -1,5 +1,6 @@
 """What the subjects measured, as JSON, as Markdown, as bars, and against an earlier run."""
 
+import importlib
 import importlib.metadata
 import json
 import os
@@ -8,7 +9,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.workers import Spread, ratio
+from benchmarks.workers import NotMeasuredError, Spread, ratio
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results.json"
@@ -64,6 +65,15 @@ class Findings(NamedTuple):
     tables: list[Table]
     claims: list[Claim]
     remarks: list[str] = []  # noqa: RUF012  (never changed)
+
+
+def measured(subject: str, run: Path) -> Findings:
+    """Runs a subject; one that cannot be measured gives a row that says why."""
+    try:
+        return importlib.import_module(f"benchmarks.{subject}").measure(run)
+    except NotMeasuredError as reason:
+        row = Row(subject, note=str(reason))
+        return Findings([Table(subject.capitalize(), "", "", [row])], [])
 
 
 def speed_rows(
@@ -153,7 +163,8 @@ def write(results: dict) -> None:
         "the largest. Absolute figures belong to the machine.",
     ]
     for subject, found in results.items():
-        lines += ["", f"## {subject.capitalize()}", "", _where(found), *_claims(found["claims"])]
+        title = subject.upper() if subject == "gpu" else subject.capitalize()
+        lines += ["", f"## {title}", "", _where(found), *_claims(found["claims"])]
         lines += [line for remark in found["remarks"] for line in ("", remark)]
         for table in found["tables"]:
             lines += ["", *_markdown(table)]

@@ -64,9 +64,8 @@ class Worker:
         self._answer()
 
     def prepare(self, task: dict) -> None:
-        """Builds what `run` times, and lets it run twice."""
+        """Builds what `run` times, and lets it run once, which compiles and warms up."""
         self._ask("prepare", task)
-        self.run()
         self.run()
 
     def run(self) -> float:
