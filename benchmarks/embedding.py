@@ -10,7 +10,7 @@ from benchmarks.report import Claim, Findings, Table, speed_rows
 from benchmarks.workers import Contender, Spread, interleaved, output_of, ratio, started
 
 IMAGES, ROUNDS, BATCH, SIZE = 96, 5, 8, 299
-FEW, MANY, PAIRS, FEATURES = 200, 2000, 5, 1536
+FEW, MANY, PAIRS, FEATURES = 200, 2000, 3, 1536
 
 
 def write_photographs(folder: str, count: int) -> None:

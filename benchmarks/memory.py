@@ -1,5 +1,6 @@
 """Peak memory of a process that loads a contender and runs it, batch 8 at 299 x 299."""
 
+import re
 import tempfile
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from benchmarks.report import Findings, Row, Table
 from benchmarks.workers import Contender, NotMeasuredError, Spread, Worker, in_a_process
 
 BATCH, SIZE, ROUNDS = 8, 299, 2
+LEFT_OUT = re.compile(rf"^{LIMIT}|predict$|compiled$")
 IDLE = "imports TensorFlow and no more"
 
 
@@ -29,7 +31,7 @@ def measure(run: Path) -> Findings:
         for precision, contenders in inference.contenders(folder).items():
             for contender in contenders:
                 reference_again = contender.name == REFERENCE and precision != "float32"
-                if not contender.name.startswith(LIMIT) and not reference_again:
+                if not LEFT_OUT.search(contender.name) and not reference_again:
                     chosen[f"{contender.name} {precision}"] = contender
         for _ in range(ROUNDS):
             for name, contender in chosen.items():

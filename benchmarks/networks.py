@@ -100,8 +100,8 @@ def predict_keras(network: str, precision: str = "float32", method: str = "predi
     return prepare
 
 
-def train_keras(network: str, precision: str):
-    """One step of Adam, as `fit` takes it."""
+def train_keras(network: str, precision: str, batch_norm: bool = True):
+    """One step of Adam, as `fit` takes it; without `batch_norm` that stays in inference mode."""
     import keras
     import numpy as np
 
@@ -113,6 +113,9 @@ def train_keras(network: str, precision: str):
             loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         else:
             loss = "sparse_categorical_crossentropy"
+        for layer in model.layers:
+            if isinstance(layer, keras.layers.BatchNormalization):
+                layer.trainable = batch_norm
         jit = keras.backend.backend() == "jax"
         model.compile(keras.optimizers.Adam(1e-4), loss, jit_compile=jit)
         images, labels = inputs(batch, size), np.arange(batch)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from benchmarks.workers import NotMeasuredError, Spread, ratio
 
 HERE = Path(__file__).parent
+BEGIN, END = "<!-- written by python -m benchmarks -->", "<!-- end -->"
 RESULTS = HERE / "results.json"
 PACKAGES = (
     "keras", "tensorflow", "torch", "jax", "openvino", "onnxruntime", "ai-edge-litert", "timm",
@@ -153,14 +154,14 @@ def _digits(spread: Spread | None) -> list[float] | None:
 
 
 def write(results: dict) -> None:
-    """Writes `results.json`, `RESULTS.md` and the charts."""
+    """Writes `results.json`, `RESULTS.md`, the charts, and the summary in the README."""
     RESULTS.write_text(json.dumps(results, indent=1) + "\n")
     lines = [
         "# Results",
         "",
         "Written by `python -m benchmarks`; [README.md](README.md) says how it measures. Ratios "
-        "are the result: above 1 is better, each is the median of the rounds with the least and "
-        "the largest. Absolute figures belong to the machine.",
+        "are the result: of speed, above 1 is faster; each is the median of the rounds, with the "
+        "least and the largest. Absolute figures belong to the machine.",
     ]
     for subject, found in results.items():
         title = subject.upper() if subject == "gpu" else subject.capitalize()
@@ -172,6 +173,22 @@ def write(results: dict) -> None:
                 draw(table, HERE / "charts" / f"{table['chart']}.png")
                 lines += ["", f"![{table['title']}](charts/{table['chart']}.png)"]
     (HERE / "RESULTS.md").write_text("\n".join(lines) + "\n")
+    readme = HERE.parent / "README.md"
+    before, rest = readme.read_text().split(BEGIN)
+    _, after = rest.split(END)
+    readme.write_text(f"{before}{BEGIN}\n{_summary(results)}\n{END}{after}")
+
+
+def _summary(results: dict) -> str:
+    """Every ratio of which something is wanted, as a table."""
+    lines = ["| subject | ratio | measured | wanted |", "|---|---|---|---|"]
+    for subject, found in results.items():
+        for claim in found["claims"]:
+            wanted = f"{'at most' if claim['at_most'] else 'at least'} {claim['wanted']}"
+            missed = "" if claim["held"] else ", **missed**"
+            cells = [f"`{subject}`", claim["text"], text(claim["value"]), wanted + missed]
+            lines.append(_line(cells))
+    return "\n".join(lines)
 
 
 def _where(found: dict) -> str:

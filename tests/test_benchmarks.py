@@ -129,10 +129,13 @@ def findings(fast=2.0):
 
 @pytest.fixture
 def written(tmp_path, monkeypatch):
-    monkeypatch.setattr(report, "HERE", tmp_path)
-    monkeypatch.setattr(report, "RESULTS", tmp_path / "results.json")
+    here = tmp_path / "benchmarks"
+    here.mkdir()
+    monkeypatch.setattr(report, "HERE", here)
+    monkeypatch.setattr(report, "RESULTS", here / "results.json")
+    (tmp_path / "README.md").write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
     report.write({"inference": report.entry(findings(), 61.2)})
-    return tmp_path
+    return here
 
 
 def test_results_say_what_was_measured_and_where(written):
@@ -145,6 +148,15 @@ def test_results_say_what_was_measured_and_where(written):
     assert "A remark." in text
     assert f"{len(os.sched_getaffinity(0))} cores" in text
     assert f"tensorflow {report.machine()['tensorflow']}" in text
+
+
+def test_the_readme_has_the_ratios(written):
+    text = (written.parent / "README.md").read_text()
+    assert text.startswith(f"before\n{report.BEGIN}\n| subject |")
+    assert text.endswith(f"\n{report.END}\nafter\n")
+    assert "old" not in text
+    assert "| `inference` | theirs / ours | 2 (1.9 to 2.2) | at least 1.5 |" in text
+    assert "| `inference` | size | 0.3 | at most 0.27, **missed** |" in text
 
 
 def test_a_table_becomes_bars(written):
@@ -169,7 +181,10 @@ def test_a_second_run_is_compared_by_spreads(written):
 def test_the_committed_results_are_written_by_the_command(written):
     committed = report.read_results(ROOT / "benchmarks" / "results.json")
     assert SUBJECTS.keys() <= committed.keys()
+    readme = (ROOT / "README.md").read_text()
+    (written.parent / "README.md").write_text(readme)
     report.write(committed)
+    assert (written.parent / "README.md").read_text() == readme
     assert (written / "RESULTS.md").read_text() == (ROOT / "benchmarks/RESULTS.md").read_text()
     assert {path.name for path in (ROOT / "benchmarks" / "charts").iterdir()} == {
         path.name for path in (written / "charts").iterdir() if path.name != "speed.png"
