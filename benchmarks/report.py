@@ -51,7 +51,6 @@ class Claim(NamedTuple):
     value: Spread
     wanted: float
     at_most: bool = False
-    decimals: int = 2
 
     @property
     def held(self) -> bool:
@@ -220,7 +219,7 @@ def text(spread: list[float] | Spread | None, digits: int = 3) -> str:
 def _markdown(table: dict) -> list[str]:
     rows = table["rows"]
     columns = ["", table["unit"]]
-    columns += [f"of {table['reference']}"] * any(row["ratio"] for row in rows)
+    columns += [_ratio_title(table)] * any(row["ratio"] for row in rows)
     columns += ["of the limit"] * any(row["share"] is not None for row in rows)
     lines = [f"**{table['title']}**", "", _line(columns), _line(["---"] * len(columns))]
     for row in rows:
@@ -235,6 +234,12 @@ def _markdown(table: dict) -> list[str]:
             cells.append("" if row["share"] is None else f"{row['share']:.0%}")
         lines.append(_line(cells))
     return lines
+
+
+def _ratio_title(table: dict) -> str:
+    """What a table's ratios are: of speed where it measures time, else of its unit."""
+    speed = table["unit"] in ("s", "images/s")
+    return f"{'times as fast as' if speed else table['unit'] + ' of'} {table['reference']}"
 
 
 def _line(cells: list[str]) -> str:
@@ -255,7 +260,7 @@ def draw(table: dict, path: Path) -> None:
     colours = ["#9aa5b1" if "limit" in row["name"] else "#3b6ea5" for row in rows]
     axis.barh([row["name"] for row in rows], medians, xerr=errors, color=colours, ecolor="#444444")
     axis.axvline(1, color="black", linewidth=1, linestyle="--", zorder=0)
-    axis.set_xlabel(f"{table['unit']}, relative to {table['reference']} (dashed)")
+    axis.set_xlabel(f"{_ratio_title(table)} (dashed)")
     path.parent.mkdir(exist_ok=True)
     figure.savefig(path, dpi=110)
     plt.close(figure)

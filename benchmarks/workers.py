@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -82,13 +82,14 @@ class Worker:
         self.process.kill()
 
     def _ask(self, *message):
-        self.connection.send(message)
+        with suppress(OSError):  # a process that has ended answers below
+            self.connection.send(message)
         return self._answer()
 
     def _answer(self):
         try:
             answer = self.connection.recv()
-        except EOFError:
+        except (EOFError, OSError):
             self.process.join()
             raise NotMeasuredError(f"its process ended with {self.process.exitcode}") from None
         if isinstance(answer, Exception):

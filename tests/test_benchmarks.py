@@ -1,5 +1,6 @@
 """How the benchmarks measure and report; what they measure is in `benchmarks/RESULTS.md`."""
 
+import importlib
 import os
 import sys
 import time
@@ -94,12 +95,14 @@ def test_who_cannot_be_measured_says_why():
     before = dict(os.environ)
     with started(chosen) as (workers, reasons):
         seconds, refused = interleaved(workers, 2, word="seven")
+        _, again = interleaved(workers, 1, word="a")
     assert reasons == {
         "missing": "ImportError: No module named 'timm'",
         "dies": "its process ended with 7",
     }
     assert refused == {"small": "ValueError: at most 3", "torch": "ValueError: torch"}
     assert list(seconds) == ["large"]
+    assert set(again) == {"small", "torch"}
     assert dict(os.environ) == before
 
 
@@ -110,8 +113,7 @@ def test_a_step_that_fails_ends_the_subject():
 
 def test_every_subject_has_a_module():
     for subject in [*SUBJECTS, *LONG]:
-        code = (ROOT / "benchmarks" / f"{subject}.py").read_text()
-        assert "def measure(run: Path) -> Findings:" in code
+        assert callable(importlib.import_module(f"benchmarks.{subject}").measure)
 
 
 def findings(fast=2.0):
