@@ -16,6 +16,7 @@ from typing import NamedTuple
 V = "valid"  # what the paper marks "V"; everything unmarked pads to the same size
 VARIANTS = ("released", "paper")
 MINIMUM_SIZE = 75
+AUXILIARY_MINIMUM_SIZE = 107  # the auxiliary head pools 5 x 5 cells
 DEFAULT_SIZE = 299
 BATCH_NORM_EPSILON = 0.001
 IMAGENET_CLASSES = 1000
@@ -33,7 +34,7 @@ class Conv(NamedTuple):
 
 
 class Pool(NamedTuple):
-    """A 3x3 pool; an average pool does not count the padding."""
+    """A pool, 3x3 unless told; an average pool does not count the padding."""
 
     kind: str
     strides: int = 1
@@ -259,3 +260,25 @@ ENDPOINTS: dict[str, tuple[int, int]] = _endpoints()
 """Name of each of the 22 endpoints to its stride and channels."""
 
 FEATURES = ENDPOINTS["mixed_7d"][1]
+
+AUXILIARY_ENDPOINT = "mixed_6h"
+
+
+def auxiliary_units(grid: tuple[int, int] = (5, 5)) -> list[Unit]:
+    """The ops of the authors' auxiliary head, from `AUXILIARY_ENDPOINT` to its dense layer.
+
+    Source: `AuxLogits` of slim's graph; the paper's figures leave it out.
+
+    Args:
+        grid: height and width of what the pool leaves, 5 x 5 for an image of 299 x 299; the
+            last convolution covers it whole.
+    """
+    channels = ENDPOINTS[AUXILIARY_ENDPOINT][1]
+    return [
+        Unit(f"auxlogits_{name}", op, incoming, "auxlogits")
+        for name, op, incoming in (
+            ("avgpool_1a_5x5", Pool("avg", 3, V, height=5, width=5), channels),
+            ("conv2d_1b_1x1", Conv(128, 1, 1), channels),
+            ("conv2d_2a", Conv(768, *grid, 1, V), 128),
+        )
+    ]

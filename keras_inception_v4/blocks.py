@@ -1,4 +1,4 @@
-"""Keras layers from the figures: the conv unit, and one interpreter for a block."""
+"""Keras layers from the figures: the conv unit, the pool, and one interpreter for a block."""
 
 from keras import layers
 
@@ -38,7 +38,18 @@ def conv_unit(x, name: str, op: Conv, *, channel_axis: int, data_format: str, mo
     return layers.ReLU(name=name)(x)
 
 
-def _pool(x, name: str, op: Pool, data_format: str):
+def pool(x, name: str, op: Pool, *, data_format: str):
+    """A pool.
+
+    Args:
+        x: input tensor, rank 4.
+        name: of the layer.
+        op: from `architecture`.
+        data_format: `"channels_last"` or `"channels_first"`.
+
+    Returns:
+        The pool's output tensor.
+    """
     layer = layers.MaxPooling2D if op.kind == "max" else layers.AveragePooling2D
     return layer(
         (op.height, op.width),
@@ -70,7 +81,7 @@ def block(x, name: str, branches: list[list[Unit]], *, data_format: str, momentu
                 tensor, unit.name, unit.op,
                 channel_axis=channel_axis, data_format=data_format, momentum=momentum,
             )  # fmt: skip
-        return _pool(tensor, unit.name, unit.op, data_format)
+        return pool(tensor, unit.name, unit.op, data_format=data_format)
 
     outputs = []
     for units in branches:

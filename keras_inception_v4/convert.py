@@ -9,6 +9,7 @@ import numpy as np
 
 from keras_inception_v4.files import replacing, write_tensors
 from keras_inception_v4.model import InceptionV4
+from keras_inception_v4.preprocessing.feeding import classifier_of
 from keras_inception_v4.weights.loading import model_variables, model_variant, read_model
 from keras_inception_v4.weights.names import FIRST_KERNEL, HEAD, network_tensors, timm_names
 from keras_inception_v4.weights.raw import keras_weights_shapes
@@ -74,7 +75,7 @@ def _model_of(source: Path) -> tuple[str, keras.Model]:
     """A model that holds what the source holds."""
     kind = sniff(source)
     if kind == "keras":
-        model = read_model(source)
+        model = classifier_of(read_model(source))
         _refuse_strangers(source, model_variables(model))
         return kind, model
     channels, classes, variant = _layout(source, kind)

@@ -6,6 +6,7 @@ import numpy as np
 from keras_inception_v4.data import as_batches, check_labels, count_batches, each_batch
 from keras_inception_v4.preprocessing.feeding import (
     check_classifier,
+    classifier_of,
     feeder,
     names_of,
     probabilities_of,
@@ -41,6 +42,7 @@ def evaluate(
         ImportError: without scikit-learn; the message names the extra.
     """
     require_scikit_learn()
+    model = classifier_of(model)
     check_classifier(model)
     classes = model.output_shape[-1]
     names = names_of(classes, class_names)

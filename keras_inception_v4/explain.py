@@ -5,7 +5,7 @@ import numpy as np
 from keras import layers
 from PIL import Image, ImageOps
 
-from keras_inception_v4.preprocessing.feeding import is_channels_first, model_input
+from keras_inception_v4.preprocessing.feeding import classifier_of, is_channels_first, model_input
 
 
 def class_activation_map(
@@ -33,6 +33,7 @@ def class_activation_map(
         ValueError: if the model's head is not an average pool and one dense layer, or
             an index is not a class.
     """
+    model = classifier_of(model)
     pool, dense = pool_and_dense(model)
     images = np.asarray(images)
     if images.ndim != 4:

@@ -25,6 +25,7 @@ from keras_inception_v4.preprocessing import EVALUATION_CROP, imagenet_classes, 
 from keras_inception_v4.preprocessing.feeding import (
     ModelSettings,
     check_classifier,
+    classifier_of,
     image_size,
     model_input,
     names_of,
@@ -72,7 +73,7 @@ def open_model(
     """
     if model_path is None:
         return InceptionV4(weights=weights), ModelSettings(None, EVALUATION_CROP)
-    model = read_model(model_path)
+    model = classifier_of(read_model(model_path))
     image_size(model)  # refuses what takes no images
     check_classifier(model)
     return model, read_settings(model_path)

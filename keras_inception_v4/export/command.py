@@ -6,7 +6,7 @@ from pathlib import Path
 from keras_inception_v4.export.formats import export_model
 from keras_inception_v4.export.verification import Verification
 from keras_inception_v4.preprocessing import imagenet_classes
-from keras_inception_v4.preprocessing.feeding import names_of, read_settings
+from keras_inception_v4.preprocessing.feeding import classifier_of, names_of, read_settings
 from keras_inception_v4.weights.loading import read_model
 
 
@@ -41,7 +41,7 @@ def export_file(
         FileNotFoundError: if there is no such model or folder.
         ValueError, ImportError, OSError: as `export_model`.
     """
-    model = read_model(model_path)
+    model = classifier_of(read_model(model_path))
     class_names, crop = read_settings(model_path)
     classes = model.output_shape[-1]
     if class_names is not None or classes == len(imagenet_classes()):

@@ -21,6 +21,7 @@ from keras_inception_v4.files import replacing
 from keras_inception_v4.preprocessing import EVALUATION_CROP, load_image
 from keras_inception_v4.preprocessing.feeding import (
     check_probabilities,
+    classifier_of,
     image_size,
     is_channels_first,
     model_input,
@@ -85,7 +86,7 @@ def export_model(
         ImportError: without the format's runtime; the message names the extra.
         OSError: if it cannot be written. Whatever was at `path` is untouched.
     """
-    path = Path(path)
+    path, model = Path(path), classifier_of(model)
     _check(model, path, format, precision, calibration, overwrite)
     pixels = _pixels(model, calibration, crop, "calibration", verbose)
     if precision == "int8":

@@ -12,6 +12,7 @@ from keras_inception_v4.files import replacing
 from keras_inception_v4.preprocessing import EVALUATION_CROP, preprocess_input
 from keras_inception_v4.preprocessing.feeding import (
     check_probabilities,
+    classifier_of,
     image_size,
     is_channels_first,
     takes_raw_pixels,
@@ -80,6 +81,7 @@ def export_saved_model(
         OSError: if the folder cannot be written.
     """
     require_tensorflow_backend()
+    model = classifier_of(model)
     check_probabilities(model)
     classes = model.output_shape[-1]
     if class_names is not None and len(class_names) != classes:

@@ -73,6 +73,15 @@ def model_input(model: "keras.Model", pixels: np.ndarray) -> np.ndarray:
     return np.moveaxis(pixels, 3, 1) if is_channels_first(model) else pixels
 
 
+def classifier_of(model: "keras.Model") -> "keras.Model":
+    """The model with its own classifier alone: without the auxiliary head, if it has one."""
+    if not {"predictions", "auxiliary"} <= {layer.name for layer in model.layers}:
+        return model
+    import keras
+
+    return keras.Model(model.inputs, model.get_layer("predictions").output, name=model.name)
+
+
 def check_classifier(model: "keras.Model") -> None:
     """Checks that a model answers probabilities, or logits, of classes.
 

@@ -19,13 +19,14 @@ from keras_inception_v4.weights.sources import (
 )
 
 LISTED = 10
+HEADS = (names.HEAD, names.AUXILIARY_HEAD)
 
 
 def load_weights(model: keras.Model, source: str | os.PathLike) -> None:
     """Loads a checkpoint of this network into a model by layer name, all or nothing.
 
     A checkpoint of 1001 classes drops its background class (index 0) for a model of
-    1000. Without a classifier in the model, the checkpoint's is left aside. A
+    1000. A classifier or auxiliary head that the model lacks is left aside. A
     first kernel of 3 channels is adapted to any other number: summed over RGB for 1,
     else repeated and scaled by 3 / channels. From timm, Cadene, slim and Keras 2,
     layers of the model that are not of this network keep their weights, since those
@@ -88,6 +89,8 @@ def _open(source: Path, model: keras.Model, variables) -> Iterator[Checkpoint]:
         return
     with open_checkpoint(source, model_variant(variables)) as checkpoint:
         network = set(names.network_tensors("released")) | set(names.network_tensors("paper"))
+        if kind in ("slim", "archive"):  # the only formats with names for it
+            network |= set(names.slim_auxiliary_names())
         for name in set(variables) - network:
             del variables[name]
         yield checkpoint
@@ -156,9 +159,9 @@ def _plan(source, variables, checkpoint: Checkpoint) -> dict:
         ValueError: with everything that does not fit.
     """
     shapes = dict(checkpoint.shapes)
-    if f"{names.HEAD}/kernel" not in variables:
-        for variable in ("kernel", "bias"):
-            shapes.pop(f"{names.HEAD}/{variable}", None)
+    for head in HEADS:
+        if f"{head}/kernel" not in variables:
+            shapes = {name: s for name, s in shapes.items() if not names.is_of_head(name, head)}
     readers, mis_shaped = {}, []
     for name, variable in variables.items():
         if name not in shapes:
@@ -182,10 +185,8 @@ def _adaptation(name: str, found: tuple, wanted: tuple):
     """A function from the file's tensor to the model's, or `None` if there is none."""
     if found == wanted:
         return lambda tensor: tensor
-    if name.startswith(f"{names.HEAD}/") and (found[-1], wanted[-1]) == (
-        IMAGENET_CLASSES + 1,
-        IMAGENET_CLASSES,
-    ):
+    dense = name.rpartition("/")[0] in HEADS
+    if dense and (found[-1], wanted[-1]) == (IMAGENET_CLASSES + 1, IMAGENET_CLASSES):
         return lambda tensor: tensor[..., 1:]  # without the background
     if name == names.FIRST_KERNEL and found == (*wanted[:2], 3, wanted[3]):
         return lambda tensor: adapt_channels(tensor, wanted[2])

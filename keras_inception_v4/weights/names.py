@@ -4,9 +4,17 @@ A tensor of this package is called `layer/variable`, as
 `mixed_5b_branch_0_conv2d_0a_1x1_conv/kernel`; that is the key of every mapping here.
 """
 
-from keras_inception_v4.architecture import Conv, Pool, Unit, convolutions, walk
+from keras_inception_v4.architecture import (
+    Conv,
+    Pool,
+    Unit,
+    auxiliary_units,
+    convolutions,
+    walk,
+)
 
 HEAD = "predictions"
+AUXILIARY_HEAD = "auxiliary"
 FIRST_KERNEL = "conv2d_1a_3x3_conv/kernel"
 BATCH_NORM = ("beta", "moving_mean", "moving_variance")
 
@@ -20,13 +28,20 @@ def network_tensors(variant: str = "released") -> list[str]:
     return [*names, f"{HEAD}/kernel", f"{HEAD}/bias"]
 
 
-def _from_units(variant, unit_names, variables, head) -> dict[str, str]:
+def is_of_head(tensor: str, head: str) -> bool:
+    """Whether a tensor belongs to a head: its dense layer, or what only that head stands on."""
+    return tensor.startswith(f"{head}/") or (
+        head == AUXILIARY_HEAD and tensor.startswith("auxlogits_")
+    )
+
+
+def _from_units(units, unit_names, variables, head, head_names) -> dict[str, str]:
     names = {}
-    for unit, other in zip(convolutions(variant), unit_names, strict=True):
+    for unit, other in zip(units, unit_names, strict=True):
         names[f"{unit.name}_conv/kernel"] = other[0] + variables["kernel"]
         for variable in BATCH_NORM:
             names[f"{unit.name}_bn/{variable}"] = other[1] + variables[variable]
-    names[f"{HEAD}/kernel"], names[f"{HEAD}/bias"] = head
+    names[f"{head}/kernel"], names[f"{head}/bias"] = head_names
     return names
 
 
@@ -38,12 +53,24 @@ def slim_names(variant: str = "released") -> dict[str, str]:
         if unit.branch is not None:
             op = unit.name.removeprefix(f"{unit.endpoint}_branch_{unit.branch}_")
             parts += [f"Branch_{unit.branch}", op.capitalize()]
-        scopes.append("InceptionV4/" + "/".join(parts))
+        scopes.append("/".join(parts))
+    return _from_scopes(convolutions(variant), scopes, HEAD, "Logits/Logits")
+
+
+def slim_auxiliary_names() -> dict[str, str]:
+    """Tensor of the auxiliary head to its variable in the authors' checkpoint."""
+    units = [unit for unit in auxiliary_units() if isinstance(unit.op, Conv)]
+    scopes = [f"AuxLogits/{unit.name.removeprefix('auxlogits_').capitalize()}" for unit in units]
+    return _from_scopes(units, scopes, AUXILIARY_HEAD, "AuxLogits/Aux_logits")
+
+
+def _from_scopes(units, scopes, head, head_scope) -> dict[str, str]:
     return _from_units(
-        variant,
-        [(scope, f"{scope}/BatchNorm") for scope in scopes],
+        units,
+        [(f"InceptionV4/{scope}", f"InceptionV4/{scope}/BatchNorm") for scope in scopes],
         {"kernel": "/weights", **{variable: f"/{variable}" for variable in BATCH_NORM}},
-        ("InceptionV4/Logits/Logits/weights", "InceptionV4/Logits/Logits/biases"),
+        head,
+        (f"InceptionV4/{head_scope}/weights", f"InceptionV4/{head_scope}/biases"),
     )
 
 
@@ -69,9 +96,10 @@ def timm_names(variant: str = "released") -> dict[str, str]:
                 if isinstance(unit.op, Conv)
             ]
     return _from_units(
-        variant,
+        convolutions(variant),
         [(f"{prefix}.conv.", f"{prefix}.bn.") for prefix in prefixes],
         TIMM_VARIABLES,
+        HEAD,
         ("last_linear.weight", "last_linear.bias"),
     )
 
@@ -94,11 +122,12 @@ def _timm_place(unit: Unit, units: list[Unit], forked: bool, beside_a_pool: bool
 def keras2_names(variant: str = "released") -> dict[str, str]:
     """Tensor to `group/variable` of a Keras 2 file, groups numbered from 0 in the table's order."""
     return _from_units(
-        variant,
+        convolutions(variant),
         [
             (f"conv2d_{index}/", f"batch_normalization_{index}/")
             for index in range(len(convolutions(variant)))
         ],
         {name: name for name in ("kernel", *BATCH_NORM)},
+        HEAD,
         ("dense_0/kernel", "dense_0/bias"),
     )

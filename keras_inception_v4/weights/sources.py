@@ -185,18 +185,17 @@ def _keras_shape(shape):
 # TF-slim: Keras's own layout under other names.
 
 
-SLIM_AUXILIARY = "InceptionV4/AuxLogits/"
 TRAINING_ONLY = re.compile(r"(^|/)(global_step|beta[12]_power)$")
 
 
 def _slim(raw: RawFile, variant: str) -> Checkpoint:
-    table = {ours: name for ours, name in names.slim_names(variant).items() if name in raw.shapes}
+    every = names.slim_names(variant) | names.slim_auxiliary_names()
+    table = {ours: name for ours, name in every.items() if name in raw.shapes}
     shapes = {ours: raw.shapes[name] for ours, name in table.items()}
     known = set(table.values())
     for name, shape in raw.shapes.items():
         slot = name.rsplit("/", 1)[0] in raw.shapes  # of an optimizer, or a moving average
-        ignored = slot or name.startswith(SLIM_AUXILIARY) or TRAINING_ONLY.search(name)
-        if name not in known and not ignored:
+        if name not in known and not slot and not TRAINING_ONLY.search(name):
             shapes[name] = shape
     return Checkpoint(shapes, lambda ours: raw.read(table.get(ours, ours)))
 
