@@ -7,7 +7,10 @@ from PIL import Image
 from keras_inception_v4 import load_image
 from keras_inception_v4.data import (
     Batches,
+    ImageFiles,
     Images,
+    RandomCrops,
+    ReadAhead,
     digit_scans,
     load_digits_data,
     read_labelled_folder,
@@ -163,3 +166,78 @@ def test_a_rare_class_is_on_both_sides():
     train, held_out = split_indices(labels, 0.1, seed=0)
     assert np.bincount(labels[train])[1] == np.bincount(labels[held_out])[1] == 1
     assert sorted([*train, *held_out]) == list(range(202))
+
+
+def numbered(count):
+    """Images whose only pixel is their index, and whose label it is too."""
+    return Images(np.arange(count, dtype="float32").reshape(count, 1, 1, 1), np.arange(count))
+
+
+def test_processes_share_each_batch_in_order():
+    whole = Batches(numbered(10), 4, seed=1)
+    parts = [Batches(numbered(10), 4, seed=1, part=(i, 2)) for i in range(2)]
+    for epoch in range(2):
+        for batches in (whole, *parts):
+            batches.start_epoch(epoch)
+        for index in range(2):
+            shares = [batches[index] for batches in parts]
+            assert [len(labels) for _, labels in shares] == [2, 2]
+            np.testing.assert_array_equal(
+                np.concatenate([pixels for pixels, _ in shares]), whole[index][0]
+            )
+
+
+def test_a_last_batch_is_left_out_or_filled():
+    dropped = Batches(numbered(10), 4, last="dropped")
+    assert len(dropped) == 2
+    assert sum(len(dropped[i][1]) for i in range(len(dropped))) == 8
+    padded = Batches(numbered(10), 4, last="padded")
+    assert len(padded) == 3
+    pixels, labels, weights = padded[2]
+    assert (len(pixels), labels.tolist()) == (4, [8, 9, 8, 9])
+    np.testing.assert_allclose(weights, [1.2, 1.2, 0, 0])
+    sums = [np.mean(weights * labels) for _, labels, weights in (padded[i] for i in range(3))]
+    assert np.mean(sums) == pytest.approx(4.5)  # as the mean over the ten
+    part = Batches(numbered(10), 4, last="padded", part=(1, 2))
+    np.testing.assert_allclose(part[2][2], [0, 0])
+
+
+def test_labels_for_both_heads():
+    _, labels = Batches(numbered(4), 4, answers=("predictions", "auxiliary"))[0]
+    assert set(labels) == {"predictions", "auxiliary"}
+    assert labels["auxiliary"].tolist() == [0, 1, 2, 3]
+
+
+def test_reading_ahead_changes_no_order():
+    plain, ahead = (Batches(numbered(10), 3, seed=2) for _ in range(2))
+    ahead = ReadAhead(ahead)
+    assert order(ahead) == order(plain)
+    ahead[0]  # Keras looks at the first batch, then begins anew
+    ahead.on_epoch_end()
+    for epoch in (5, 6):
+        for batches in (plain, ahead):
+            batches.start_epoch(epoch)
+        assert order(ahead) == order(plain)
+    assert ahead[2][1].tolist() == plain[2][1].tolist()  # not in turn
+    assert ahead[1][1].tolist() == plain[1][1].tolist()
+
+
+def test_crops_are_a_function_of_seed_epoch_and_image(tmp_path):
+    rng = np.random.default_rng(0)
+    paths = [tmp_path / f"{i}.png" for i in range(3)]
+    for path in paths:
+        Image.fromarray(rng.integers(0, 255, (50, 60, 3), "uint8")).save(path)
+    files = ImageFiles(paths, np.arange(3), (40, 40), 0.875)
+    crops, again, other = (RandomCrops(files, (40, 40), "photographs", s) for s in (1, 1, 2))
+    first = crops.take([0, 1, 2])
+    assert first.shape == (3, 40, 40, 3)
+    np.testing.assert_array_equal(first[[2, 0]], again.take([2, 0]))
+    assert np.abs(first - other.take([0, 1, 2])).mean() > 5
+    batches = Batches(crops, 3)
+    batches.start_epoch(1)
+    assert np.abs(first - batches[0][0]).mean() > 5
+    batches.start_epoch(0)
+    np.testing.assert_array_equal(first, batches[0][0])
+    pixels = Images(np.stack([np.asarray(Image.open(p), "float32") for p in paths]), np.arange(3))
+    same = RandomCrops(pixels, (40, 40), "photographs", 1)
+    np.testing.assert_allclose(same.take([0, 1, 2]), first, atol=1e-3)

@@ -1,8 +1,9 @@
 """Images and labels: the embedded digits, folders and their scan, batches in order."""
 
-from keras_inception_v4.data.arrays import Images, LabelledData, split_indices
+from keras_inception_v4.data.arrays import Images, LabelledData, RandomCrops, split_indices
 from keras_inception_v4.data.batches import (
     Batches,
+    ReadAhead,
     as_batches,
     check_labels,
     count_batches,
@@ -25,6 +26,8 @@ __all__ = [
     "ImageFiles",
     "Images",
     "LabelledData",
+    "RandomCrops",
+    "ReadAhead",
     "as_batches",
     "check_labels",
     "count_batches",

@@ -1,12 +1,17 @@
 """Labelled images in memory, and how labelled data is split."""
 
 import math
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from PIL import Image
+
+from keras_inception_v4.preprocessing import RANDOM_CROPS, channels_of, random_crop
 
 if TYPE_CHECKING:
     from keras_inception_v4.data.folders import ImageFiles
@@ -26,6 +31,10 @@ class Images:
         """The pixels of some images."""
         return self.pixels[indices]
 
+    def channels(self, index: int) -> list[Image.Image]:
+        """One image as `open_channels` gives it."""
+        return channels_of(self.pixels[index])
+
     def save(self, index: int, path: Path) -> None:
         """Writes one image as a PNG; `path` is without suffix."""
         pixels = np.round(self.pixels[index]).astype("uint8")
@@ -34,6 +43,47 @@ class Images:
     def listing(self, class_names: list[str]) -> dict[str, int]:
         """How many images each class has."""
         return {name: int(np.sum(self.labels == i)) for i, name in enumerate(class_names)}
+
+
+def read_all(read: Callable[[int], np.ndarray], indices) -> np.ndarray:
+    """Images stacked, each read by one of as many threads as there are cores."""
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        return np.stack(list(threads.map(read, indices)))
+
+
+class RandomCrops:
+    """Images as random crops, each a function of the seed, the epoch and the image alone.
+
+    So neither threads, nor a resumed run, nor how many processes share a batch changes them.
+
+    Args:
+        source: `Images` or `ImageFiles`.
+        size: height and width of the crops, in pixels.
+        kind: a key of `preprocessing.RANDOM_CROPS`.
+        seed: of the crops.
+    """
+
+    def __init__(self, source: "Images | ImageFiles", size: tuple[int, int], kind: str, seed: int):
+        self.source, self.labels = source, source.labels
+        self.size, self.ranges, self.seed = size, RANDOM_CROPS[kind], seed
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def start_epoch(self, epoch: int) -> None:
+        """Draws other crops for another epoch."""
+        self.epoch = epoch
+
+    def take(self, indices) -> np.ndarray:
+        """The crops of some images, decoded by all cores."""
+        epoch = self.epoch
+
+        def read(index):
+            rng = np.random.default_rng((self.seed, epoch, int(index)))
+            return random_crop(self.source.channels(index), self.size, self.ranges, rng)
+
+        return read_all(read, indices)
 
 
 class LabelledData(NamedTuple):

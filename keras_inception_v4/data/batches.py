@@ -1,7 +1,7 @@
 """Batches: whatever holds labelled images, in an order that can be repeated."""
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 import keras
 import numpy as np
@@ -40,9 +40,15 @@ class Batches(_Ordered):
 
     Args:
         source: `Images`, or anything with `labels` and `take(indices)`.
-        batch_size: images a batch; the last one may be smaller.
+        batch_size: images a batch, of all processes together.
         seed: of the order; `None` keeps the images' own order.
         feed: turns raw pixels into what the model takes.
+        last: what becomes of a last batch with too few images: `"short"` leaves it so,
+            `"dropped"` leaves it out (other images in each epoch), `"padded"` fills it up and
+            gives every batch sample weights, 0 for what fills; a mean over the batches is then
+            the mean over the images.
+        part: index of this process and how many there are; it reads its share of each batch.
+        answers: names of the model's outputs that get the labels, if there are several.
     """
 
     def __init__(
@@ -52,17 +58,80 @@ class Batches(_Ordered):
         *,
         seed: int | None = None,
         feed: Callable[[np.ndarray], np.ndarray] | None = None,
+        last: str = "short",
+        part: tuple[int, int] = (0, 1),
+        answers: tuple[str, ...] = (),
     ):
-        super().__init__(len(source), seed, feed)
         self.source = source
+        super().__init__(len(source), seed, feed)
         self.batch_size = batch_size
+        self.last = last
+        self.part = part
+        self.answers = answers
+
+    def start_epoch(self, epoch: int) -> None:
+        """Draws that epoch's order, and its crops."""
+        super().start_epoch(epoch)
+        if hasattr(self.source, "start_epoch"):
+            self.source.start_epoch(epoch)
 
     def __len__(self) -> int:
-        return -(-len(self.source) // self.batch_size)
+        whole, rest = divmod(len(self.source), self.batch_size)
+        return whole + (rest > 0 and self.last != "dropped")
 
     def __getitem__(self, index):
         chosen = self._order[index * self.batch_size : (index + 1) * self.batch_size]
-        return self.feed(self.source.take(chosen)), self.source.labels[chosen]
+        count = len(chosen)
+        if self.last == "padded":
+            chosen = np.resize(chosen, self.batch_size)
+        own = slice(*(len(chosen) * (self.part[0] + i) // self.part[1] for i in (0, 1)))
+        labels = self.source.labels[chosen[own]]
+        batch = (
+            self.feed(self.source.take(chosen[own])),
+            dict.fromkeys(self.answers, labels) if self.answers else labels,
+        )
+        if self.last != "padded":
+            return batch
+        images = len(self) * self.batch_size
+        weights = np.where(np.arange(len(chosen)) < count, images / len(self.source), 0)
+        return *batch, weights[own].astype("float32")
+
+
+class ReadAhead(keras.utils.PyDataset):
+    """Batches of which a thread makes the next one while the model works on this one.
+
+    Keras's own `workers` mix into an epoch what they had read when Keras looked at the shapes.
+    """
+
+    def __init__(self, batches: Batches):
+        super().__init__()
+        self.batches = batches
+        self._thread = ThreadPoolExecutor(1)
+        self._ahead: tuple[int, Future] | None = None
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def start_epoch(self, epoch: int) -> None:
+        """Draws that epoch's order; forgets what was read ahead in another."""
+        if self._ahead is not None:
+            wait([self._ahead[1]])
+        self._ahead = None
+        self.batches.start_epoch(epoch)
+
+    def on_epoch_end(self):
+        """Draws the next epoch's order; Keras calls it."""
+        self.start_epoch(self.batches.epoch + 1)
+
+    def __getitem__(self, index):
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None and ahead[0] == index:
+            batch = ahead[1].result()
+        else:
+            batch = self.batches[index]
+        if index + 1 < len(self):
+            self._ahead = index + 1, self._thread.submit(self.batches.__getitem__, index + 1)
+        return batch
 
 
 class _OwnBatches(_Ordered):

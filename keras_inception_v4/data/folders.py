@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
-from keras_inception_v4.data.arrays import LabelledData, split_indices
-from keras_inception_v4.preprocessing import check_image, load_image
+from keras_inception_v4.data.arrays import LabelledData, read_all, split_indices
+from keras_inception_v4.preprocessing import check_image, load_image, open_channels
 from keras_inception_v4.progress import progress
 
 LISTED = 10
@@ -32,12 +33,11 @@ class ImageFiles:
 
     def take(self, indices) -> np.ndarray:
         """Raw pixels of some images, decoded by all cores."""
-        with ThreadPoolExecutor(os.cpu_count()) as threads:
-            return np.stack(
-                list(
-                    threads.map(lambda i: load_image(self.paths[i], self.size, self.crop), indices)
-                )
-            )
+        return read_all(lambda i: load_image(self.paths[i], self.size, self.crop), indices)
+
+    def channels(self, index: int) -> list[Image.Image]:
+        """One whole image as `open_channels` gives it."""
+        return open_channels(self.paths[index])
 
     def save(self, index: int, path: Path) -> None:
         """Copies one image's file; `path` is without suffix."""

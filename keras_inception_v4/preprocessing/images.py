@@ -119,7 +119,7 @@ def load_image(
     height, width = _check_size(size)
     if not 0 < crop <= 1:
         raise ValueError(f"Received crop={crop!r}. It must be above 0 and at most 1.")
-    return _central_window(_open(path_or_bytes), height, width, crop)
+    return _central_window(open_channels(path_or_bytes), height, width, crop)
 
 
 def check_image(path: str | os.PathLike) -> None:
@@ -129,7 +129,7 @@ def check_image(path: str | os.PathLike) -> None:
         FileNotFoundError: if there is no such file.
         ValueError: if it cannot be read as an image.
     """
-    _open(path)
+    open_channels(path)
 
 
 def resize_image(
@@ -151,8 +151,13 @@ def resize_image(
     pixels = np.asarray(pixels, "float32")
     if pixels.ndim == 2:
         pixels = np.repeat(pixels[..., None], 3, axis=2)
-    channels = [Image.fromarray(np.ascontiguousarray(pixels[..., c])) for c in range(3)]
-    return _central_window(channels, height, width, crop)
+    return _central_window(channels_of(pixels[..., :3]), height, width, crop)
+
+
+def channels_of(pixels: np.ndarray) -> list[Image.Image]:
+    """The channels of `(height, width, channels)` as float images (PIL mode "F")."""
+    pixels = np.asarray(pixels, "float32")
+    return [Image.fromarray(np.ascontiguousarray(channel)) for channel in np.moveaxis(pixels, 2, 0)]
 
 
 def _check_size(size) -> tuple[int, int]:
@@ -167,8 +172,13 @@ def _check_size(size) -> tuple[int, int]:
     return height, width
 
 
-def _open(path_or_bytes) -> list[Image.Image]:
-    """The red, green and blue channels as float images."""
+def open_channels(path_or_bytes) -> list[Image.Image]:
+    """The red, green and blue channels as float images (PIL mode "F"), 0 to 255.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it cannot be read as an image.
+    """
     source: io.BytesIO | Path
     if isinstance(path_or_bytes, (bytes, bytearray, memoryview)):
         name, source = "the given bytes", io.BytesIO(path_or_bytes)

@@ -1,0 +1,103 @@
+"""Random crops, the augmentation that Inception was trained with; Keras has no layer for it."""
+
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+ATTEMPTS = 100
+LUMINANCE = np.array([0.299, 0.587, 0.114], "float32")  # ITU-R BT.601
+TO_YIQ = np.array(
+    [LUMINANCE, [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]], "float32"
+)  # NTSC, 1953
+
+
+class Ranges(NamedTuple):
+    """What is drawn for each image, uniformly.
+
+    `area` is the share of the image that the crop keeps, `aspect` its width over its height.
+    `brightness` is added in grey levels; `contrast` and `saturation` scale the distance from the
+    mean and from grey; `hue` is a turn of the colour circle, as a share of it.
+    """
+
+    area: tuple[float, float]
+    aspect: tuple[float, float]
+    mirror: bool = False
+    brightness: float = 0
+    contrast: tuple[float, float] = (1, 1)
+    saturation: tuple[float, float] = (1, 1)
+    hue: float = 0
+
+
+RANDOM_CROPS = {
+    # Slim's `inception_preprocessing`: distorted_bounding_box_crop and distort_color.
+    "photographs": Ranges((0.05, 1.0), (3 / 4, 4 / 3), True, 32.0, (0.5, 1.5), (0.5, 1.5), 0.2),
+    # Digits, letters, signs: a twentieth of one, or its mirror image, is another.
+    "symbols": Ranges((0.8, 1.0), (0.9, 1.1)),
+}
+
+
+def random_crop(
+    channels: list[Image.Image], size: tuple[int, int], ranges: Ranges, rng: np.random.Generator
+) -> np.ndarray:
+    """Cuts a random window out of an image, scales it, mirrors it and changes its colours.
+
+    Source: Szegedy et al., "Going Deeper with Convolutions", 2015, and slim's
+    `inception_preprocessing`. The hue turns in YIQ, not in HSV.
+
+    Args:
+        channels: red, green and blue, from `open_channels`.
+        size: height and width of the result, in pixels.
+        ranges: what is drawn.
+        rng: draws it.
+
+    Returns:
+        float32 `(height, width, 3)`, RGB, 0 to 255.
+    """
+    height, width = size
+    box = random_box(channels[0].height, channels[0].width, ranges, rng)
+    pixels = np.stack(
+        [
+            np.asarray(channel.resize((width, height), Image.Resampling.BILINEAR, box))
+            for channel in channels
+        ],
+        axis=-1,
+    )
+    if ranges.mirror and rng.random() < 0.5:
+        pixels = pixels[:, ::-1]
+    return np.clip(_recoloured(pixels, ranges, rng), 0, 255)
+
+
+def random_box(
+    height: int, width: int, ranges: Ranges, rng: np.random.Generator
+) -> tuple[int, int, int, int]:
+    """Left, upper, right and lower edge of a window of the drawn area and aspect.
+
+    The whole image if none of a hundred draws fits into it, as in slim.
+    """
+    for _ in range(ATTEMPTS):
+        area = rng.uniform(*ranges.area) * height * width
+        aspect = rng.uniform(*ranges.aspect)
+        crop_width, crop_height = round((area * aspect) ** 0.5), round((area / aspect) ** 0.5)
+        if 1 <= crop_width <= width and 1 <= crop_height <= height:
+            left = int(rng.integers(width - crop_width + 1))
+            top = int(rng.integers(height - crop_height + 1))
+            return left, top, left + crop_width, top + crop_height
+    return 0, 0, width, height
+
+
+def _recoloured(pixels: np.ndarray, ranges: Ranges, rng: np.random.Generator) -> np.ndarray:
+    """Brightness, saturation, hue and contrast: one matrix and one offset a channel."""
+    brightness = rng.uniform(-ranges.brightness, ranges.brightness)
+    contrast, saturation = rng.uniform(*ranges.contrast), rng.uniform(*ranges.saturation)
+    angle = 2 * np.pi * rng.uniform(-ranges.hue, ranges.hue)
+    if (brightness, contrast, saturation, angle) == (0, 1, 1, 0):
+        return pixels
+    turn = np.eye(3, dtype="float32")
+    turn[1:, 1:] = saturation * np.array(
+        [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    )
+    matrix = contrast * (np.linalg.inv(TO_YIQ) @ turn @ TO_YIQ)
+    mean = pixels.mean(axis=(0, 1))
+    offset = brightness + matrix @ mean / contrast - matrix @ mean
+    return pixels @ matrix.T.astype("float32") + offset.astype("float32")
