@@ -14,7 +14,9 @@ def add_train(commands) -> None:
         _train,
         "train a classifier and write a run folder; the same command goes on after an interruption",
         "keras-inception-v4 train photos --output runs/photos\n"
-        "  keras-inception-v4 train digits --weights none --output runs/digits",
+        "  keras-inception-v4 train digits --weights none --output runs/digits\n"
+        "  KERAS_BACKEND=jax keras-inception-v4 train million --weights none --recipe paper "
+        "--batch-size 256 --output runs/million",
     )
     command.add_argument(
         "data",
@@ -27,9 +29,15 @@ def add_train(commands) -> None:
         default="imagenet",
         help="imagenet; a path of weights, such as a run's model.keras; none: from scratch",
     )
+    command.add_argument(
+        "--recipe",
+        choices=["adam", "paper", "paper-small"],
+        help="from scratch: adam for a few thousand images, paper for a million, paper-small the "
+        "paper's for a short run (default: adam)",
+    )
     images = command.add_argument_group("images")
-    images.add_argument("--image-size", type=int, help="side in pixels, at least 75 "
-                        "(default: 75 for digits, else 299)")  # fmt: skip
+    images.add_argument("--image-size", type=int, help="side in pixels, at least 75, or 107 with "
+                        "the paper's recipes (default: that for digits, else 299)")  # fmt: skip
     images.add_argument("--crop", type=float, help="share of the short side that is kept, above 0 "
                         "and at most 1 (default: 1.0 for digits, else 0.875)")  # fmt: skip
     images.add_argument(
@@ -45,8 +53,10 @@ def add_train(commands) -> None:
     fit = command.add_argument_group("training")
     fit.add_argument("--head-epochs", type=int, help="of the head on cached features (default: 20)")
     fit.add_argument("--epochs", type=int, help="passes over the images (default: 5 of "
-                     "fine-tuning, where 0 trains the head alone; 6 from scratch)")  # fmt: skip
-    fit.add_argument("--batch-size", type=int, default=32, help="images a step")
+                     "fine-tuning, where 0 trains the head alone; from scratch 6 with adam, 100 "
+                     "with paper, 8 with paper-small)")  # fmt: skip
+    fit.add_argument("--batch-size", type=int, default=32, help="images a step, of all devices "
+                     "and processes together")  # fmt: skip
     fit.add_argument("--from-endpoint", help="first endpoint to fine-tune (default: mixed_7a)")
     fit.add_argument("--head-learning-rate", type=float, help="of the head (default: 0.001)")
     fit.add_argument("--learning-rate", type=float, help="peak of fine-tuning (default: 0.0001)")
@@ -68,6 +78,12 @@ def add_train(commands) -> None:
         action="store_true",
         help="the same numbers again on the same machine, somewhat slower",
     )
+    many = command.add_argument_group(
+        "many processes", "From scratch, on the JAX backend; each uses all devices that it sees."
+    )
+    many.add_argument("--coordinator", metavar="HOST:PORT", help="of process 0")
+    many.add_argument("--processes", type=int, default=1, metavar="N", help="how many there are")
+    many.add_argument("--process-id", type=int, default=0, metavar="I", help="of this one, from 0")
 
 
 def _train(options) -> None:
@@ -78,6 +94,7 @@ def _train(options) -> None:
         options.data,
         options.output,
         weights=None if options.weights == "none" else options.weights,
+        recipe=options.recipe,
         head_epochs=options.head_epochs,
         epochs=options.epochs,
         batch_size=options.batch_size,
@@ -94,6 +111,9 @@ def _train(options) -> None:
         seed=options.seed,
         precision=options.precision,
         deterministic=options.deterministic,
+        coordinator=options.coordinator,
+        processes=options.processes,
+        process_id=options.process_id,
         verbose=1 if sys.stdout.isatty() else 2,
     )
     if complete:

@@ -1,6 +1,7 @@
 """Fitting, and the folder in which a run keeps what it made."""
 
 from keras_inception_v4.training.augmentation import AUGMENTATIONS, augmentation_layers
+from keras_inception_v4.training.auxiliary import with_auxiliary_head
 from keras_inception_v4.training.fitting import (
     PRECISIONS,
     fit,
@@ -9,15 +10,18 @@ from keras_inception_v4.training.fitting import (
     trainable_twin,
     warmup_cosine,
 )
+from keras_inception_v4.training.recipes import RECIPES
 from keras_inception_v4.training.results import write_results
 from keras_inception_v4.training.run_folder import RunFolder
-from keras_inception_v4.training.scratch import scratch_model, train_from_scratch
+from keras_inception_v4.training.scratch import check_batch_size, scratch_model, train_from_scratch
 
 __all__ = [
     "AUGMENTATIONS",
     "PRECISIONS",
+    "RECIPES",
     "RunFolder",
     "augmentation_layers",
+    "check_batch_size",
     "fit",
     "make_reproducible",
     "scratch_model",
@@ -25,5 +29,6 @@ __all__ = [
     "train_from_scratch",
     "trainable_twin",
     "warmup_cosine",
+    "with_auxiliary_head",
     "write_results",
 ]

@@ -7,6 +7,7 @@ from keras_inception_v4 import blocks
 from keras_inception_v4.architecture import (
     AUXILIARY_ENDPOINT,
     AUXILIARY_MINIMUM_SIZE,
+    Conv,
     auxiliary_units,
 )
 from keras_inception_v4.preprocessing.feeding import is_channels_first
@@ -20,8 +21,8 @@ def with_auxiliary_head(model: keras.Model, classes: int) -> keras.Model:
     Average pool 5x5/3 valid, 1x1 convolution to 128 channels, convolution over the whole grid
     to 768 (both with batch norm and ReLU), dense layer. Momentum, dtype policy, data format and
     activation are those of the model. `load_weights` fills it from a slim checkpoint, and
-    leaves it as it is from other formats. Measures, maps and exports go by the model's own
-    classifier.
+    leaves it as it is from those of timm and Keras 2. Measures, maps and exports go by the
+    model's own classifier.
 
     Source: `AuxLogits` of slim's `inception_v4`. Its full-grid convolution fixes the size.
 
@@ -58,16 +59,16 @@ def with_auxiliary_head(model: keras.Model, classes: int) -> keras.Model:
             f"a known height and width of at least {AUXILIARY_MINIMUM_SIZE} pixels: build with "
             "input_shape=(299, 299, 3)."
         )
-    pool, squeeze, cover = auxiliary_units(tuple((cell - 5) // 3 + 1 for cell in cells))
-    unit = {
-        "channel_axis": axis,
-        "data_format": data_format,
-        "momentum": named["conv2d_1a_3x3_bn"].momentum,
-    }
+    momentum = named["conv2d_1a_3x3_bn"].momentum
     with dtype_policy(named[AUXILIARY_ENDPOINT].dtype_policy.name):
-        x = blocks.pool(x, pool.name, pool.op, data_format=data_format)  # 5 x 5 x 1024
-        x = blocks.conv_unit(x, squeeze.name, squeeze.op, **unit)  # 5 x 5 x 128
-        x = blocks.conv_unit(x, cover.name, cover.op, **unit)  # 1 x 1 x 768
+        for unit in auxiliary_units(tuple((cell - 5) // 3 + 1 for cell in cells)):
+            if isinstance(unit.op, Conv):  # 5 x 5 x 128, then 1 x 1 x 768
+                x = blocks.conv_unit(
+                    x, unit.name, unit.op,
+                    channel_axis=axis, data_format=data_format, momentum=momentum,
+                )  # fmt: skip
+            else:  # 5 x 5 x 1024
+                x = blocks.pool(x, unit.name, unit.op, data_format=data_format)
         x = layers.Flatten(data_format=data_format, name="auxlogits_flatten")(x)
     x = layers.Dense(
         classes,

@@ -25,6 +25,7 @@ class EpochCheckpoint(keras.callbacks.Callback):
         arguments: of the fit, as JSON values; a file of other ones is refused.
         stopping: an early stopping whose state belongs to the run; comes before this in
             the list of callbacks.
+        writes: whether this process is the one that writes; every one reads.
     """
 
     def __init__(
@@ -32,11 +33,14 @@ class EpochCheckpoint(keras.callbacks.Callback):
         path: Path,
         arguments: dict,
         stopping: keras.callbacks.EarlyStopping | None = None,
+        *,
+        writes: bool = True,
     ):
         super().__init__()
         self.arguments = arguments
         self.path = path
         self.stopping = stopping
+        self.writes = writes
         self.epochs = 0  # finished ones
         self.history: dict[str, list[float]] = {}
         self.done = False
@@ -120,6 +124,8 @@ class EpochCheckpoint(keras.callbacks.Callback):
         self._write()
 
     def _write(self) -> None:
+        if not self.writes:
+            return
         tensors = {
             name: np.asarray(keras.ops.convert_to_numpy(variable), order="C")
             for name, variable in _moving(self.model, weights_only=self.done).items()

@@ -7,16 +7,13 @@ from pathlib import Path
 
 import keras
 
-from keras_inception_v4.data import Batches, count_batches
+from keras_inception_v4.data import count_batches
 from keras_inception_v4.preprocessing.feeding import PREPROCESSING_LAYER
 from keras_inception_v4.training.checkpoint import EpochCheckpoint
+from keras_inception_v4.training.devices import check_same, is_first
 from keras_inception_v4.weights.loading import copy_weights
+from keras_inception_v4.weights.names import HEAD
 
-LEARNING_RATE = 1e-3  # peak, of Adam
-# Keras's 0.999 remembers a thousand steps, longer than the whole run: 0.95 ended at 98.6 %
-# on held-out digits where 0.99 ended at 94.7 % and 0.999 at 91.1 %.
-BETA_2 = 0.95
-WARMUP = 0.05  # share of all steps
 LABEL_SMOOTHING = 0.1
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 
@@ -139,6 +136,7 @@ def fit(
     epochs: int,
     optimizer,
     loss,
+    loss_weights: dict[str, float] | None = None,
     class_weight: dict[int, float] | None = None,
     patience: int | None = None,
     keep_best: bool = False,
@@ -155,6 +153,7 @@ def fit(
         epochs: passes over `train`.
         optimizer: of Keras.
         loss: of integer labels and the model's answers.
+        loss_weights: output to the weight of its loss, for a model with several.
         class_weight: class to the weight of its images.
         patience: epochs without a lower held-out loss after which to stop; `None` never stops.
         keep_best: whether the weights of the lowest held-out loss are kept, not the last.
@@ -168,9 +167,14 @@ def fit(
     """
     # XLA compiles convolutions for CPUs badly; JAX is nothing without it.
     jit = "auto" if keras.backend.backend() == "jax" else False
-    model.compile(optimizer, loss, metrics=["accuracy"], jit_compile=jit)
+    metrics = ["accuracy"] if loss_weights is None else {HEAD: ["accuracy"]}
+    # Sample weights fill up batches, and then count; class weights are for the loss alone.
+    kind = "weighted_metrics" if class_weight is None else "metrics"
+    model.compile(optimizer, loss, loss_weights=loss_weights, jit_compile=jit, **{kind: metrics})
     model.optimizer.build(model.trainable_variables)
     callbacks = [_StartEpoch(train)] if hasattr(train, "start_epoch") else []
+    if optimizer.use_ema:  # held-out images are measured with the averages
+        callbacks.append(keras.callbacks.SwapEMAWeights())
     stopping = keeper = None
     if validation is not None and (keep_best or patience is not None):
         stopping = keras.callbacks.EarlyStopping(
@@ -182,21 +186,28 @@ def fit(
         callbacks.append(stopping)
     if checkpoint is not None:
         known = {"epochs": epochs, "batches": count_batches(train), **(arguments or {})}
-        keeper = EpochCheckpoint(checkpoint, known, stopping)
+        keeper = EpochCheckpoint(checkpoint, known, stopping, writes=is_first())
         keeper.restore(model)
+        check_same("the finished epochs", [keeper.epochs, keeper.done])
         callbacks.append(keeper)
         if keeper.done:
             return _history(model, keeper)
-    history = model.fit(
-        train,
-        validation_data=validation,
-        epochs=epochs,
-        initial_epoch=keeper.first_epoch(epochs) if keeper else 0,
-        class_weight=class_weight,
-        callbacks=callbacks,
-        shuffle=False,  # batches have an order of their own, which can be repeated
-        verbose=verbose,
-    )
+    try:
+        history = model.fit(
+            train,
+            validation_data=validation,
+            epochs=epochs,
+            initial_epoch=keeper.first_epoch(epochs) if keeper else 0,
+            class_weight=class_weight,
+            callbacks=callbacks,
+            shuffle=False,  # batches have an order of their own, which can be repeated
+            verbose=verbose,
+        )
+    except TypeError as error:
+        # On JAX, Keras stumbles over the averages when it leaves for another error.
+        if optimizer.use_ema and error.__context__ is not None:
+            raise error.__context__ from None
+        raise
     if keeper is None:
         return history
     keeper.set_model(model)
@@ -211,26 +222,3 @@ def _history(model, keeper: EpochCheckpoint) -> keras.callbacks.History:
     history.history = keeper.history
     history.epoch = list(range(keeper.epochs))
     return history
-
-
-def fit_from_scratch(
-    model: keras.Model,
-    train: Batches,
-    validation: Batches,
-    *,
-    epochs: int,
-    checkpoint: Path | None = None,
-    verbose="auto",
-) -> keras.callbacks.History:
-    """Adam with warm-up and cosine decay, on smoothed labels; arguments as in `fit`."""
-    rate = warmup_cosine(LEARNING_RATE, epochs * count_batches(train), WARMUP)
-    return fit(
-        model,
-        train,
-        validation,
-        epochs=epochs,
-        optimizer=keras.optimizers.Adam(rate, beta_2=BETA_2),
-        loss=smoothed_crossentropy(model.output_shape[-1]),
-        checkpoint=checkpoint,
-        verbose=verbose,
-    )

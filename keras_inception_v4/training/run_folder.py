@@ -22,13 +22,17 @@ class RunFolder:
         arguments: what decides the result, as JSON values. A folder of other
             arguments is refused.
         crop: what `load_image` must use for this run's model.
+        writes: whether this process is the one that writes; the others find the same folder.
 
     Raises:
         ValueError: if the folder holds something else, or a run of other arguments.
     """
 
-    def __init__(self, path: str | os.PathLike, arguments: dict, *, crop: float):
+    def __init__(
+        self, path: str | os.PathLike, arguments: dict, *, crop: float, writes: bool = True
+    ):
         self.path = Path(path)
+        self.writes = writes
         if self.path.exists() and not self.path.is_dir():
             raise ValueError(f"{path} is a file. Name a folder for the run.")
         self.config = {"arguments": arguments, "crop": crop}
@@ -50,16 +54,23 @@ class RunFolder:
             ValueError: if the run began with other images.
             OSError: if the folder cannot be made or written.
         """
-        remove_temporary(self.path)
-        write_json(self.path / "config.json", self.config)
-        file = self.path / "data.json"
-        if not file.is_file():
-            write_json(file, listing)
-        elif read_json(file) != listing:
+        if self.writes:
+            remove_temporary(self.path)
+            write_json(self.path / "config.json", self.config)
+        if self.listing is None:
+            if self.writes:
+                write_json(self.path / "data.json", listing)
+        elif self.listing != listing:
             raise ValueError(
                 f"The images have changed since the run in {self.path} began (data.json lists "
                 "them). Name another folder for a new run, or put the images back."
             )
+
+    @property
+    def listing(self) -> dict | None:
+        """The images that the run began with, if it has begun."""
+        file = self.path / "data.json"
+        return read_json(file) if file.is_file() else None
 
     @property
     def report(self) -> dict | None:

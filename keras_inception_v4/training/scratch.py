@@ -5,23 +5,44 @@ from pathlib import Path
 import keras
 from keras import layers
 
-from keras_inception_v4.data import LabelledData, as_batches
+from keras_inception_v4.data import (
+    Batches,
+    ImageFiles,
+    Images,
+    LabelledData,
+    RandomCrops,
+    ReadAhead,
+)
 from keras_inception_v4.model import InceptionV4
-from keras_inception_v4.preprocessing.feeding import feeder
+from keras_inception_v4.preprocessing.feeding import classifier_of, feeder, image_size
+from keras_inception_v4.training import devices
 from keras_inception_v4.training.augmentation import augmentation_layers
-from keras_inception_v4.training.fitting import dtype_policy, fit_from_scratch
+from keras_inception_v4.training.auxiliary import with_auxiliary_head
+from keras_inception_v4.training.fitting import dtype_policy, fit, smoothed_crossentropy
+from keras_inception_v4.training.recipes import (
+    SHORT_BATCH_NORM_DECAY,
+    Recipe,
+    Schedule,
+    decay_kernels,
+)
 from keras_inception_v4.weights.loading import copy_weights
+from keras_inception_v4.weights.names import AUXILIARY_HEAD, HEAD
 
-BATCH_NORM_MOMENTUM = 0.9  # 0.99 evaluates at chance for the first few hundred steps
 
-
-def scratch_model(classes: int, image_size: int, *, augment: str = "none") -> keras.Model:
+def scratch_model(
+    classes: int,
+    image_size: int,
+    *,
+    augment: str = "none",
+    batch_norm_momentum: float = SHORT_BATCH_NORM_DECAY,
+) -> keras.Model:
     """A classifier with random weights: raw pixels in, probabilities out.
 
     Args:
         classes: number of classes.
         image_size: side in pixels, at least 75.
         augment: as in `augmentation_layers`.
+        batch_norm_momentum: of the moving statistics.
     """
     shape = (image_size, image_size, 3)
     if keras.config.image_data_format() == "channels_first":
@@ -33,7 +54,7 @@ def scratch_model(classes: int, image_size: int, *, augment: str = "none") -> ke
         weights=None,
         input_tensor=x,
         classes=classes,
-        batch_norm_momentum=BATCH_NORM_MOMENTUM,
+        batch_norm_momentum=batch_norm_momentum,
         include_preprocessing=True,
     )
 
@@ -42,6 +63,7 @@ def train_from_scratch(
     model: keras.Model,
     data: LabelledData,
     *,
+    recipe: Recipe,
     epochs: int,
     batch_size: int,
     seed: int,
@@ -50,31 +72,116 @@ def train_from_scratch(
     checkpoint: Path | None = None,
     verbose="auto",
 ) -> dict[str, list[float]]:
-    """Trains all of a model's weights.
+    """Trains all of a model's weights, on all devices (see `devices`).
 
     Args:
         model: from `scratch_model`, in float32, without augmentation; gets the weights.
         data: training and held-out images.
+        recipe: from `RECIPES`.
         epochs: passes over the training images.
-        batch_size: images a step.
-        seed: of the order.
+        batch_size: images a step, of all devices together.
+        seed: of the order and the crops.
         precision: dtype policy of training.
-        augment: as in `augmentation_layers`.
+        augment: `"photographs"`, `"symbols"` or `"none"`: a kind of random crops or layers.
         checkpoint: a file for the state after each epoch.
         verbose: as in `keras.Model.fit`.
 
     Returns:
         Loss and accuracy an epoch, training and held-out.
+
+    Raises:
+        ValueError: if the images do not fill one batch, or the batch not the devices.
+        OSError: if another process of the run ended.
     """
+    check_batch_size(recipe, batch_size, len(data.train))
+    with devices.all_devices():
+        trained = _trained_twin(model, recipe, precision, augment)
+        train, validation = _batches(trained, data, recipe, batch_size, seed, augment)
+        answers = smoothed_crossentropy(model.output_shape[-1], recipe.label_smoothing)
+        both = {HEAD: 1.0, AUXILIARY_HEAD: recipe.auxiliary_weight}
+        history = fit(
+            trained,
+            train,
+            validation,
+            epochs=epochs,
+            optimizer=recipe.optimizer(Schedule(epochs, len(train), batch_size)),
+            loss=dict.fromkeys(both, answers) if recipe.auxiliary_weight else answers,
+            loss_weights=both if recipe.auxiliary_weight else None,
+            checkpoint=checkpoint,
+            verbose=verbose,
+        )
+    copy_weights(classifier_of(trained), model)
+    return {name.replace(f"{HEAD}_accuracy", "accuracy"): v for name, v in history.history.items()}
+
+
+def check_batch_size(recipe: Recipe, batch_size: int, images: int) -> None:
+    """Checks that batches of that size can be made and spread.
+
+    Args:
+        recipe: of the training.
+        batch_size: images a step, of all devices together.
+        images: for training.
+
+    Raises:
+        ValueError: if the images do not fill one batch, or the batch not the devices.
+    """
+    count = devices.count_devices()
+    if batch_size % count:
+        raise ValueError(
+            f"Received batch_size={batch_size}. It must be a multiple of the {count} devices that "
+            "share a batch."
+        )
+    if _holds_batch(recipe) and images < batch_size:
+        raise ValueError(
+            f"Received batch_size={batch_size} and {images} training images. Every step takes a "
+            "whole batch: lower it."
+        )
+
+
+def _holds_batch(recipe: Recipe) -> bool:
+    """Whether every step has the stated batch: an incomplete last one is left out."""
+    return recipe.random_crops or devices.count_devices() > 1
+
+
+def _trained_twin(model: keras.Model, recipe: Recipe, precision: str, augment: str) -> keras.Model:
+    """What is trained in the model's place, with fresh random weights."""
     classes = model.output_shape[-1]
-    size = model.get_layer("preprocessing").output.shape[2]
     with dtype_policy(precision):
-        trained = scratch_model(classes, size, augment=augment)
-    feed = feeder(trained)
-    train = as_batches(data.train, batch_size, classes=classes, seed=seed, feed=feed)
-    validation = as_batches(data.validation, batch_size, classes=classes, feed=feed)
-    history = fit_from_scratch(
-        trained, train, validation, epochs=epochs, checkpoint=checkpoint, verbose=verbose
+        trained = scratch_model(
+            classes,
+            image_size(model)[0],
+            augment="none" if recipe.random_crops else augment,
+            batch_norm_momentum=recipe.batch_norm_momentum,
+        )
+        if recipe.auxiliary_weight:
+            trained = with_auxiliary_head(trained, classes)
+    decay_kernels(trained, recipe.weight_decay)
+    return trained
+
+
+def _batches(trained: keras.Model, data: LabelledData, recipe: Recipe, batch_size, seed, augment):
+    source: Images | ImageFiles | RandomCrops = data.train
+    if recipe.random_crops and augment != "none":
+        source = RandomCrops(data.train, image_size(trained), augment, seed)
+    shared = {
+        "feed": feeder(trained),
+        "part": devices.part(),
+        "answers": (HEAD, AUXILIARY_HEAD) if recipe.auxiliary_weight else (),
+    }
+    return (
+        ReadAhead(
+            Batches(
+                source,
+                batch_size,
+                seed=seed,
+                last="dropped" if _holds_batch(recipe) else "short",
+                **shared,
+            )
+        ),
+        Batches(
+            data.validation,
+            batch_size,
+            last="padded" if devices.count_devices() > 1 else "short",
+            **shared,
+        ),
     )
-    copy_weights(trained, model)
-    return history.history

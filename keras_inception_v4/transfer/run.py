@@ -1,12 +1,18 @@
 """One command from images to a classifier: data, phases, results, in a folder that resumes."""
 
 import os
+import sys
 import time
 
 import keras
 
 from keras_inception_v4 import plots
-from keras_inception_v4.architecture import ENDPOINTS
+from keras_inception_v4.architecture import (
+    AUXILIARY_MINIMUM_SIZE,
+    DEFAULT_SIZE,
+    ENDPOINTS,
+    MINIMUM_SIZE,
+)
 from keras_inception_v4.data import (
     DIGITS_CROP,
     LabelledData,
@@ -14,11 +20,15 @@ from keras_inception_v4.data import (
     read_labelled_folder,
 )
 from keras_inception_v4.evaluation import evaluate, require_scikit_learn
+from keras_inception_v4.files import read_json
 from keras_inception_v4.preprocessing import EVALUATION_CROP
 from keras_inception_v4.training import (
     AUGMENTATIONS,
     PRECISIONS,
+    RECIPES,
     RunFolder,
+    check_batch_size,
+    devices,
     make_reproducible,
     scratch_model,
     train_from_scratch,
@@ -36,7 +46,6 @@ from keras_inception_v4.transfer.fitting import (
 from keras_inception_v4.weights.loading import copy_weights
 
 DIGITS = "digits"
-SCRATCH_EPOCHS = 6
 
 
 def train(
@@ -44,6 +53,7 @@ def train(
     output: str | os.PathLike,
     *,
     weights: str | os.PathLike | None = "imagenet",
+    recipe: str | None = None,
     head_epochs: int | None = None,
     epochs: int | None = None,
     batch_size: int = 32,
@@ -60,30 +70,38 @@ def train(
     seed: int = 0,
     precision: str = "mixed_bfloat16",
     deterministic: bool = False,
+    coordinator: str | None = None,
+    processes: int = 1,
+    process_id: int = 0,
     verbose="auto",
 ) -> dict:
     """Trains a classifier on labelled images and writes a run folder.
 
     With trained weights: a head on cached features, then fine-tuning of the last blocks.
-    With `weights=None`: everything from random weights. The folder gets `model.keras`
-    (float32, raw pixels in), `class_names.json`, `config.json`, `data.json` (which images
-    were used for what), `history.csv`, `report.json`, `curves.png`,
-    `confusion_matrix.png`, `examples/` (a held-out image of each class) and, on the
-    TensorFlow backend, `saved_model/`. The same call goes on where an interrupted one
-    ended, and a complete run is not trained again.
+    With `weights=None`: everything from random weights by a recipe; on the JAX backend with
+    all devices and, on request, many processes, of which only process 0 writes. The folder
+    gets `model.keras` (float32, raw pixels in), `class_names.json`, `config.json`,
+    `data.json` (which images were used for what), `history.csv`, `report.json`,
+    `curves.png`, `confusion_matrix.png`, `examples/` (a held-out image of each class) and,
+    on the TensorFlow backend, `saved_model/`. The same call goes on where an interrupted
+    one ended, and a complete run is not trained again.
 
     Args:
         data: `"digits"` (embedded in scikit-learn) or a folder, see
             `data.read_labelled_folder`.
         output: the run folder.
         weights: as in `transfer_model`; `None` trains from scratch.
+        recipe: from scratch, a key of `training.RECIPES`: `"adam"` (default) for a few thousand
+            images, `"paper"` for a million, `"paper-small"` the paper's for a short run.
         head_epochs: passes over the cached features; default 20.
         epochs: passes over the images; default 5 of fine-tuning (0 for the head alone),
-            6 from scratch.
-        batch_size: images a step.
-        image_size: side in pixels, at least 75; default 75 for digits, else 299.
+            the recipe's from scratch.
+        batch_size: images a step, of all devices and processes together.
+        image_size: side in pixels, at least 75 (107 with an auxiliary head, which the paper's
+            recipes have); default the least for digits, else 299.
         crop: as in `load_image`; default 1.0 for digits, else 0.875.
-        augment: as in `training.augmentation_layers`; default `"symbols"` for digits, else
+        augment: as in `training.augmentation_layers`; with the paper's recipes the kind of random
+            crops, see `preprocessing.random_crop`; default `"symbols"` for digits, else
             `"photographs"`.
         from_endpoint: first endpoint to fine-tune; default `"mixed_7a"`.
         head_learning_rate: of Adam on the features; default 1e-3.
@@ -97,7 +115,13 @@ def train(
         precision: dtype policy of fine-tuning and of training from scratch; features are
             computed, and the model is written, in float32.
         deterministic: the same numbers again on the same machine, somewhat slower.
-        verbose: as in `keras.Model.fit`.
+        coordinator: `HOST:PORT` of process 0, for many processes.
+        processes: how many share the training; they need the same call, but for `process_id`,
+            and the same `data` and `output` on a disk that they share.
+        process_id: of this one, from 0. With many, a child of the calling process does the work:
+            a script must call this under `if __name__ == "__main__":`, and Keras's settings
+            must come from the environment or its file.
+        verbose: as in `keras.Model.fit`; processes other than 0 are silent.
 
     Returns:
         The run's report; `accuracy` (0 to 1) is on held-out images.
@@ -107,7 +131,8 @@ def train(
             do not fit, or a folder of another run.
         FileNotFoundError: if there is no such data.
         ImportError: without scikit-learn or matplotlib; the message names the extra.
-        OSError: if the folder cannot be written, or weights cannot be had.
+        OSError: if the folder cannot be written, weights cannot be had, or another process
+            ended.
     """
     transfer_only = {
         "head_epochs": head_epochs,
@@ -120,26 +145,35 @@ def train(
     given = [name for name, value in transfer_only.items() if value is not None]
     if weights is None and given:
         raise ValueError(f"Received {', '.join(given)} with weights=None, which has no use for it.")
+    if weights is not None and (recipe is not None or processes != 1):
+        raise ValueError(
+            f"Received recipe={recipe!r} and processes={processes} with weights={weights!r}. They "
+            "are for training from scratch: weights=None (--weights none)."
+        )
+    devices.check_processes(coordinator, processes, process_id)
     head_epochs = HEAD_EPOCHS if head_epochs is None else head_epochs
     from_endpoint = from_endpoint or "mixed_7a"
     digits = data == DIGITS
     scratch = weights is None
-    if epochs is None:
-        epochs = SCRATCH_EPOCHS if scratch else EPOCHS
-    if image_size is None:
-        image_size = 75 if digits else 299
+    recipe = recipe or "adam"
     if crop is None:
         crop = DIGITS_CROP if digits else EVALUATION_CROP
     if augment is None:
         augment = "symbols" if digits else "photographs"
-    _check(scratch, head_epochs, epochs, batch_size, crop)
     for name, value, known in (
         ("precision", precision, PRECISIONS),
         ("augment", augment, AUGMENTATIONS),
         ("from_endpoint", from_endpoint, tuple(ENDPOINTS)),
+        ("recipe", recipe, tuple(RECIPES)),
     ):
         if value not in known:
             raise ValueError(f"Received {name}={value!r}. Allowed are {', '.join(known)}.")
+    least = AUXILIARY_MINIMUM_SIZE if RECIPES[recipe].auxiliary_weight else MINIMUM_SIZE
+    if image_size is None:
+        image_size = least if digits else DEFAULT_SIZE
+    if epochs is None:
+        epochs = RECIPES[recipe].epochs if scratch else EPOCHS
+    _check(scratch, head_epochs, epochs, batch_size, crop, image_size, least)
     settings = {
         "data": os.fspath(data),
         "weights": None if weights is None else os.fspath(weights),
@@ -153,7 +187,9 @@ def train(
         "precision": precision,
         "deterministic": deterministic,
     }
-    if not scratch:
+    if scratch:
+        settings["recipe"] = recipe
+    else:
         settings |= {
             "head_epochs": head_epochs,
             "from_endpoint": from_endpoint,
@@ -162,29 +198,54 @@ def train(
             "balanced": balanced,
             "patience": patience,
         }
-    run = RunFolder(output, {**settings, "crop": crop}, crop=crop)
+    settings["crop"] = crop
+    run = RunFolder(output, settings, crop=crop, writes=process_id == 0)
     if run.report is not None:
         return run.report
     plots.require_matplotlib()
     require_scikit_learn()
+    if processes == 1:
+        _run(run, settings, verbose)
+    else:
+        devices.supervised(
+            _run_together,
+            (coordinator or "", processes, process_id),
+            run=run,
+            settings=settings,
+            verbose=verbose if run.writes else 0,
+        )
+    return read_json(run.path / "report.json")
+
+
+def _run_together(run: RunFolder, settings: dict, verbose) -> None:
+    """One of many processes; all of them find the report in the end."""
+    devices.check_same("their arguments", settings)
+    _run(run, settings, verbose)
+    devices.wait_for_all("written")
+
+
+def _run(run: RunFolder, settings: dict, verbose) -> None:
+    """Everything from the images to the report."""
     started = time.monotonic()
-    make_reproducible(seed, deterministic)
-    size = (image_size, image_size)
-    scratch_model(2, image_size)  # refuses a wrong size before the images are read
-    if digits:
-        images = load_digits_data(image_size, validation_split=validation_split, seed=seed)
+    make_reproducible(settings["seed"], settings["deterministic"])
+    shared = {name: settings[name] for name in ("validation_split", "seed")}
+    size = settings["image_size"]
+    if settings["data"] == DIGITS:
+        images = load_digits_data(size, **shared)
     else:
         images = read_labelled_folder(
-            data,
-            size,
-            crop=crop,
-            validation_split=validation_split,
-            seed=seed,
-            skip_corrupt=skip_corrupt,
+            settings["data"],
+            (size, size),
+            crop=settings["crop"],
+            skip_corrupt=settings["skip_corrupt"],
             verbose=bool(verbose),
+            **shared,
         )
-    phases = _scratch if scratch else _transfer
+    devices.check_same("their images", images.listing())
+    phases = _transfer if settings["weights"] else _scratch
     model, histories = phases(run, images, settings, verbose)
+    if not run.writes:
+        return
     metrics = evaluate(model, images.validation, class_names=images.class_names, verbose=False)
     write_results(run, model, images, histories, metrics)
     report = {
@@ -196,13 +257,15 @@ def train(
         "seconds": round(time.monotonic() - started, 1),
     }
     run.finish(report)
-    return report
 
 
-def _check(scratch, head_epochs, epochs, batch_size, crop) -> None:
-    least = {"batch_size": (batch_size, 1), "head_epochs": (head_epochs, 1)}
-    least["epochs"] = (epochs, 1 if scratch else 0)
-    for name, (value, allowed) in least.items():
+def _check(scratch, head_epochs, epochs, batch_size, crop, image_size, least_size) -> None:
+    for name, value, allowed in (
+        ("batch_size", batch_size, 1),
+        ("head_epochs", head_epochs, 1),
+        ("epochs", epochs, 1 if scratch else 0),
+        ("image_size", image_size, least_size),
+    ):
         if value < allowed:
             raise ValueError(f"Received {name}={value}. It must be at least {allowed}.")
     if not 0 < crop <= 1:
@@ -210,14 +273,25 @@ def _check(scratch, head_epochs, epochs, batch_size, crop) -> None:
 
 
 def _scratch(run: RunFolder, images: LabelledData, settings: dict, verbose):
+    recipe, batch_size = RECIPES[settings["recipe"]], settings["batch_size"]
+    check_batch_size(recipe, batch_size, len(images.train))
     keras.utils.set_random_seed(settings["seed"])
     model = scratch_model(len(images.class_names), settings["image_size"])
+    if verbose and devices.count_devices() > 1:
+        print(
+            f"{batch_size} images a step, on {devices.count_devices()} devices of "
+            f"{devices.part()[1]} processes.",
+            file=sys.stderr,
+        )
     run.begin(images.listing())
+    devices.wait_for_all("begun")
+    devices.check_same("their run folder", run.listing)
     history = train_from_scratch(
         model,
         images,
+        recipe=recipe,
         epochs=settings["epochs"],
-        batch_size=settings["batch_size"],
+        batch_size=batch_size,
         seed=settings["seed"],
         precision=settings["precision"],
         augment=settings["augment"],

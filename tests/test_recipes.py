@@ -1,0 +1,286 @@
+"""The paper's recipe: its constants at work, and what keeps a run of it together."""
+
+import csv
+from typing import ClassVar
+
+import keras
+import numpy as np
+import pytest
+from conftest import ordered
+from tiny import tiny
+
+from keras_inception_v4 import train
+from keras_inception_v4.data import DIGITS_CROP, Images, LabelledData, arrays, digit_scans, digits
+from keras_inception_v4.files import read_json
+from keras_inception_v4.training import RECIPES, fit, scratch, smoothed_crossentropy
+from keras_inception_v4.training.recipes import Schedule, WarmupStaircase, decay_kernels
+
+
+def rate_of(recipe, schedule):
+    config = recipe.optimizer(schedule).get_config()["learning_rate"]["config"]
+    return WarmupStaircase(**config)
+
+
+@pytest.mark.parametrize(
+    ("step", "rate"),
+    [
+        (0, 0.1), (4, 0.5), (9, 1.0), (19, 1.0), (20, 0.94), (39, 0.94), (40, 0.8836),
+        (200, 0.94**10),
+    ],
+)  # fmt: skip
+def test_the_rate_rises_then_falls_in_steps(step, rate):
+    schedule = WarmupStaircase(1.0, 10, 0.94, 20)
+    assert float(schedule(step)) == pytest.approx(rate, rel=1e-5)
+    again = WarmupStaircase.from_config(schedule.get_config())
+    assert float(again(step)) == float(schedule(step))
+
+
+def test_the_paper_s_constants():
+    recipe = RECIPES["paper"]
+    optimizer = recipe.optimizer(Schedule(epochs=100, steps=1000, batch_size=256))
+    assert isinstance(optimizer, keras.optimizers.RMSprop)
+    expected = {
+        "rho": 0.9, "epsilon": 1.0, "momentum": 0.9, "global_clipnorm": 2.0, "use_ema": True,
+        "ema_momentum": 0.9999,
+    }  # fmt: skip
+    assert {name: optimizer.get_config()[name] for name in expected} == expected
+    rate = rate_of(recipe, Schedule(100, 1000, 256))
+    assert float(rate(0)) == pytest.approx(0.045 * 8 / 5000, rel=1e-5)
+    assert float(rate(5000)) == pytest.approx(0.045 * 8 * 0.94**2, rel=1e-5)
+    assert (recipe.batch_norm_momentum, recipe.label_smoothing) == (0.9997, 0.1)
+    assert (recipe.weight_decay, recipe.auxiliary_weight) == (4e-5, 0.4)
+
+
+def test_a_short_run_goes_as_far_down_as_a_hundred_epochs():
+    paper = rate_of(RECIPES["paper"], Schedule(100, 1000, 32))
+    small = rate_of(RECIPES["paper-small"], Schedule(10, 1000, 32))
+    ends = float(small(9_999)) / small.peak, float(paper(99_999)) / paper.peak
+    assert ends[0] == pytest.approx(ends[1], rel=1e-4)
+    assert ends[1] == pytest.approx(0.94**49, rel=1e-4)
+
+
+def test_rms_prop_by_hand():
+    """Two steps of the authors' optimizer, from an empty history, with epsilon inside the root."""
+    optimizer = RECIPES["paper"].optimizer(Schedule(1, 1, 32))
+    variable = keras.Variable(np.array([1.0, -2.0], "float32"))
+    gradients = [np.array([0.3, -0.1]), np.array([-0.2, 0.4])]
+    value, square, momentum = np.array([1.0, -2.0]), 0.0, 0.0
+    for step, gradient in enumerate(gradients):
+        rate = 0.045 * min(1, (step + 1) / 5) * 0.94 ** (step // 2)
+        square = 0.9 * square + 0.1 * gradient**2
+        momentum = 0.9 * momentum + rate * gradient / np.sqrt(square + 1.0)
+        value = value - momentum
+        optimizer.apply([keras.ops.convert_to_tensor(gradient.astype("float32"))], [variable])
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(variable), value, rtol=1e-5)
+
+
+def test_kernels_and_nothing_else_are_decayed():
+    model = tiny()
+    decay_kernels(model, 4e-5)
+    kernels = [layer.get_weights()[0] for layer in model.layers if hasattr(layer, "kernel")]
+    assert len(kernels) == 2
+    expected = 4e-5 * sum(np.sum(np.square(kernel)) / 2 for kernel in kernels)
+    assert float(sum(model.losses)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_held_out_images_are_measured_with_the_averages_which_remain():
+    """The rate ruins the weights from the second step on; their averages stay at the first."""
+    model = tiny(dropout_rate=0.0)
+    before = model.get_layer("predictions").get_weights()[0]
+    rng = np.random.default_rng(0)
+    x = rng.uniform(0, 255, (8, *model.input_shape[1:])).astype("float32")
+    rate = keras.optimizers.schedules.PiecewiseConstantDecay([0], [1e-6, 100.0])
+    optimizer = keras.optimizers.SGD(rate, use_ema=True, ema_momentum=0.999999)
+
+    class Data(keras.utils.PyDataset):
+        def __len__(self):
+            return 3
+
+        def __getitem__(self, index):
+            return x, np.arange(8) % 3
+
+    history = fit(
+        model, Data(), Data(), epochs=2, optimizer=optimizer, loss=smoothed_crossentropy(3),
+        verbose=0,
+    ).history  # fmt: skip
+    after = model.get_layer("predictions").get_weights()[0]
+    assert np.isfinite(history["loss"]).all()
+    assert np.abs(after - before).max() < 0.02
+    assert history["val_loss"][1] < history["loss"][1] / 2
+
+
+class Network:
+    """`tiny` in the place of the whole network, with an auxiliary head of the same kind."""
+
+    built: ClassVar[list[dict]] = []
+
+    @classmethod
+    def scratch_model(cls, classes, image_size, **arguments):
+        cls.built.append(arguments)
+        return tiny(classes=classes, size=image_size)
+
+    @staticmethod
+    def with_auxiliary_head(model, classes):
+        features = model.get_layer("avg_pool").output
+        auxiliary = keras.layers.Dense(classes, "softmax", name="auxiliary")(features)
+        return keras.Model(model.inputs, {"predictions": model.output, "auxiliary": auxiliary})
+
+
+@pytest.fixture
+def short(monkeypatch):
+    """`train_from_scratch` on the small network."""
+    for name in ("scratch_model", "with_auxiliary_head"):
+        monkeypatch.setattr(scratch, name, getattr(Network, name))
+    rng = np.random.default_rng(0)
+    pixels = rng.uniform(0, 255, (26, 20, 20, 3)).astype("float32")
+    data = LabelledData(
+        Images(pixels[:20], np.arange(20) % 3), Images(pixels[20:], np.arange(6) % 3),
+        list("abc"), DIGITS_CROP, [],
+    )  # fmt: skip
+
+    def run(recipe, **arguments):
+        keras.utils.set_random_seed(0)
+        model = tiny(size=20)
+        history = scratch.train_from_scratch(
+            model, data, recipe=RECIPES[recipe], verbose=0,
+            **{"epochs": 3, "batch_size": 8, "seed": 0, "precision": "float32",
+               "augment": "photographs", **arguments},
+        )  # fmt: skip
+        return model, history
+
+    return run
+
+
+def test_the_network_is_the_recipe_s(short):
+    for recipe, momentum, augment in (("paper", 0.9997, "none"), ("adam", 0.9, "photographs")):
+        short(recipe, epochs=1)
+        assert Network.built[-1] == {"batch_norm_momentum": momentum, "augment": augment}
+
+
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+def test_averages_in_mixed_precision(short, precision):
+    model, history = short("paper-small", precision=precision)
+    assert np.isfinite(history["val_loss"]).all()
+    assert {layer.compute_dtype for layer in model.layers} == {"float32"}
+
+
+def test_an_error_in_the_first_batch_is_told(short, monkeypatch):
+    def damaged(*_):
+        raise ValueError("photo.jpg cannot be read")
+
+    monkeypatch.setattr(arrays, "random_crop", damaged)
+    with pytest.raises((ValueError, tf_error()), match=r"photo.jpg cannot be read"):
+        short("paper")
+
+
+def tf_error():
+    """What TensorFlow makes of an error in a batch."""
+    if keras.backend.backend() != "tensorflow":
+        return ValueError
+    import tensorflow as tf
+
+    return tf.errors.InvalidArgumentError
+
+
+def test_the_loss_has_all_its_parts(short):
+    _, history = short("paper")
+    assert set(history) == {
+        f"{part}{name}"
+        for part in ("", "val_")
+        for name in ("accuracy", "loss", "predictions_loss", "auxiliary_loss")
+    }
+    for part in ("", "val_"):
+        total = np.array(history[f"{part}loss"])
+        heads = np.array(history[f"{part}predictions_loss"]) + 0.4 * np.array(
+            history[f"{part}auxiliary_loss"]
+        )
+        assert (total > heads).all()  # and the decay of the kernels
+        np.testing.assert_allclose(total - heads, (total - heads)[0], rtol=0.05)
+
+
+def test_a_resumed_run_goes_on_with_crops_averages_and_rate(short, tmp_path, monkeypatch):
+    model, history = short("paper-small", checkpoint=tmp_path / "whole.safetensors")
+
+    class KilledError(Exception):
+        pass
+
+    finished = scratch.fit
+
+    def killed(*arguments, **named):
+        def end(epoch, logs):
+            if epoch == 1:
+                raise KilledError
+
+        callback = keras.callbacks.LambdaCallback(on_epoch_begin=end)
+        fit_of = keras.Model.fit
+        with monkeypatch.context() as patch:
+            patch.setattr(
+                keras.Model, "fit",
+                lambda self, *a, callbacks, **n: fit_of(
+                    self, *a, callbacks=[*callbacks, callback], **n
+                ),
+            )  # fmt: skip
+            return finished(*arguments, **named)
+
+    monkeypatch.setattr(scratch, "fit", killed)
+    with pytest.raises(KilledError):
+        short("paper-small", checkpoint=tmp_path / "killed.safetensors")
+    monkeypatch.setattr(scratch, "fit", finished)
+    resumed, again = short("paper-small", checkpoint=tmp_path / "killed.safetensors")
+    assert len(again["loss"]) == 3
+    for name in history:
+        np.testing.assert_allclose(again[name], history[name], rtol=1e-4)
+    for old, new in zip(model.get_weights(), resumed.get_weights(), strict=True):
+        np.testing.assert_allclose(new, old, atol=1e-6)
+    fresh = tiny(size=20)  # from the same seed
+    moved = [
+        np.abs(a - b).max() for a, b in zip(fresh.get_weights(), model.get_weights(), strict=True)
+    ]
+    assert max(moved) > 1e-4
+
+
+def test_every_step_has_the_stated_batch(short):
+    with pytest.raises(ValueError, match=r"batch_size=32 and 20 training images.*lower it"):
+        short("paper", batch_size=32)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"recipe": "papre"}, "recipe='papre'.*adam, paper, paper-small"),
+        ({"recipe": "paper", "image_size": 106}, "image_size=106.*at least 107"),
+        ({"recipe": "paper", "weights": "imagenet"}, "from scratch: weights=None"),
+        ({"processes": 2}, "coordinator=None and processes=2"),
+        ({"coordinator": "localhost:1", "processes": 1}, "processes=1"),
+        ({"coordinator": "localhost", "processes": 2}, "HOST:PORT"),
+        ({"processes": 2, "process_id": 2, "coordinator": "a:1"}, "process_id=2"),
+    ],
+)
+def test_a_wrong_argument_writes_nothing(tmp_path, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        train("digits", tmp_path / "run", **{"weights": None, **arguments})
+    assert not (tmp_path / "run").exists()
+
+
+def test_many_processes_need_jax(tmp_path):
+    if keras.backend.backend() == "jax":
+        return
+    with pytest.raises(ValueError, match="KERAS_BACKEND=jax"):
+        train("digits", tmp_path / "run", weights=None, coordinator="a:1", processes=2)
+
+
+@pytest.mark.slow
+def test_the_paper_s_recipe_on_digits(tmp_path, monkeypatch):
+    """One epoch of every ninth scan: that everything fits together, not accuracy."""
+    scans, labels = digit_scans()
+    monkeypatch.setattr(digits, "digit_scans", lambda: (scans[::9], labels[::9]))
+    report = train("digits", tmp_path / "run", weights=None, recipe="paper-small", epochs=1,
+                   verbose=0)  # fmt: skip
+    assert read_json(tmp_path / "run" / "config.json")["arguments"]["image_size"] == 107
+    with (tmp_path / "run" / "history.csv").open() as file:
+        (row,) = csv.DictReader(file)
+    assert float(row["auxiliary_loss"]) > 1
+    model = keras.saving.load_model(tmp_path / "run" / "model.keras")
+    assert model.input_shape == (None, *ordered(107, 107, 3))
+    assert not [layer.name for layer in model.layers if layer.name.startswith("aux")]
+    assert report["weights"] == model.count_params() == 41_189_770
