@@ -131,8 +131,7 @@ def measure(run: Path) -> Findings:
                     measured[batch, size].add(precision, seconds)
                     measured[batch, size].refused(precision, reasons)
     tables = [found.table() for found in measured.values()]
-    against, worst = against_zeromodels(measured)
-    return Findings([*tables, against], claims(measured) + worst, [cost_of_work(measured[MAIN])])
+    return Findings(tables, claims(measured), [cost_of_work(measured[MAIN])])
 
 
 class Measured:
@@ -213,36 +212,6 @@ def claims(measured: dict[tuple[int, int], Measured]) -> list[Claim]:
     claim("OpenVINO int8 / the fastest other row", "OpenVINO int8", fastest, 1)
     claim("LiteRT int8 / LiteRT float32, batch 1", "LiteRT int8", "LiteRT float32", 2.2, single)
     return found
-
-
-def against_zeromodels(measured) -> tuple[Table, list[Claim]]:
-    """Our Keras model beside the other Keras Inception-v4, in every row that both have.
-
-    `predict` runs at one of two speeds, a third apart, for a round or for minutes, whichever
-    network it is; so its rows are also compared by their quickest rounds.
-    """
-    rows, quickest = [], {}
-    for (batch, size), found in measured.items():
-        for title, rates in found.rates.items():
-            theirs = title.replace("InceptionV4", "zeromodels")
-            if title == theirs or theirs not in found.rates:
-                continue
-            name = f"{title.removeprefix('InceptionV4 ')}, {size} x {size}, batch {batch}"
-            quickest[name] = max(rates) / max(found.rates[theirs])
-            note = f"quickest rounds {quickest[name]:.2f}"
-            rows.append(Row(name, Spread.of(rates), found.times(title, theirs), note=note))
-    table = Table("InceptionV4 in Keras, beside zeromodels", "images/s", "zeromodels", rows)
-    on_batch = [row.ratio for row in rows if row.name.startswith("predict_on_batch")]
-    predict = [value for name, value in quickest.items() if name.startswith("predict ")]
-    if not rows:
-        return table, []
-    slowest = min(on_batch, key=lambda ratio: ratio.median)
-    worst = Spread.of([min(predict)])
-    text = "InceptionV4 / zeromodels in Keras, the worst row of"
-    return table, [
-        Claim(f"{text} predict_on_batch", slowest, 0.97),
-        Claim(f"{text} predict, quickest rounds", worst, 0.97),
-    ]
 
 
 def cost_of_work(found: Measured) -> str:

@@ -29,7 +29,7 @@ def digits(seed: int) -> tuple[float, float]:
 
     from keras_inception_v4 import evaluate, fine_tune, train_head, transfer_model, unfreeze
     from keras_inception_v4.data import DIGITS_CROP, Images, LabelledData, load_digits_data
-    from keras_inception_v4.training import scratch_model, train_from_scratch
+    from keras_inception_v4.training import RECIPES, scratch_model, train_from_scratch
 
     whole = load_digits_data(SIDE, seed=seed)
 
@@ -47,6 +47,7 @@ def digits(seed: int) -> tuple[float, float]:
         train_from_scratch(
             model,
             LabelledData(train, held_out, list("01234"), DIGITS_CROP, []),
+            recipe=RECIPES["adam"],
             epochs=epochs,
             batch_size=batch_size,
             seed=seed,

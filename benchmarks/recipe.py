@@ -1,0 +1,36 @@
+"""The paper's recipe in its settings for small data, on digits, beside the README's command."""
+
+import json
+import tempfile
+from pathlib import Path
+
+from benchmarks.digits import first_command
+from benchmarks.report import Claim, Findings, Row, Table
+from benchmarks.workers import NotMeasuredError, Spread
+
+
+def measure(run: Path) -> Findings:
+    """Held-out accuracy and seconds of both on one seed; `run` is that of the README's command."""
+    if not (run / "report.json").exists():
+        raise NotMeasuredError(f"there is no complete run in {run.name}; see --run")
+    report = json.loads((run / "report.json").read_text())
+    with tempfile.TemporaryDirectory() as folder:
+        paper = first_command(Path(folder) / "paper", "--recipe", "paper-small")
+    found = {
+        "recipe adam, 75 x 75": (report["accuracy"], report["seconds"]),
+        "recipe paper-small, 107 x 107": paper,
+    }
+    rows = [
+        Row(name, Spread.of([taken]), note=f"{accuracy:.1%} of the held-out digits")
+        for name, (accuracy, taken) in found.items()
+    ]
+    return Findings(
+        [Table("train digits from scratch", "s", "", rows)],
+        [
+            Claim(
+                "held-out accuracy of paper-small / of adam",
+                Spread.of([paper[0] / report["accuracy"]]),
+                1,
+            )
+        ],
+    )
