@@ -8,7 +8,7 @@ from benchmarks.networks import train_keras
 from benchmarks.report import Claim, Findings, Table, speed_rows
 from benchmarks.workers import Contender, interleaved, ratio, started
 
-FILES, BATCH, SIZE, ROUNDS = 256, 32, 299, 5
+FILES, BATCH, SIZE, ROUNDS = 256, 8, 299, 5
 PIPELINE = "random crops from files"
 BACKENDS = {"TensorFlow": "tensorflow", "JAX": "jax"}
 
