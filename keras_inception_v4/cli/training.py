@@ -29,12 +29,6 @@ def add_train(commands) -> None:
         default="imagenet",
         help="imagenet; a path of weights, such as a run's model.keras; none: from scratch",
     )
-    command.add_argument(
-        "--recipe",
-        choices=["adam", "paper", "paper-small"],
-        help="from scratch: adam for a few thousand images, paper for a million, paper-small the "
-        "paper's for a short run (default: adam)",
-    )
     images = command.add_argument_group("images")
     images.add_argument("--image-size", type=int, help="side in pixels, at least 75, or 107 with "
                         "the paper's recipes (default: that for digits, else 299)")  # fmt: skip
@@ -51,6 +45,12 @@ def add_train(commands) -> None:
     )
     images.add_argument("--skip-corrupt", action="store_true", help="leave out what cannot be used")
     fit = command.add_argument_group("training")
+    fit.add_argument(
+        "--recipe",
+        choices=["adam", "paper", "paper-small"],
+        help="from scratch: adam for a few thousand images, paper for a million, paper-small the "
+        "paper's for a short run (default: adam)",
+    )
     fit.add_argument("--head-epochs", type=int, help="of the head on cached features (default: 20)")
     fit.add_argument("--epochs", type=int, help="passes over the images (default: 5 of "
                      "fine-tuning, where 0 trains the head alone; from scratch 6 with adam, 100 "

@@ -165,7 +165,7 @@ def supervised(function: Callable, place: tuple[str, int, int], **arguments):
 
 def _what_ended(news: str, status: int | None, place: tuple[str, int, int]) -> str:
     coordinator, processes, process_id = place
-    if status != -signal.SIGABRT:
+    if status is None or status >= 0 or status == -signal.SIGKILL:
         return (
             f"The training process ended with status {status}, as when memory runs out. The same "
             "command goes on after the last finished epoch."
