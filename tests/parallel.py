@@ -12,9 +12,9 @@ from test_recipes import Network
 
 from keras_inception_v4 import cli
 from keras_inception_v4.training import recipes, scratch
-from keras_inception_v4.transfer import run
+from keras_inception_v4.transfer import phases
 
-scratch.scratch_model = run.scratch_model = Network.scratch_model
+scratch.scratch_model = phases.scratch_model = Network.scratch_model
 scratch.with_auxiliary_head = Network.with_auxiliary_head
 # A shallow network learns faster: at a tenth of the rate rounding does not grow.
 slower = partial(recipes._rms_prop, rate=recipes.RATE / 10)

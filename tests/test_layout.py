@@ -10,6 +10,7 @@ import keras_inception_v4
 
 PACKAGE = Path(keras_inception_v4.__file__).parent
 FLOORS = {
+    "errors": 0,
     "files": 0,
     "progress": 0,
     "architecture": 1,

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import keras
 
+from keras_inception_v4.errors import in_one_line
 from keras_inception_v4.files import read_json
 from keras_inception_v4.preprocessing.feeding import image_size, is_channels_first, takes_raw_pixels
 
@@ -87,9 +88,8 @@ def read_description(path: Path, format: str) -> Description:
     except ImportError:
         raise
     except Exception as error:  # each runtime has its own classes for damage
-        first_line = (str(error).splitlines() or [""])[0]
         raise ValueError(
-            f"{path} is no artefact of this package, or damaged ({type(error).__name__}: "
-            f"{first_line}). Write it with keras-inception-v4 export."
+            f"{path} is no artefact of this package, or damaged ({in_one_line(error)}"
+            f"). Write it with keras-inception-v4 export."
         ) from error
     return description._replace(size=(description.size[0], description.size[1]))

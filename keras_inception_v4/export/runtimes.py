@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from keras_inception_v4.errors import in_one_line
 from keras_inception_v4.export.description import Description, read_description
 from keras_inception_v4.preprocessing import preprocess_input
 
@@ -103,9 +104,8 @@ def open_artefact(path: str | os.PathLike, *, precision: str | None = None) -> A
     try:
         return Artefact(description, openers[format](path))
     except Exception as error:  # each runtime has its own classes for damage
-        first_line = (str(error).splitlines() or [""])[0]
         raise ValueError(
-            f"{path} cannot be loaded as {format} ({type(error).__name__}: {first_line}). It may "
+            f"{path} cannot be loaded as {format} ({in_one_line(error)}). It may "
             "be damaged; export it again."
         ) from error
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import keras
 
+from keras_inception_v4.errors import in_one_line
 from keras_inception_v4.export.description import describe, write_description
 from keras_inception_v4.files import replacing
 from keras_inception_v4.preprocessing import EVALUATION_CROP, preprocess_input
@@ -27,10 +28,8 @@ def converter_errors(path: str | os.PathLike) -> Iterator[None]:
     except (OSError, ValueError, ImportError):
         raise
     except Exception as error:  # each has its own classes
-        first_line = (str(error).splitlines() or [""])[0]
         raise OSError(
-            f"{path} cannot be written ({type(error).__name__}: {first_line}). Nothing was left "
-            "behind."
+            f"{path} cannot be written ({in_one_line(error)}). Nothing was left behind."
         ) from error
 
 

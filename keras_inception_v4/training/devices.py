@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterator
 import keras
 import numpy as np
 
+from keras_inception_v4.errors import in_one_line
+
 HEARTBEAT = 60  # seconds without a sign of life after which a process counts as dead
 START = 300  # seconds to wait for the others at the start
 
@@ -184,15 +186,23 @@ def _child(sender, function: Callable, place: tuple[str, int, int], arguments: d
         join(*place)
         sender.send(("joined", None))
         sender.send(("done", function(**arguments)))
-    except (ValueError, OSError, ImportError, KeyboardInterrupt) as error:
+    except KeyboardInterrupt as error:
         sender.send(("failed", error))
-    except Exception as error:  # those of JAX cannot be pickled
-        first_line = (str(error).splitlines() or [""])[0]
-        if type(error).__name__ == "JaxRuntimeError" and "RESOURCE_EXHAUSTED" not in first_line:
-            sender.send(("failed", OSError(f"{OTHER_ENDED} ({first_line})")))
-        else:
-            traceback.print_exc()
-            sender.send(("failed", RuntimeError(f"{type(error).__name__}: {first_line}")))
+    except Exception as error:
+        sender.send(("failed", _told(error)))
+
+
+def _told(error: Exception) -> Exception:
+    """The error as the parent raises it; those of JAX cannot be pickled."""
+    cause: BaseException | None = error
+    while cause is not None:  # Keras may raise others while it leaves for JAX's
+        if type(cause).__name__ == "JaxRuntimeError" and "RESOURCE_EXHAUSTED" not in str(cause):
+            return OSError(f"{OTHER_ENDED} ({in_one_line(cause)})")
+        cause = cause.__cause__ or cause.__context__
+    if isinstance(error, (ValueError, OSError, ImportError)):
+        return error
+    traceback.print_exception(error)
+    return RuntimeError(in_one_line(error))
 
 
 def check_same(what: str, value) -> None:

@@ -1,10 +1,7 @@
 """One command from images to a classifier: data, phases, results, in a folder that resumes."""
 
 import os
-import sys
 import time
-
-import keras
 
 from keras_inception_v4 import plots
 from keras_inception_v4.architecture import (
@@ -15,7 +12,6 @@ from keras_inception_v4.architecture import (
 )
 from keras_inception_v4.data import (
     DIGITS_CROP,
-    LabelledData,
     load_digits_data,
     read_labelled_folder,
 )
@@ -27,23 +23,12 @@ from keras_inception_v4.training import (
     PRECISIONS,
     RECIPES,
     RunFolder,
-    check_batch_size,
     devices,
     make_reproducible,
-    scratch_model,
-    train_from_scratch,
     write_results,
 )
-from keras_inception_v4.transfer.building import transfer_model, unfreeze
-from keras_inception_v4.transfer.fitting import (
-    EPOCHS,
-    HEAD_EPOCHS,
-    HEAD_RATE,
-    RATE,
-    fine_tune,
-    train_head,
-)
-from keras_inception_v4.weights.loading import copy_weights
+from keras_inception_v4.transfer.fitting import EPOCHS, HEAD_EPOCHS, HEAD_RATE, RATE
+from keras_inception_v4.transfer.phases import from_scratch, from_trained_weights
 
 DIGITS = "digits"
 
@@ -242,7 +227,7 @@ def _run(run: RunFolder, settings: dict, verbose) -> None:
             **shared,
         )
     devices.check_same("their images", images.listing())
-    phases = _transfer if settings["weights"] else _scratch
+    phases = from_trained_weights if settings["weights"] else from_scratch
     model, histories = phases(run, images, settings, verbose)
     if not run.writes:
         return
@@ -270,75 +255,3 @@ def _check(scratch, head_epochs, epochs, batch_size, crop, image_size, least_siz
             raise ValueError(f"Received {name}={value}. It must be at least {allowed}.")
     if not 0 < crop <= 1:
         raise ValueError(f"Received crop={crop}. It must be above 0 and at most 1.")
-
-
-def _scratch(run: RunFolder, images: LabelledData, settings: dict, verbose):
-    recipe, batch_size = RECIPES[settings["recipe"]], settings["batch_size"]
-    check_batch_size(recipe, batch_size, len(images.train))
-    keras.utils.set_random_seed(settings["seed"])
-    model = scratch_model(len(images.class_names), settings["image_size"])
-    if verbose and devices.count_devices() > 1:
-        print(
-            f"{batch_size} images a step, on {devices.count_devices()} devices of "
-            f"{devices.part()[1]} processes.",
-            file=sys.stderr,
-        )
-    run.begin(images.listing())
-    devices.wait_for_all("begun")
-    devices.check_same("their run folder", run.listing)
-    history = train_from_scratch(
-        model,
-        images,
-        recipe=recipe,
-        epochs=settings["epochs"],
-        batch_size=batch_size,
-        seed=settings["seed"],
-        precision=settings["precision"],
-        augment=settings["augment"],
-        checkpoint=run.checkpoints / "from_scratch.safetensors",
-        verbose=verbose,
-    )
-    return model, {"from scratch": history}
-
-
-def _transfer(run: RunFolder, images: LabelledData, settings: dict, verbose):
-    keras.utils.set_random_seed(settings["seed"])
-    classes, size = len(images.class_names), settings["image_size"]
-    first = keras.config.image_data_format() == "channels_first"
-    shape = (3, size, size) if first else (size, size, 3)
-    model = transfer_model(
-        classes, weights=settings["weights"], input_shape=shape, augment=settings["augment"]
-    )
-    run.begin(images.listing())
-    shared = {
-        "batch_size": settings["batch_size"],
-        "class_weight": "balanced" if settings["balanced"] else None,
-        "seed": settings["seed"],
-        "folder": run.checkpoints,
-        "verbose": verbose,
-    }
-    head = train_head(
-        model,
-        images.train,
-        images.validation,
-        epochs=settings["head_epochs"],
-        learning_rate=settings["head_learning_rate"],
-        **shared,
-    )
-    histories = {"head": head.history}
-    if settings["epochs"]:
-        unfreeze(model, settings["from_endpoint"])
-        tuned = fine_tune(
-            model,
-            images.train,
-            images.validation,
-            epochs=settings["epochs"],
-            learning_rate=settings["learning_rate"],
-            patience=settings["patience"],
-            precision=settings["precision"],
-            **shared,
-        )
-        histories["fine-tuning"] = tuned.history
-    delivered = transfer_model(classes, weights=None, input_shape=shape, augment=False)
-    copy_weights(model, delivered)
-    return delivered, histories

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from keras_inception_v4.errors import in_one_line
+
 
 @dataclass(frozen=True)
 class WeightsRecord:
@@ -117,10 +119,9 @@ def check_hash(path: Path, record: WeightsRecord) -> None:
 
 
 def _unreachable(record: WeightsRecord, error: Exception) -> str:
-    first_line = (str(error).splitlines() or [""])[0]
     return (
         f"The ImageNet weights are not in the cache and could not be fetched from {record.url} "
-        f"({type(error).__name__}: {first_line}). With a network: try again, or name a mirror in "
+        f"({in_one_line(error)}). With a network: try again, or name a mirror in "
         f"HF_ENDPOINT. Without: copy the file (SHA-256 {record.sha256}) here and pass "
         "weights='path/to/model.safetensors', or weights=None for random initialization."
     )

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from keras_inception_v4.architecture import IMAGENET_CLASSES
+from keras_inception_v4.errors import in_one_line
 from keras_inception_v4.weights import names
 from keras_inception_v4.weights.raw import keras_weights_shapes
 from keras_inception_v4.weights.sources import (
@@ -108,10 +109,9 @@ def _twin(source: Path, kind: str, model: keras.Model) -> keras.Model:
         _refuse_more(source, twin)
         return twin
     except Exception as error:  # keras, h5py and zipfile raise whatever the damage led to
-        first_line = (str(error).splitlines() or [""])[0]
         raise ValueError(
-            f"{source} does not load into a model of these layers ({type(error).__name__}: "
-            f"{first_line}). It may be damaged, or of a model built with other arguments."
+            f"{source} does not load into a model of these layers ({in_one_line(error)}"
+            f"). It may be damaged, or of a model built with other arguments."
         ) from error
 
 
@@ -127,9 +127,8 @@ def read_model(path: str | os.PathLike) -> keras.Model:
     try:
         return keras.saving.load_model(path, compile=False)
     except Exception as error:  # keras, h5py and zipfile raise whatever the damage led to
-        first_line = (str(error).splitlines() or [""])[0]
         raise ValueError(
-            f"{path} cannot be loaded as a Keras model ({type(error).__name__}: {first_line}). It "
+            f"{path} cannot be loaded as a Keras model ({in_one_line(error)}). It "
             "must be a .keras file that model.save or `keras-inception-v4 train` wrote."
         ) from error
 

@@ -13,6 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from keras_inception_v4.errors import in_one_line
+
 
 class RawFile(NamedTuple):
     """Tensors as the file names and lays them out."""
@@ -37,9 +39,8 @@ def errors_name(path):
 
 
 def _damaged(path, error: Exception) -> ValueError:
-    first_line = (str(error).splitlines() or [""])[0]
     return ValueError(
-        f"{path} cannot be read as weights ({type(error).__name__}: {first_line}). It may be "
+        f"{path} cannot be read as weights ({in_one_line(error)}). It may be "
         "cut off or damaged: fetch it again, or name another file."
     )
 
