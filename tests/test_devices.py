@@ -7,6 +7,7 @@ which network.
 import csv
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -22,15 +23,15 @@ from safetensors import safe_open
 
 from keras_inception_v4.data import digit_scans
 from keras_inception_v4.files import read_json
+from keras_inception_v4.training import devices
 
-pytest.importorskip("jax", reason="many devices need JAX")
-pytestmark = pytest.mark.slow
 STEPS = 20
 
 
 @pytest.fixture(scope="module")
 def scans(tmp_path_factory):
     """A folder with 10 training and 6 held-out scans of two digits."""
+    pytest.importorskip("jax", reason="many devices need JAX")
     folder = tmp_path_factory.mktemp("scans") / "photos"
     images, labels = digit_scans()
     for digit, name in enumerate(("zero", "one")):
@@ -105,6 +106,7 @@ def statistics(run):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["two devices", "two processes"])
 def test_they_follow_the_losses_of_one_device(scans, alone, tmp_path, kind):
     run = tmp_path / "run"
@@ -129,6 +131,7 @@ def test_they_follow_the_losses_of_one_device(scans, alone, tmp_path, kind):
     assert read_json(run / "report.json")["images"] == 6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("killed", [1, 0])
 def test_one_of_two_is_killed(scans, tmp_path, killed):
     run = tmp_path / "run"
@@ -159,6 +162,7 @@ def test_one_of_two_is_killed(scans, tmp_path, killed):
     assert read_json(run / "report.json")["epochs"] == {"from scratch": 6}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["their arguments", "their run folder"])
 def test_processes_that_differ_stop(scans, tmp_path, what):
     port = free_port()
@@ -175,9 +179,55 @@ def test_processes_that_differ_stop(scans, tmp_path, what):
         assert f"error: Processes 0 and 1 differ in {what}" in err
 
 
+@pytest.mark.slow
 def test_a_batch_that_does_not_fit_the_devices_writes_nothing(scans, tmp_path):
     process = start(scans, tmp_path / "run", "--batch-size", "9", devices=2)
     _, err = process.communicate(timeout=300)
     assert process.returncode == 1
     assert "error: Received batch_size=9. It must be a multiple of the 2 devices" in err
     assert not (tmp_path / "run").exists()
+
+
+class JaxRuntimeError(RuntimeError):
+    """Named as JAX's."""
+
+
+def raised(first, second):
+    """An error that came while another one was on its way."""
+    try:
+        try:
+            raise first
+        except Exception:
+            raise second from None
+    except Exception as error:
+        return error
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "message"),
+    [
+        (JaxRuntimeError("Gloo: closed"), OSError, "Another process .*Gloo: closed"),
+        (raised(JaxRuntimeError("closed"), TypeError("None")), OSError, "Another process .*closed"),
+        (JaxRuntimeError("RESOURCE_EXHAUSTED: 8 GB"), RuntimeError, "RESOURCE_EXHAUSTED: 8 GB"),
+        (ValueError("batch_size=9"), ValueError, "^batch_size=9$"),
+        (ZeroDivisionError("a bug"), RuntimeError, "^ZeroDivisionError: a bug$"),
+    ],
+)
+def test_what_a_process_tells_of_an_error(error, kind, message):
+    told = devices._told(error)
+    assert type(told) is kind
+    assert re.search(message, str(told))
+
+
+@pytest.mark.parametrize(
+    ("news", "status", "message"),
+    [
+        ("joined", -signal.SIGABRT, "Another process of this run has ended"),
+        ("joined", -signal.SIGSEGV, "Another process of this run has ended"),
+        ("started", -signal.SIGABRT, "Process 1 of 2 did not meet the others at host:4321"),
+        ("joined", -signal.SIGKILL, "status -9, as when memory runs out"),
+        ("joined", 1, "status 1"),
+    ],
+)
+def test_what_a_process_tells_of_a_crash(news, status, message):
+    assert message in devices._what_ended(news, status, ("host:4321", 2, 1))
