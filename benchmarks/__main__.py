@@ -32,13 +32,13 @@ SUBJECTS = {
     "training": "a training step, beside timm",
     "head": "a new head on cached features against a plain fit",
     "embedding": "files to features against predict in memory, and its memory",
+    "pipeline": "random crops from files, beside the training that eats them",
     "processes": "two devices or two processes beside one",
     "memory": "peak of each contender",
     "exports": "size of each artefact, and whether it answers what the model answers",
     "gpu": "inference and training in bfloat16 on a GPU",
 }
 LONG = {
-    "pipeline": "random crops from files, beside the training that eats them, ten minutes",
     "digits": "the README's first command on three seeds, a quarter of an hour",
     "recipe": "digits by the paper's recipe beside the README's command, a quarter of an hour",
     "transfer": "digits 0 to 4 help with 5 to 9, three seeds, twenty minutes",
