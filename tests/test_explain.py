@@ -4,6 +4,7 @@ import pytest
 from conftest import ordered
 from keras import layers
 from PIL import Image
+from tiny import tiny
 
 from keras_inception_v4 import InceptionV4, class_activation_map, overlay
 from keras_inception_v4.cli import main
@@ -14,33 +15,40 @@ def pixels(count=2, height=171, width=139):
     return rng.uniform(0, 255, (count, height, width, 3)).astype("float32")
 
 
-@pytest.mark.parametrize("raw", [True, False])
-@pytest.mark.parametrize("class_index", [None, 3, [4, 0]])
-def test_the_mean_of_the_map_and_the_bias_are_the_logit(data_format, raw, class_index):
-    keras.utils.set_random_seed(0)
-    model = InceptionV4(
-        weights=None, classes=5, classifier_activation=None, include_preprocessing=raw,
-        input_shape=ordered(None, None, 3),
-    )  # fmt: skip
+def check_maps(model, raw, shape):
+    """The mean of a map and the bias are the logit of its class."""
     dense = model.get_layer("predictions")
     dense.bias.assign(np.arange(5, dtype="float32"))
     dense.kernel.assign(np.random.default_rng(1).normal(size=(1536, 5)))
     x = pixels()
-    maps = class_activation_map(model, x, class_index, batch_size=1)
-    assert maps.shape == (2, 4, 3)
-    if not raw:
-        x = x / 127.5 - 1
-    if data_format == "channels_first":
-        x = np.moveaxis(x, 3, 1)
-    logits = model.predict_on_batch(x)
-    chosen = logits.argmax(axis=1) if class_index is None else np.broadcast_to(class_index, 2)
-    found = maps.mean(axis=(1, 2)) + np.arange(5)[chosen]
-    expected = logits[np.arange(2), chosen]
-    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+    fed = x if raw else x / 127.5 - 1
+    if keras.config.image_data_format() == "channels_first":
+        fed = np.moveaxis(fed, 3, 1)
+    logits = model.predict_on_batch(fed)
+    for class_index in (None, 3, [4, 0]):
+        maps = class_activation_map(model, x, class_index, batch_size=1)
+        assert maps.shape == (2, *shape)
+        chosen = logits.argmax(axis=1) if class_index is None else np.broadcast_to(class_index, 2)
+        found = maps.mean(axis=(1, 2)) + np.arange(5)[chosen]
+        expected = logits[np.arange(2), chosen]
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_the_mean_of_the_map_and_the_bias_are_the_logit(data_format):
+    keras.utils.set_random_seed(0)
+    model = InceptionV4(
+        weights=None, classes=5, classifier_activation=None, input_shape=ordered(None, None, 3)
+    )
+    check_maps(model, raw=False, shape=(4, 3))
+
+
+@pytest.mark.parametrize("raw", [True, False])
+def test_raw_pixels_or_not(data_format, raw):
+    check_maps(tiny(size=None, classes=5, raw=raw, activation=None), raw, shape=(19, 15))
 
 
 def test_a_loaded_model_and_unequal_cells(tmp_path):
-    model = InceptionV4(weights=None, classes=3, input_shape=ordered(139, 139, 3))
+    model = tiny(size=139)
     model.save(tmp_path / "model.keras")
     again = keras.saving.load_model(tmp_path / "model.keras")
     x = pixels(1, 139, 139)
@@ -51,9 +59,8 @@ def test_a_loaded_model_and_unequal_cells(tmp_path):
 
 @pytest.mark.parametrize("class_index", [5, -1, 1.5, [1], [0, 9], "cat"])
 def test_a_wrong_class_says_what_is_allowed(class_index):
-    model = InceptionV4(weights=None, classes=5, input_shape=ordered(75, 75, 3))
     with pytest.raises(ValueError, match=r"class_index=.*from 0 to 4.*each of the 2"):
-        class_activation_map(model, pixels(2, 75, 75), class_index)
+        class_activation_map(tiny(classes=5), pixels(2, 75, 75), class_index)
 
 
 def test_other_heads_are_refused():
@@ -89,9 +96,7 @@ def test_an_overlay_by_hand():
 
 def test_the_command_draws_a_picture(tmp_path, capsys):
     model = tmp_path / "model.keras"
-    InceptionV4(
-        weights=None, classes=4, input_shape=ordered(139, 139, 3), include_preprocessing=True
-    ).save(model)
+    tiny(size=139, classes=4).save(model)
     (tmp_path / "class_names.json").write_text('["ant", "bee", "cat", "dog"]')
     Image.fromarray(pixels(1)[0].astype("uint8")).save(tmp_path / "photo.jpg")
     arguments = ["explain", "--model", model, tmp_path / "photo.jpg", "--output"]

@@ -7,7 +7,7 @@ from keras_inception_v4.model import classifier
 from keras_inception_v4.training import augmentation_layers
 
 
-def tiny(augment="none", dropout_rate=0.2, *, size=75, classes=3, raw=True):
+def tiny(augment="none", dropout_rate=0.2, *, size=75, classes=3, raw=True, activation="softmax"):
     """A model of the package's form with one convolution, where the network itself is no matter."""
     keras.utils.set_random_seed(0)
     x = inputs = keras.Input(ordered(size, size, 3))
@@ -21,4 +21,5 @@ def tiny(augment="none", dropout_rate=0.2, *, size=75, classes=3, raw=True):
     x = keras.layers.BatchNormalization(axis=axis, scale=False, name=f"{unit}_bn")(x)
     x = keras.layers.ReLU(name="mixed_7d")(x)
     x = keras.layers.GlobalAveragePooling2D(name="avg_pool")(x)
-    return keras.Model(inputs, classifier(x, classes, dropout_rate=dropout_rate), name="tiny")
+    output = classifier(x, classes, dropout_rate=dropout_rate, activation=activation)
+    return keras.Model(inputs, output, name="tiny")
