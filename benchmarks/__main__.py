@@ -21,6 +21,7 @@ from benchmarks.report import (
     measured,
     read_results,
     text,
+    wanted,
     write,
 )
 from benchmarks.workers import QUIET
@@ -39,6 +40,7 @@ SUBJECTS = {
     "gpu": "inference and training in bfloat16 on a GPU",
 }
 LONG = {
+    "curves": "whether two devices and two processes train as one, ten minutes",
     "digits": "the README's first command on three seeds, a quarter of an hour",
     "recipe": "digits by the paper's recipe beside the README's command, a quarter of an hour",
     "transfer": "digits 0 to 4 help with 5 to 9, three seeds, twenty minutes",
@@ -88,8 +90,7 @@ def main() -> int:
         write({name: results[name] for name in order})
         for claim in found[subject]["claims"]:
             held = "held" if claim["held"] else "MISSED"
-            wanted = f"{'at most' if claim['at_most'] else 'at least'} {claim['wanted']}"
-            print(f"  {claim['text']}: {text(claim['value'])}, {wanted}: {held}", flush=True)
+            print(f"  {claim['text']}: {text(claim['value'])}, {wanted(claim)}: {held}", flush=True)
     missed = [c["text"] for part in found.values() for c in part["claims"] if not c["held"]]
     print(f"written: {RESULTS.parent.name}/RESULTS.md, results.json and charts")
     apart = []

@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.report import Claim, Findings, Row, Table
-from benchmarks.workers import NotMeasuredError, Spread
+from benchmarks.workers import Spread, require_complete
 
 CALIBRATION = 100
 ROWS = [
@@ -27,8 +27,7 @@ SUFFIXES = {"litert": ".tflite", "onnx": ".onnx"}
 
 def measure(run: Path) -> Findings:
     """One table: same top class, largest difference of a probability, size."""
-    if not (run / "model.keras").exists():
-        raise NotMeasuredError(f"{run} holds no model.keras; the README's first command makes one")
+    require_complete(run)
     import keras
     import numpy as np
 

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from benchmarks.report import Claim, Findings, Row, Table
-from benchmarks.workers import NotMeasuredError, Spread, ratio
+from benchmarks.workers import Spread, ratio, require_complete
 
 SIDE, TRAIN, HELD_OUT, EPOCHS, RATE = 139, 1000, 200, 10, 5e-3
 CACHED, PLAIN = "train_head", "fit"
@@ -29,8 +29,7 @@ def backbone(weights: Path, pixels, path: Path) -> None:
 
 def measure(run: Path) -> Findings:
     """Trains the same head both ways, on the same images in the same order."""
-    if not (run / "model.keras").exists():
-        raise NotMeasuredError(f"{run} holds no model.keras; the README's first command makes one")
+    require_complete(run)
     import keras
     import numpy as np
 

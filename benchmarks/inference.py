@@ -16,12 +16,12 @@ from keras_inception_v4.costs import network_costs
 
 BATCH, SIZE = MAIN = 8, 299
 TASKS = [  # batch, image size, rounds
-    (8, 299, 7),
-    (1, 299, 15),
-    (32, 299, 3),
-    (8, 75, 15),
-    (8, 139, 9),
-    (8, 598, 3),
+    (8, 299, 9),
+    (1, 299, 21),
+    (32, 299, 5),
+    (8, 75, 31),
+    (8, 139, 25),
+    (8, 598, 5),
 ]
 REFERENCE, LIMIT = "SavedModel", "limit by"
 OTHER_NETWORKS = ("InceptionV3", "InceptionResNetV2")

@@ -19,17 +19,26 @@ BATCH, SIZE, ROUNDS = 16, 139, 7
 ONE = "one process"
 
 
-def group(processes: int, devices: int = 1):
-    """All processes of a training; a run is a step of all of them."""
+def free_address() -> str:
+    """`HOST:PORT` of this machine for processes to meet at."""
     with socket.socket() as probe:
         probe.bind(("localhost", 0))
-        coordinator = f"localhost:{probe.getsockname()[1]}"
-    environment = {
+        return f"localhost:{probe.getsockname()[1]}"
+
+
+def jax_environment(devices: int) -> dict[str, str]:
+    """Of a process on JAX that sees this machine's processor as so many devices."""
+    return {
         **os.environ,
         "KERAS_BACKEND": "jax",
         "JAX_PLATFORMS": "cpu",
         "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
     }
+
+
+def group(processes: int, devices: int = 1):
+    """All processes of a training; a run is a step of all of them."""
+    coordinator, environment = free_address(), jax_environment(devices)
     children = [
         subprocess.Popen(
             [sys.executable, "-m", "benchmarks.processes", coordinator, str(processes), str(i)],

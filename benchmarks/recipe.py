@@ -6,13 +6,12 @@ from pathlib import Path
 
 from benchmarks.digits import first_command
 from benchmarks.report import Claim, Findings, Row, Table
-from benchmarks.workers import NotMeasuredError, Spread
+from benchmarks.workers import Spread, require_complete
 
 
 def measure(run: Path) -> Findings:
     """Held-out accuracy and seconds of both on one seed; `run` is that of the README's command."""
-    if not (run / "report.json").exists():
-        raise NotMeasuredError(f"there is no complete run in {run.name}; see --run")
+    require_complete(run)
     report = json.loads((run / "report.json").read_text())
     with tempfile.TemporaryDirectory() as folder:
         paper = first_command(Path(folder) / "paper", "--recipe", "paper-small")

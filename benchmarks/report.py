@@ -183,9 +183,8 @@ def _summary(results: dict) -> str:
     lines = ["| subject | ratio | measured | wanted |", "|---|---|---|---|"]
     for subject, found in results.items():
         for claim in found["claims"]:
-            wanted = f"{'at most' if claim['at_most'] else 'at least'} {claim['wanted']}"
             missed = "" if claim["held"] else ", **missed**"
-            cells = [f"`{subject}`", claim["text"], text(claim["value"]), wanted + missed]
+            cells = [f"`{subject}`", claim["text"], text(claim["value"]), wanted(claim) + missed]
             lines.append(_line(cells))
     return "\n".join(lines)
 
@@ -202,10 +201,14 @@ def _claims(claims: list[dict]) -> list[str]:
         return []
     lines = ["", "| ratio | measured | wanted | |", "|---|---|---|---|"]
     for claim in claims:
-        wanted = f"{'at most' if claim['at_most'] else 'at least'} {claim['wanted']}"
         held = "held" if claim["held"] else "**missed**"
-        lines.append(f"| {claim['text']} | {text(claim['value'])} | {wanted} | {held} |")
+        lines.append(f"| {claim['text']} | {text(claim['value'])} | {wanted(claim)} | {held} |")
     return lines
+
+
+def wanted(claim: dict) -> str:
+    """What is wanted of a claim, in words."""
+    return f"{'at most' if claim['at_most'] else 'at least'} {claim['wanted']}"
 
 
 def text(spread: list[float] | Spread | None, digits: int = 3) -> str:

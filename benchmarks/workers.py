@@ -49,6 +49,18 @@ class NotMeasuredError(Exception):
     """Why a contender has no figures."""
 
 
+def require_complete(run: Path) -> None:
+    """Checks that there is a run of the README's first command.
+
+    Raises:
+        NotMeasuredError: if there is none, or one that has not ended.
+    """
+    if not (run / "report.json").exists():
+        raise NotMeasuredError(
+            f"there is no complete run in {run.name}; the README's first command makes one (--run)"
+        )
+
+
 class Worker:
     """The process of a contender."""
 

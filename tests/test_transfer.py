@@ -251,7 +251,7 @@ class TestHead:
     )
     def test_wrong_data(self, data, message):
         with pytest.raises(ValueError, match=message):
-            train_head(build(), data)
+            train_head(tiny(), data)
 
     def test_wrong_data_sets(self, digits):
         tf = pytest.importorskip("tensorflow")
