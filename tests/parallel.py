@@ -1,8 +1,9 @@
 """The command, on a network of one convolution with batch norm and both heads; see test_devices.py.
 
 InceptionV4 itself cannot be compared so: from random weights its gradients change by 8 % when the
-input changes by a millionth, so no two orders of summation in float32 agree. Processes that this
-one starts import this file, and so do the same.
+input changes by a millionth, so no two orders of summation in float32 agree. `benchmarks/curves.py`
+compares it from trained weights. Processes that this one starts import this file, and so do the
+same.
 """
 
 import sys
