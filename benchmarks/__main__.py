@@ -67,7 +67,8 @@ def main() -> int:
     )
     parser.add_argument(
         "--run", type=Path, default=Path("runs/digits"),
-        help="folder of the README's first command, for head and exports (default: %(default)s)",
+        help="folder of the README's first command, for curves, exports, head and recipe "
+        "(default: %(default)s)",
     )  # fmt: skip
     parser.add_argument(
         "--against", type=Path, metavar="EARLIER",

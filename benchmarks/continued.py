@@ -1,39 +1,58 @@
 """The command `train digits`, at the pace of ImageNet, from the weights of a run.
 
-    RUN=runs/digits python -m benchmarks.continued train digits ...
+    START=runs/digits STATE=state.npz python -m benchmarks.continued train digits ...
 
-Forty scans of digits; for the rate, an epoch has the 1,281,167 images of ImageNet. Processes that
-this one starts import this file, and so do the same.
+Forty scans of digits; for the rate, an epoch has the 1,281,167 images of ImageNet. What training
+has come to, unrounded, is written to a file. Processes that this one starts import this file, and
+so do the same.
 """
 
 import os
 import sys
 from pathlib import Path
 
+import keras
+import numpy as np
+
 from keras_inception_v4 import cli
 from keras_inception_v4.data import digits
-from keras_inception_v4.training import RECIPES, scratch
+from keras_inception_v4.training import RECIPES, devices, scratch
 
 IMAGENET = 1_281_167  # training images of 2012
 SCANS = 40
-build, of_schedule = scratch.scratch_model, RECIPES["paper"].optimizer
+scratch_model, paper_optimizer, fit = scratch.scratch_model, RECIPES["paper"].optimizer, scratch.fit
 scans, labels = digits.digit_scans()
 
 
-def trained(*arguments, **named):
+def trained_model(*arguments, **named) -> keras.Model:
     """The network with the weights of the run."""
-    model = build(*arguments, **named)
-    model.load_weights(Path(os.environ["RUN"]) / "model.keras")
+    model = scratch_model(*arguments, **named)
+    model.load_weights(Path(os.environ["START"]) / "model.keras")
     return model
 
 
-def paced(schedule):
+def paced_optimizer(schedule) -> keras.optimizers.Optimizer:
     """The paper's optimizer, with ImageNet's steps an epoch."""
-    return of_schedule(schedule._replace(steps=IMAGENET // schedule.batch_size))
+    return paper_optimizer(schedule._replace(steps=IMAGENET // schedule.batch_size))
 
 
-scratch.scratch_model = trained
-RECIPES["paper"] = RECIPES["paper"]._replace(optimizer=paced)
+def recorded_fit(model, *arguments, **named) -> keras.callbacks.History:
+    """A fit that writes the losses, the momentum of all weights, and batch norm's statistics."""
+    history = fit(model, *arguments, **named)
+    if devices.is_first():
+        momentum = [v for v in model.optimizer.variables if v.path.endswith("momentum")]
+        moving = [v for v in model.non_trainable_variables if "/moving_" in v.path]
+        np.savez(
+            os.environ["STATE"],
+            loss=history.history["loss"],
+            momentum=np.concatenate([keras.ops.convert_to_numpy(v).ravel() for v in momentum]),
+            **{v.path: keras.ops.convert_to_numpy(v) for v in moving},
+        )
+    return history
+
+
+scratch.scratch_model, scratch.fit = trained_model, recorded_fit
+RECIPES["paper"] = RECIPES["paper"]._replace(optimizer=paced_optimizer)
 digits.digit_scans = lambda: (scans[:SCANS], labels[:SCANS])
 
 if __name__ == "__main__":

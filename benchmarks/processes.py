@@ -27,7 +27,7 @@ def free_address() -> str:
 
 
 def jax_environment(devices: int) -> dict[str, str]:
-    """Of a process on JAX that sees this machine's processor as so many devices."""
+    """Environment of a JAX process that sees this machine's processor as so many devices."""
     return {
         **os.environ,
         "KERAS_BACKEND": "jax",

@@ -55,9 +55,10 @@ def require_complete(run: Path) -> None:
     Raises:
         NotMeasuredError: if there is none, or one that has not ended.
     """
-    if not (run / "report.json").exists():
+    if not all((run / name).exists() for name in ("report.json", "model.keras")):
         raise NotMeasuredError(
-            f"there is no complete run in {run.name}; the README's first command makes one (--run)"
+            f"{run.name} holds no complete run (report.json and model.keras); the README's first "
+            "command makes one, and --run names another"
         )
 
 

@@ -23,6 +23,7 @@ from benchmarks.workers import (  # noqa: E402
     in_a_process,
     interleaved,
     ratio,
+    require_complete,
     started,
 )
 
@@ -109,6 +110,14 @@ def test_who_cannot_be_measured_says_why():
 def test_a_step_that_fails_ends_the_subject():
     with pytest.raises(NotMeasuredError, match="dies ended with 7"):
         in_a_process(dies)
+
+
+@pytest.mark.parametrize("files", [(), ("report.json",), ("model.keras",)])
+def test_a_run_that_has_not_ended_is_named(tmp_path, files):
+    for name in files:
+        (tmp_path / name).touch()
+    with pytest.raises(NotMeasuredError, match=rf"{tmp_path.name} holds no complete run.*--run"):
+        require_complete(tmp_path)
 
 
 def test_every_subject_has_a_module():
