@@ -6,7 +6,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import keras
@@ -218,7 +217,6 @@ def test_what_imagenet_weights_do_not_fit_is_said_before_a_download(
     monkeypatch, arguments, message
 ):
     monkeypatch.setattr(model, "fetch", lambda: pytest.fail("it must not download"))
-    started = time.monotonic()
+    monkeypatch.setattr(model.blocks, "block", lambda *_, **__: pytest.fail("nor build a block"))
     with pytest.raises(ValueError, match=message):
         InceptionV4(**arguments)
-    assert time.monotonic() - started < 5
