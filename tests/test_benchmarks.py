@@ -15,6 +15,7 @@ sys.path.append(str(ROOT))  # behind the installed package
 
 from benchmarks import report  # noqa: E402
 from benchmarks.__main__ import LONG, SUBJECTS  # noqa: E402
+from benchmarks.inference import Measured  # noqa: E402
 from benchmarks.report import Claim, Findings, Row, Table  # noqa: E402
 from benchmarks.workers import (  # noqa: E402
     Contender,
@@ -168,6 +169,22 @@ def test_the_readme_has_the_ratios(written):
     assert "old" not in text
     assert "| `inference` | theirs / ours | 2 (1.9 to 2.2) | at least 1.5 |" in text
     assert "| `inference` | size | 0.3 | at most 0.27, **missed** |" in text
+
+
+def test_sittings_are_taken_together():
+    found = Measured(8, 75)
+    found.add("float32", {"SavedModel": [1, 2], "timm": [2, 2], "LiteRT": [1, 1]}, {})
+    found.add("float32", {"SavedModel": [2, 1], "timm": [8, 4]}, {"LiteRT": "it ended"})
+    table = found.table()
+    assert [row.name for row in table.rows] == [
+        "SavedModel float32", "timm float32", "LiteRT float32",
+    ]  # fmt: skip
+    ours, timm, litert = table.rows
+    assert ours.value == Spread(6, 4, 8)
+    assert timm.value == Spread(3, 1, 4)
+    assert timm.ratio == Spread(0.375, 0.25, 1)
+    assert found.times("SavedModel float32", "timm float32") == Spread(3, 1, 4)
+    assert (litert.value, litert.note) == (None, "it ended")
 
 
 def test_a_table_becomes_bars(written):
