@@ -209,6 +209,11 @@ def raised(first, second):
         (JaxRuntimeError("Gloo: closed"), OSError, "Another process .*Gloo: closed"),
         (raised(JaxRuntimeError("closed"), TypeError("None")), OSError, "Another process .*closed"),
         (JaxRuntimeError("RESOURCE_EXHAUSTED: 8 GB"), RuntimeError, "RESOURCE_EXHAUSTED: 8 GB"),
+        (
+            ValueError("UNKNOWN: Gloo AllGather failed"),
+            OSError,
+            "Another process .*AllGather failed",
+        ),
         (ValueError("batch_size=9"), ValueError, "^batch_size=9$"),
         (ZeroDivisionError("a bug"), RuntimeError, "^ZeroDivisionError: a bug$"),
     ],

@@ -9,6 +9,7 @@ import hashlib
 import json
 import multiprocessing
 import os
+import re
 import signal
 import threading
 import traceback
@@ -123,6 +124,8 @@ OTHER_ENDED = (
     "Another process of this run has ended or cannot be reached. All of them stop. Start all again "
     "with the same commands: they go on after the last finished epoch."
 )
+# How what JAX says of a lost connection begins; now and then that is a ValueError.
+LOST_STATUS = re.compile(r"(ABORTED|CANCELLED|DEADLINE_EXCEEDED|INTERNAL|UNAVAILABLE|UNKNOWN): ")
 
 
 def supervised(function: Callable, place: tuple[str, int, int], **arguments):
@@ -196,7 +199,8 @@ def _told(error: Exception) -> Exception:
     """The error as the parent raises it; those of JAX cannot be pickled."""
     cause: BaseException | None = error
     while cause is not None:  # Keras may raise others while it leaves for JAX's
-        if type(cause).__name__ == "JaxRuntimeError" and "RESOURCE_EXHAUSTED" not in str(cause):
+        of_jax = type(cause).__name__ == "JaxRuntimeError" or LOST_STATUS.match(str(cause))
+        if of_jax and "RESOURCE_EXHAUSTED" not in str(cause):
             return OSError(f"{OTHER_ENDED} ({in_one_line(cause)})")
         cause = cause.__cause__ or cause.__context__
     if isinstance(error, (ValueError, OSError, ImportError)):
