@@ -40,7 +40,7 @@ SUBJECTS = {
     "gpu": "inference and training in bfloat16 on a GPU",
 }
 LONG = {
-    "curves": "whether two devices and two processes train as one, ten minutes",
+    "curves": "whether two devices and two processes train as one, a quarter of an hour",
     "digits": "the README's first command on three seeds, a quarter of an hour",
     "recipe": "digits by the paper's recipe beside the README's command, a quarter of an hour",
     "transfer": "digits 0 to 4 help with 5 to 9, three seeds, twenty minutes",

@@ -1,10 +1,14 @@
-"""The command `train digits`, at the pace of ImageNet, from the weights of a run.
+"""The command `train digits`, at a chosen pace, from the weights of a run.
 
-    START=runs/digits STATE=state.npz python -m benchmarks.continued train digits ...
+    START=runs/digits STATE=state.npz PACE=20000 CONTROL= \\
+        python -m benchmarks.continued train digits ...
 
-Forty scans of digits; for the rate, an epoch has the 1,281,167 images of ImageNet. What training
-has come to, unrounded, is written to a file. Processes that this one starts import this file, and
-so do the same.
+Forty scans of digits; for the rate, an epoch has as many steps as `PACE` says. What training has
+come to, unrounded, is written to a file. Processes that this one starts import this file, and so do
+the same.
+
+Controls: `rounding` scales the first kernel by a millionth, which batch norm takes back but for its
+epsilon and rounding; `no learning` has a rate of 0.
 """
 
 import os
@@ -17,9 +21,11 @@ import numpy as np
 from keras_inception_v4 import cli
 from keras_inception_v4.data import digits
 from keras_inception_v4.training import RECIPES, devices, scratch
+from keras_inception_v4.training.recipes import RATE
 
-IMAGENET = 1_281_167  # training images of 2012
 SCANS = 40
+CONTROL = os.environ["CONTROL"]
+assert CONTROL in ("", "rounding", "no learning"), CONTROL
 scratch_model, paper_optimizer, fit = scratch.scratch_model, RECIPES["paper"].optimizer, scratch.fit
 scans, labels = digits.digit_scans()
 
@@ -28,12 +34,16 @@ def trained_model(*arguments, **named) -> keras.Model:
     """The network with the weights of the run."""
     model = scratch_model(*arguments, **named)
     model.load_weights(Path(os.environ["START"]) / "model.keras")
+    if CONTROL == "rounding":
+        kernel = model.get_layer("conv2d_1a_3x3_conv").kernel
+        kernel.assign(kernel * (1 + 1e-6))
     return model
 
 
 def paced_optimizer(schedule) -> keras.optimizers.Optimizer:
-    """The paper's optimizer, with ImageNet's steps an epoch."""
-    return paper_optimizer(schedule._replace(steps=IMAGENET // schedule.batch_size))
+    """The paper's optimizer, with that many steps an epoch."""
+    paced = schedule._replace(steps=int(os.environ["PACE"]))
+    return paper_optimizer(paced, rate=0.0 if CONTROL == "no learning" else RATE)
 
 
 def recorded_fit(model, *arguments, **named) -> keras.callbacks.History:

@@ -149,6 +149,9 @@ class Measured:
 
     def add(self, precision: str, seconds: dict[str, list[float]], reasons: dict[str, str]) -> None:
         """Takes a sitting to those before; what failed in one is not measured in any."""
+        if REFERENCE in reasons:  # then the others have nothing to refer to
+            why = f"{REFERENCE}: {reasons[REFERENCE]}"
+            seconds, reasons = {}, {**dict.fromkeys(seconds, why), **reasons}
         reference = [self.batch / value for value in seconds.get(REFERENCE, [])]
         for name, taken in seconds.items():
             if name == REFERENCE and precision != "float32":
@@ -158,7 +161,7 @@ class Measured:
             title = f"{name} {precision}"
             rates = [images / value for value in taken]
             self.rates.setdefault(title, []).extend(rates)
-            pairs = zip(rates, reference, strict=False)
+            pairs = zip(rates, reference, strict=True)
             self.relative.setdefault(title, []).extend(rate / other for rate, other in pairs)
         self.reasons |= {f"{name} {precision}": reason for name, reason in reasons.items()}
         for title in self.reasons:
@@ -214,7 +217,7 @@ def claims(measured: dict[tuple[int, int], Measured]) -> list[Claim]:
     claim("OpenVINO bfloat16 / SavedModel", "OpenVINO bfloat16", reference, 2)
     claim("OpenVINO int8 / SavedModel", "OpenVINO int8", reference, 3)
     others = [t for t in main.rates if t != "OpenVINO int8" and not t.startswith(LIMIT)]
-    fastest = max(others, key=lambda title: median(main.relative[title]))
+    fastest = max(others, key=lambda title: median(main.relative[title]), default=None)
     claim("OpenVINO int8 / the fastest other row", "OpenVINO int8", fastest, 1)
     claim("LiteRT int8 / LiteRT float32, batch 1", "LiteRT int8", "LiteRT float32", 2.2, single)
     return found

@@ -1,12 +1,16 @@
 """Shared by all tests: quiet TensorFlow, one thread pool, a clean Keras session."""
 
 import os
+import signal
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import keras
 import pytest
+
+# A shell's background jobs ignore Ctrl-C, and so would what the tests start and interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 DATA_FORMATS = ["channels_last"]
 if keras.backend.backend() != "tensorflow":  # TensorFlow convolves channels-first only on GPUs

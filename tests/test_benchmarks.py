@@ -15,7 +15,7 @@ sys.path.append(str(ROOT))  # behind the installed package
 
 from benchmarks import report  # noqa: E402
 from benchmarks.__main__ import LONG, SUBJECTS  # noqa: E402
-from benchmarks.inference import Measured  # noqa: E402
+from benchmarks.inference import Measured, claims  # noqa: E402
 from benchmarks.report import Claim, Findings, Row, Table  # noqa: E402
 from benchmarks.workers import (  # noqa: E402
     Contender,
@@ -185,6 +185,17 @@ def test_sittings_are_taken_together():
     assert timm.ratio == Spread(0.375, 0.25, 1)
     assert found.times("SavedModel float32", "timm float32") == Spread(3, 1, 4)
     assert (litert.value, litert.note) == (None, "it ended")
+
+
+def test_without_its_reference_a_sitting_says_why():
+    found = Measured(8, 299)
+    found.add("float32", {"SavedModel": [1, 2], "timm": [2, 2]}, {})
+    found.add("float32", {"timm": [8, 4]}, {"SavedModel": "it ended"})
+    assert {row.name: (row.value, row.note) for row in found.table().rows} == {
+        "SavedModel float32": (None, "it ended"),
+        "timm float32": (None, "SavedModel: it ended"),
+    }
+    assert claims({(8, 299): found, (1, 299): Measured(1, 299)}) == []
 
 
 def test_a_table_becomes_bars(written):

@@ -392,7 +392,6 @@ def interrupt():
     os.kill(os.getpid(), signal.SIGINT)
     time.sleep(60)
 
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 {moment}
 arguments = ["--format", "openvino", "--overwrite"]
 sys.exit(main(["export", {str(run / "model.keras")!r}, {str(path)!r}, *arguments]))
