@@ -90,7 +90,6 @@ def measure(run: Path) -> Findings:
     rows, claims, remarks = [], [], []
     for name, state in found.items():
         assert len(state["loss"]) == STEPS
-        assert np.isfinite(state["loss"]).all()
         rows.append(Row(name, Spread.of(state["loss"].tolist())))
         if name == ONE:
             continue
@@ -103,8 +102,9 @@ def measure(run: Path) -> Findings:
         said = [f"{text} {largest(values).median:.2g}" for text, values in differences.items()]
         remarks.append(f"Control, {name}, beside one device: {'; '.join(said)}.")
         if CONTROLS[name] == "no learning":
+            assert np.isfinite(state["loss"]).all()
             assert state["loss"][0] == one["loss"][0]  # nothing is learned before the first step
-            losses = next(iter(differences.values()))
+            losses, *_ = differences.values()
             text = f"{name}, beside one device: difference of the loss over the limit of the others"
             claims.append(Claim(text, Spread.of([largest(losses).median / WANTED[0]]), 10))
     title = (
