@@ -42,7 +42,7 @@ def canvas_model(run: Path, data, folder: Path) -> Path:
     )  # fmt: skip
     fine_tune(
         model, canvases(data.train, CANVASES, 0), epochs=EPOCHS, batch_size=16,
-        learning_rate=5e-4, precision="mixed_bfloat16", verbose=2,
+        learning_rate=5e-4, precision="auto", verbose=2,
     )  # fmt: skip
     accuracy = evaluate(model, canvases(data.validation, 200, 1), verbose=False)["accuracy"]
     print(f"held-out digits at any place: {accuracy:.1%}")

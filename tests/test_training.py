@@ -2,6 +2,8 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -12,8 +14,10 @@ from keras_inception_v4 import load_image
 from keras_inception_v4.data import digit_scans, digits, load_digits_data
 from keras_inception_v4.files import read_json
 from keras_inception_v4.predict import predict_files
-from keras_inception_v4.training import RunFolder, scratch, scratch_model
-from keras_inception_v4.training.fitting import dtype_policy, smoothed_crossentropy
+from keras_inception_v4.training import RunFolder, precision, scratch, scratch_model
+from keras_inception_v4.training.fitting import smoothed_crossentropy
+from keras_inception_v4.training.precision import PRECISIONS, dtype_policy, fastest_precision
+from keras_inception_v4.transfer import run as run_module
 from keras_inception_v4.transfer import train
 
 
@@ -119,6 +123,93 @@ def test_a_complete_run_is_not_trained_again(run, monkeypatch):
     folder, report = run
     monkeypatch.setattr(scratch, "fit", None)
     assert train_digits(folder, epochs=1, batch_size=64) == report
+
+
+def test_a_run_keeps_the_precision_that_was_decided_for_it(run, monkeypatch):
+    folder, report = run
+    decided = read_json(folder / "config.json")["arguments"]["precision"]
+    assert decided in PRECISIONS
+    (other,) = {"float32", "mixed_bfloat16"} - {decided}
+    monkeypatch.setattr(run_module, "fastest_precision", lambda: other)
+    assert train_digits(folder, epochs=1, batch_size=64) == report  # as on another machine
+    with pytest.raises(ValueError, match=f"precision is '{decided}' there and '{other}' here"):
+        train_digits(folder, epochs=1, batch_size=64, precision=other)
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        (["avx2", "avx512f", "avx512_bf16"], "mixed_bfloat16"),
+        (["avx2", "amx_bf16"], "mixed_bfloat16"),
+        (["avx2", "avx512f", "avx512_vnni"], "float32"),
+        (None, "float32"),
+    ],
+)
+def test_bfloat16_where_the_processor_has_it(monkeypatch, flags, expected):
+    monkeypatch.setattr(precision, "_accelerator_has_bfloat16", lambda: None)
+    monkeypatch.setattr("cpuinfo.get_cpu_info", lambda: {} if flags is None else {"flags": flags})
+    assert fastest_precision() == expected
+
+
+def tensorflow(kind, capability):
+    return SimpleNamespace(
+        config=SimpleNamespace(
+            list_physical_devices=lambda asked: [asked] if asked == kind else [],
+            experimental=SimpleNamespace(
+                get_device_details=lambda device: {"compute_capability": capability}
+            ),
+        )
+    )
+
+
+def jax(platform, capability=None):
+    device = SimpleNamespace(platform=platform)
+    if capability is not None:
+        device.compute_capability = capability
+    return SimpleNamespace(devices=lambda: [device])
+
+
+def torch(available, supported=False):
+    cuda = SimpleNamespace(
+        is_available=lambda: available, is_bf16_supported=lambda including_emulation: supported
+    )
+    return SimpleNamespace(cuda=cuda)
+
+
+@pytest.mark.parametrize(
+    ("backend", "library", "expected"),
+    [
+        ("tensorflow", tensorflow("CPU", None), "of the processor"),
+        ("tensorflow", tensorflow("TPU", None), "mixed_bfloat16"),
+        ("tensorflow", tensorflow("GPU", (7, 5)), "float32"),
+        ("tensorflow", tensorflow("GPU", (8, 0)), "mixed_bfloat16"),
+        ("jax", jax("cpu"), "of the processor"),
+        ("jax", jax("tpu"), "mixed_bfloat16"),
+        ("jax", jax("gpu", "7.5"), "float32"),
+        ("jax", jax("gpu", "12.0"), "mixed_bfloat16"),
+        ("jax", jax("gpu", "gfx90a"), "float32"),
+        ("torch", torch(False), "of the processor"),
+        ("torch", torch(True), "float32"),
+        ("torch", torch(True, True), "mixed_bfloat16"),
+    ],
+)
+def test_bfloat16_where_the_accelerator_has_it(monkeypatch, backend, library, expected):
+    """Stand-ins for the libraries: there is no such device here."""
+    monkeypatch.setitem(sys.modules, backend, library)
+    monkeypatch.setattr(keras.backend, "backend", lambda: backend)
+    for processor in (True, False):
+        monkeypatch.setattr(precision, "processor_has_bfloat16", lambda it=processor: it)
+        own = "mixed_bfloat16" if processor else "float32"
+        assert fastest_precision() == (own if expected == "of the processor" else expected)
+
+
+def test_this_machine_is_known():
+    """The real libraries, by what Linux says of the processor."""
+    flags = Path("/proc/cpuinfo").read_text().split()
+    expected = "avx512_bf16" in flags or "amx_bf16" in flags
+    assert precision.processor_has_bfloat16() == expected
+    if precision._accelerator_has_bfloat16() is None:
+        assert fastest_precision() == ("mixed_bfloat16" if expected else "float32")
 
 
 def test_other_arguments_are_refused(run):

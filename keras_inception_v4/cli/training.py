@@ -69,9 +69,10 @@ def add_train(commands) -> None:
     fit.add_argument("--seed", type=int, default=0, help="of split, weights, order, augmentation")
     fit.add_argument(
         "--precision",
-        choices=["float32", "mixed_bfloat16", "mixed_float16"],
-        default="mixed_bfloat16",
-        help="dtype policy of training; the model is written in float32",
+        choices=["auto", "float32", "mixed_bfloat16", "mixed_float16"],
+        default="auto",
+        help="dtype policy of training; auto is mixed_bfloat16 where the processor or GPU computes "
+        "in bfloat16, and else float32; the model is written in float32",
     )
     fit.add_argument(
         "--deterministic",

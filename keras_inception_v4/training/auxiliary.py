@@ -11,7 +11,7 @@ from keras_inception_v4.architecture import (
     auxiliary_units,
 )
 from keras_inception_v4.preprocessing.feeding import is_channels_first
-from keras_inception_v4.training.fitting import dtype_policy
+from keras_inception_v4.training.precision import dtype_policy
 from keras_inception_v4.weights.names import AUXILIARY_HEAD, HEAD
 
 

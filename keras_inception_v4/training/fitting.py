@@ -11,28 +11,11 @@ from keras_inception_v4.data import count_batches
 from keras_inception_v4.preprocessing.feeding import PREPROCESSING_LAYER
 from keras_inception_v4.training.checkpoint import EpochCheckpoint
 from keras_inception_v4.training.devices import check_same, is_first
+from keras_inception_v4.training.precision import dtype_policy
 from keras_inception_v4.weights.loading import copy_weights
 from keras_inception_v4.weights.names import HEAD
 
 LABEL_SMOOTHING = 0.1
-PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
-
-
-@contextlib.contextmanager
-def dtype_policy(precision: str):
-    """Keras's global dtype policy inside the block; the old one after it.
-
-    Raises:
-        ValueError: if `precision` is none of `PRECISIONS`.
-    """
-    if precision not in PRECISIONS:
-        raise ValueError(f"Received precision={precision!r}. Allowed are {', '.join(PRECISIONS)}.")
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(precision)
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)
 
 
 @contextlib.contextmanager

@@ -36,9 +36,8 @@ class RunFolder:
         if self.path.exists() and not self.path.is_dir():
             raise ValueError(f"{path} is a file. Name a folder for the run.")
         self.config = {"arguments": arguments, "crop": crop}
-        config = self.path / "config.json"
-        if config.is_file():
-            _check_same(self.path, read_json(config).get("arguments", {}), arguments)
+        if (self.path / "config.json").is_file():
+            _check_same(self.path, recorded_arguments(self.path), arguments)
         elif self.path.is_dir() and any(not is_temporary(entry) for entry in self.path.iterdir()):
             raise ValueError(
                 f"{path} is not empty and holds no run (no config.json). Name a new folder."
@@ -101,6 +100,12 @@ class RunFolder:
                     row = dict(zip(history, values, strict=True))
                     cells = [f"{row[key]:.6g}" if key in row else "" for key in columns]
                     table.writerow([epoch, phase, *cells])
+
+
+def recorded_arguments(path: str | os.PathLike) -> dict:
+    """Arguments of the run that a folder holds; empty if it holds none."""
+    config = Path(path) / "config.json"
+    return read_json(config).get("arguments", {}) if config.is_file() else {}
 
 
 def _check_same(path, recorded, received) -> None:

@@ -18,7 +18,8 @@ from keras_inception_v4.preprocessing.feeding import classifier_of, feeder, imag
 from keras_inception_v4.training import devices
 from keras_inception_v4.training.augmentation import augmentation_layers
 from keras_inception_v4.training.auxiliary import with_auxiliary_head
-from keras_inception_v4.training.fitting import dtype_policy, fit, smoothed_crossentropy
+from keras_inception_v4.training.fitting import fit, smoothed_crossentropy
+from keras_inception_v4.training.precision import dtype_policy
 from keras_inception_v4.training.recipes import (
     SHORT_BATCH_NORM_DECAY,
     Recipe,

@@ -17,7 +17,14 @@ from keras_inception_v4.data import (
 from keras_inception_v4.explain import pool_and_dense
 from keras_inception_v4.model import classifier
 from keras_inception_v4.preprocessing.feeding import feeder
-from keras_inception_v4.training import fit, smoothed_crossentropy, trainable_twin, warmup_cosine
+from keras_inception_v4.training import (
+    AUTO,
+    fastest_precision,
+    fit,
+    smoothed_crossentropy,
+    trainable_twin,
+    warmup_cosine,
+)
 from keras_inception_v4.transfer.caching import cached_features
 
 HEAD_EPOCHS = 20
@@ -159,8 +166,9 @@ def fine_tune(
         class_weight: as in `train_head`.
         patience: epochs without a lower held-out loss after which to stop; `None` never
             stops early.
-        precision: `"float32"`, `"mixed_bfloat16"` or `"mixed_float16"`; the model stays in
-            float32 whatever it is trained in.
+        precision: `"float32"`, `"mixed_bfloat16"`, `"mixed_float16"`, or `"auto"`, which is
+            `"mixed_bfloat16"` where the device computes in bfloat16 and else `"float32"`; the
+            model stays in float32 whatever it is trained in.
         seed: of the order, for arrays.
         folder: where the state after each epoch is kept, so that the same call goes on
             after an interruption, at the epoch that it broke off; `None` keeps nothing. A
@@ -191,6 +199,8 @@ def fine_tune(
         validation = as_batches(validation, batch_size, classes=classes, feed=feed)
     weights = class_weights(class_weight, lambda: _labels(train, classes), classes)
     rate = warmup_cosine(learning_rate, epochs * count_batches(train), warmup)
+    if precision == AUTO:
+        precision = fastest_precision()
     with trainable_twin(model, precision) as twin:
         return fit(
             twin,

@@ -1,5 +1,6 @@
 """One command from images to a classifier: data, phases, results, in a folder that resumes."""
 
+import multiprocessing
 import os
 import time
 
@@ -20,11 +21,14 @@ from keras_inception_v4.files import read_json
 from keras_inception_v4.preprocessing import EVALUATION_CROP
 from keras_inception_v4.training import (
     AUGMENTATIONS,
+    AUTO,
     PRECISIONS,
     RECIPES,
     RunFolder,
     devices,
+    fastest_precision,
     make_reproducible,
+    recorded_arguments,
     write_results,
 )
 from keras_inception_v4.transfer.fitting import EPOCHS, HEAD_EPOCHS, HEAD_RATE, RATE
@@ -53,7 +57,7 @@ def train(
     validation_split: float = 0.2,
     skip_corrupt: bool = False,
     seed: int = 0,
-    precision: str = "mixed_bfloat16",
+    precision: str = AUTO,
     deterministic: bool = False,
     coordinator: str | None = None,
     processes: int = 1,
@@ -97,8 +101,10 @@ def train(
         validation_split: share held out where the data is not split yet, in (0, 1).
         skip_corrupt: whether to leave out what cannot be used.
         seed: of split, weights, order, dropout and augmentation.
-        precision: dtype policy of fine-tuning and of training from scratch; features are
-            computed, and the model is written, in float32.
+        precision: dtype policy of fine-tuning and of training from scratch; `"auto"` is what the
+            run in the folder began with, else `"mixed_bfloat16"` where the device computes in
+            bfloat16 and `"float32"` elsewhere. Features are computed, and the model is written,
+            in float32.
         deterministic: the same numbers again on the same machine, somewhat slower.
         coordinator: `HOST:PORT` of process 0, for many processes.
         processes: how many share the training; they need the same call, but for `process_id`,
@@ -146,7 +152,7 @@ def train(
     if augment is None:
         augment = "symbols" if digits else "photographs"
     for name, value, known in (
-        ("precision", precision, PRECISIONS),
+        ("precision", precision, (AUTO, *PRECISIONS)),
         ("augment", augment, AUGMENTATIONS),
         ("from_endpoint", from_endpoint, tuple(ENDPOINTS)),
         ("recipe", recipe, tuple(RECIPES)),
@@ -159,6 +165,8 @@ def train(
     if epochs is None:
         epochs = RECIPES[recipe].epochs if scratch else EPOCHS
     _check(scratch, head_epochs, epochs, batch_size, crop, image_size, least)
+    if precision == AUTO:
+        precision = recorded_arguments(output).get("precision") or _fastest_precision(processes)
     settings = {
         "data": os.fspath(data),
         "weights": None if weights is None else os.fspath(weights),
@@ -200,6 +208,14 @@ def train(
             verbose=verbose if run.writes else 0,
         )
     return read_json(run.path / "report.json")
+
+
+def _fastest_precision(processes: int) -> str:
+    """With many processes asked in a child: this one must leave the devices to its own."""
+    if processes == 1:
+        return fastest_precision()
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(fastest_precision)
 
 
 def _run_together(run: RunFolder, settings: dict, verbose) -> None:
