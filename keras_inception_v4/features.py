@@ -104,8 +104,9 @@ def embed(
     """The 1536 features before the classifier, for each image.
 
     Every batch has `batch_size` images, the last one padded, so an image's numbers do
-    not depend on how many others there are. Files are read ahead by a thread while
-    the model works; besides the result, only a few batches are in memory.
+    not depend on how many others there are; its place in a batch may change their last
+    digits. Files are read ahead by a thread while the model works; besides the result, only
+    a few batches are in memory.
 
     Args:
         model: any model of this package, with or without top.
