@@ -17,11 +17,12 @@ def contenders(build_keras, build_timm) -> list[Contender]:
     return [
         *(
             Contender(f"InceptionV4 on {name}", build_keras, keras, {"KERAS_BACKEND": backend,
-                      "XLA_PYTHON_CLIENT_PREALLOCATE": "false"})
+                      "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}, on_gpu=True)
             for name, backend in BACKENDS.items()
         ),
-        Contender("timm, channels last", build_timm, timm),
-        Contender("timm, channels last, compiled", build_timm, {**timm, "compiled": True}),
+        Contender("timm, channels last", build_timm, timm, on_gpu=True),
+        Contender("timm, channels last, compiled", build_timm, {**timm, "compiled": True},
+                  on_gpu=True),
     ]  # fmt: skip
 
 

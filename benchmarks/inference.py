@@ -18,8 +18,8 @@ from benchmarks.workers import Contender, Spread, in_a_process, interleaved, out
 from keras_inception_v4.costs import network_costs
 
 BATCH, SIZE = MAIN = 8, 299
-# Where a process is as fast as it is and stays so, a row has as many values as sittings. Of two runs
-# of n such values, the spreads miss each other once in comb(2n, n) / 2: in 3 for two, 35 for four.
+# Where a process keeps the speed that it has, a row has as many values as sittings. Of two runs of
+# n such values, the spreads miss each other once in comb(2n, n) / 2: in 3 for two, 35 for four.
 SITTINGS = 4
 TASKS = [  # batch, image size, rounds of a sitting
     (8, 299, 2),

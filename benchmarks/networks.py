@@ -7,6 +7,7 @@ timm needs torchvision to be imported; where that cannot be installed, a module
 import functools
 import importlib.util
 import os
+import time
 from pathlib import Path
 
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
@@ -223,6 +224,7 @@ def train_timm(
 
 SIDE, PRODUCTS = 2048, 4
 FLOP = PRODUCTS * 2 * SIDE**3
+SLOW = 10e9  # operations a second; a single core with vectors gives several times as many
 
 
 def matrix_product(library: str, precision: str):
@@ -250,6 +252,11 @@ def matrix_product(library: str, precision: str):
 
         def once():
             product(tensor, tensor)
+
+    begun = time.perf_counter()
+    once()
+    if FLOP / PRODUCTS / (time.perf_counter() - begun) < SLOW:
+        raise RuntimeError(f"{library} has only plain loops for {precision} on this processor")
 
     def prepare(**task):
         def run():

@@ -25,8 +25,11 @@ def contenders(precision: str) -> list[Contender]:
     ]
 
 
-def share_of_batch_norm(precision: str) -> Spread:
-    """What a step is shorter by where batch norm stays in inference mode, as a share of it."""
+def share_of_batch_norm(precision: str) -> Spread | None:
+    """What a step is shorter by where batch norm stays in inference mode, as a share of it.
+
+    `None` where that cannot be measured.
+    """
     options = {"network": "InceptionV4", "precision": precision}
     chosen = [
         Contender("trained", train_keras, options),
@@ -34,6 +37,8 @@ def share_of_batch_norm(precision: str) -> Spread:
     ]
     with started(chosen) as (workers, _):
         seconds, _ = interleaved(workers, ROUNDS, batch=BATCH, size=SIZE)
+    if len(seconds) < len(chosen):
+        return None
     pairs = zip(seconds["frozen"], seconds["trained"], strict=True)
     return Spread.of([1 - frozen / trained for frozen, trained in pairs])
 
@@ -48,14 +53,14 @@ def measure(run: Path) -> Findings:
         rows = speed_rows(seconds, {**reasons, **refused}, BATCH, ours)
         title = f"A step of Adam, {precision}, {SIZE} x {SIZE}, batch {BATCH}"
         tables.append(Table(title, "images/s", ours, rows, f"training_{precision}"))
-        share = share_of_batch_norm(precision)
-        remarks.append(
-            f"In {precision}, batch norm in training mode takes {share.median:.0%} "
-            f"({share.low:.0%} to {share.high:.0%}) of a step on TensorFlow: Keras computes it in "
-            "float32 and in several passes over memory, where PyTorch has one fused kernel for "
-            "either precision. The layer is Keras's, so this cannot be mended here without a layer "
-            "of our own, which a saved model could not load without this package."
-        )
+        if share := share_of_batch_norm(precision):
+            remarks.append(
+                f"In {precision}, batch norm in training mode takes {share.median:.0%} "
+                f"({share.low:.0%} to {share.high:.0%}) of a step on TensorFlow: Keras computes it "
+                "in float32 and in several passes over memory, where PyTorch has one fused kernel "
+                "for either precision. The layer is Keras's, so this cannot be mended here without "
+                "a layer of our own, which a saved model could not load without this package."
+            )
         best = {
             who: min(
                 (name for name in seconds if name.startswith(who)),
@@ -64,7 +69,7 @@ def measure(run: Path) -> Findings:
             )
             for who in ("InceptionV4", "timm")
         }
-        if best["timm"]:
+        if all(best.values()):
             value = ratio(seconds, best["InceptionV4"], best["timm"])
             claims.append(Claim(f"training, {precision}: the best of ours / of timm", value, 0.97))
     return Findings(tables, claims, remarks)

@@ -51,7 +51,7 @@ def digits(seed: int) -> tuple[float, float]:
             epochs=epochs,
             batch_size=batch_size,
             seed=seed,
-            precision="mixed_bfloat16",
+            precision="auto",
             augment="symbols",
             verbose=0,
         )
@@ -69,7 +69,7 @@ def digits(seed: int) -> tuple[float, float]:
     unfreeze(model, "mixed_6a")
     fine_tune(
         model, few, epochs=FINE_TUNING, batch_size=16, learning_rate=2e-4,
-        precision="mixed_bfloat16", seed=seed, verbose=0,
+        precision="auto", seed=seed, verbose=0,
     )  # fmt: skip
     transferred = evaluate(model, held_out, verbose=False)["accuracy"]
     alone = from_scratch(few, held_out, SCRATCH, 16)

@@ -24,13 +24,16 @@ QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
 class Contender:
     """What is measured.
 
-    `build(**options)` runs in the contender's process, with `environment` set before any import.
+    `build(**options)` runs in the contender's process, with `environment` set before any import;
+    `on_gpu` says that it computes there. One in bfloat16 is refused by a processor that would
+    emulate it, which takes minutes a call.
     """
 
     name: str
     build: Callable
     options: dict = field(default_factory=dict)
     environment: dict = field(default_factory=dict)
+    on_gpu: bool = False
 
 
 class Spread(NamedTuple):
@@ -66,6 +69,12 @@ class Worker:
     """The process of a contender."""
 
     def __init__(self, contender: Contender):
+        if contender.options.get("precision") == "bfloat16" and not contender.on_gpu:
+            # Not imported above: contenders are to import what they need alone.
+            from keras_inception_v4.training.precision import processor_has_bfloat16
+
+            if not processor_has_bfloat16():
+                raise NotMeasuredError("this processor does not compute in bfloat16")
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
         self.process = context.Process(

@@ -13,7 +13,7 @@ from PIL import Image
 ROOT = Path(__file__).parent.parent
 sys.path.append(str(ROOT))  # behind the installed package
 
-from benchmarks import report  # noqa: E402
+from benchmarks import networks, report  # noqa: E402
 from benchmarks.__main__ import LONG, SUBJECTS  # noqa: E402
 from benchmarks.inference import Measured, claims  # noqa: E402
 from benchmarks.report import Claim, Findings, Row, Table  # noqa: E402
@@ -27,6 +27,7 @@ from benchmarks.workers import (  # noqa: E402
     require_complete,
     started,
 )
+from keras_inception_v4.training import precision  # noqa: E402
 
 
 def writer(path, letter, seconds):
@@ -106,6 +107,29 @@ def test_who_cannot_be_measured_says_why():
     assert list(seconds) == ["large"]
     assert set(again) == {"small", "torch"}
     assert dict(os.environ) == before
+
+
+def in_precision(precision):
+    return lambda **task: lambda: None
+
+
+def test_bfloat16_is_not_measured_where_it_is_emulated(monkeypatch):
+    monkeypatch.setattr(precision, "processor_has_bfloat16", lambda: False)
+    chosen = [
+        Contender("fast", in_precision, {"precision": "float32"}),
+        Contender("emulated", in_precision, {"precision": "bfloat16"}),
+        Contender("elsewhere", in_precision, {"precision": "bfloat16"}, on_gpu=True),
+    ]
+    with started(chosen) as (workers, reasons):
+        assert list(workers) == ["fast", "elsewhere"]
+    assert reasons == {"emulated": "this processor does not compute in bfloat16"}
+
+
+def test_plain_loops_are_no_limit(monkeypatch):
+    networks.matrix_product("TensorFlow", "float32")
+    monkeypatch.setattr(networks, "SLOW", float("inf"))
+    with pytest.raises(RuntimeError, match="TensorFlow has only plain loops for float32"):
+        networks.matrix_product("TensorFlow", "float32")
 
 
 def test_a_step_that_fails_ends_the_subject():
