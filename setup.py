@@ -39,7 +39,6 @@ setup(
         "keras>=3.8",
         "numpy>=1.26",
         "pillow>=10.1",
-        "py-cpuinfo>=9.0",
         "huggingface_hub>=0.26",
         "safetensors>=0.4.3",
     ],

@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.report import Claim, Findings, Row, Table
-from benchmarks.workers import Spread, require_complete
+from benchmarks.workers import EMULATED, Spread, require_complete
 
 CALIBRATION = 100
 ROWS = [
@@ -35,6 +35,7 @@ def measure(run: Path) -> Findings:
     from keras_inception_v4.data import load_digits_data
     from keras_inception_v4.export.verification import size_of
     from keras_inception_v4.files import read_json
+    from keras_inception_v4.training.precision import processor_has_bfloat16
 
     arguments = read_json(run / "config.json")["arguments"]
     data = load_digits_data(arguments["image_size"], seed=arguments["seed"])
@@ -43,6 +44,9 @@ def measure(run: Path) -> Findings:
     rows, sizes, agreement, claims = [], {}, {}, []
     with tempfile.TemporaryDirectory() as folder:
         for format, precision, hint in ROWS:
+            if hint == "bfloat16" and not processor_has_bfloat16():
+                rows.append(Row(f"{format} {hint}", note=EMULATED))
+                continue
             path = Path(folder) / f"{format}_{precision}{SUFFIXES.get(format, '')}"
             if not path.exists():
                 export_model(

@@ -168,7 +168,7 @@ def write(results: dict) -> None:
         lines += [line for remark in found["remarks"] for line in ("", remark)]
         for table in found["tables"]:
             lines += ["", *_markdown(table)]
-            if table["chart"]:
+            if table["chart"] and any(row["ratio"] for row in table["rows"]):
                 draw(table, HERE / "charts" / f"{table['chart']}.png")
                 lines += ["", f"![{table['title']}](charts/{table['chart']}.png)"]
     (HERE / "RESULTS.md").write_text("\n".join(lines) + "\n")

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+EMULATED = "this processor does not compute in bfloat16"
 QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
 
 
@@ -74,7 +75,7 @@ class Worker:
             from keras_inception_v4.training.precision import processor_has_bfloat16
 
             if not processor_has_bfloat16():
-                raise NotMeasuredError("this processor does not compute in bfloat16")
+                raise NotMeasuredError(EMULATED)
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
         self.process = context.Process(

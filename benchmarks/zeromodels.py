@@ -49,7 +49,9 @@ def measure(run: Path) -> Findings:
                 for network in (OURS, THEIRS)
             ]
             with started(chosen) as (workers, reasons):
-                rows += [Row(f"{name} {method}", note=why) for name, why in reasons.items()]
+                rows += [
+                    Row(f"{name} {method} {precision}", note=why) for name, why in reasons.items()
+                ]
                 for batch, size, rounds, calls in TASKS if not reasons else []:
                     seconds, _ = interleaved(workers, rounds, batch=batch, size=size, calls=calls)
                     name = f"{method} {precision}, {size} x {size}, batch {batch}"

@@ -16,7 +16,7 @@ from keras_inception_v4.files import read_json
 from keras_inception_v4.predict import predict_files
 from keras_inception_v4.training import RunFolder, precision, scratch, scratch_model
 from keras_inception_v4.training.fitting import smoothed_crossentropy
-from keras_inception_v4.training.precision import PRECISIONS, dtype_policy, fastest_precision
+from keras_inception_v4.training.precision import dtype_policy, fastest_precision
 from keras_inception_v4.transfer import run as run_module
 from keras_inception_v4.transfer import train
 
@@ -125,36 +125,56 @@ def test_a_complete_run_is_not_trained_again(run, monkeypatch):
     assert train_digits(folder, epochs=1, batch_size=64) == report
 
 
-def test_a_run_keeps_the_precision_that_was_decided_for_it(run, monkeypatch):
+def test_a_new_run_takes_the_fastest_precision(tmp_path, monkeypatch):
+    taken = []
+    monkeypatch.setattr(run_module, "fastest_precision", lambda: "mixed_float16")
+    monkeypatch.setattr(run_module, "_run", lambda run, settings, verbose: taken.append(settings))
+    with pytest.raises(FileNotFoundError):  # no report, since nothing was trained
+        train_digits(tmp_path / "run")
+    assert [settings["precision"] for settings in taken] == ["mixed_float16"]
+
+
+def test_a_run_keeps_its_precision(run, monkeypatch):
     folder, report = run
     decided = read_json(folder / "config.json")["arguments"]["precision"]
-    assert decided in PRECISIONS
-    (other,) = {"float32", "mixed_bfloat16"} - {decided}
-    monkeypatch.setattr(run_module, "fastest_precision", lambda: other)
+    assert decided == fastest_precision()
+    monkeypatch.setattr(run_module, "fastest_precision", lambda: "mixed_float16")
     assert train_digits(folder, epochs=1, batch_size=64) == report  # as on another machine
-    with pytest.raises(ValueError, match=f"precision is '{decided}' there and '{other}' here"):
-        train_digits(folder, epochs=1, batch_size=64, precision=other)
+    with pytest.raises(ValueError, match=f"precision is '{decided}' there and 'mixed_float16'"):
+        train_digits(folder, epochs=1, batch_size=64, precision="mixed_float16")
+
+
+def test_many_processes_ask_in_a_child(monkeypatch):
+    assert run_module._fastest_precision(2) == fastest_precision()
+    monkeypatch.setattr(run_module, "fastest_precision", os.abort)
+    with pytest.raises(OSError, match="looks at the devices ended"):
+        run_module._fastest_precision(2)
 
 
 @pytest.mark.parametrize(
     ("flags", "expected"),
     [
-        (["avx2", "avx512f", "avx512_bf16"], "mixed_bfloat16"),
-        (["avx2", "amx_bf16"], "mixed_bfloat16"),
-        (["avx2", "avx512f", "avx512_vnni"], "float32"),
-        (None, "float32"),
+        ("flags\t\t: fpu avx2 avx512f avx512_bf16", True),
+        ("flags\t\t: fpu avx2 amx_bf16 amx_tile", True),
+        ("flags\t\t: fpu avx2 avx512f avx512_vnni", False),
+        (None, False),
     ],
 )
-def test_bfloat16_where_the_processor_has_it(monkeypatch, flags, expected):
-    monkeypatch.setattr(precision, "_accelerator_has_bfloat16", lambda: None)
-    monkeypatch.setattr("cpuinfo.get_cpu_info", lambda: {} if flags is None else {"flags": flags})
-    assert fastest_precision() == expected
+def test_linux_says_whether_the_processor_has_bfloat16(monkeypatch, flags, expected):
+    def read_text(path):
+        assert path == Path("/proc/cpuinfo")
+        if flags is None:
+            raise FileNotFoundError(path)
+        return f"processor\t: 0\n{flags}\n"
+
+    monkeypatch.setattr(Path, "read_text", read_text)
+    assert precision.processor_has_bfloat16() == expected
 
 
-def tensorflow(kind, capability):
+def tensorflow(gpus, capability=None):
     return SimpleNamespace(
         config=SimpleNamespace(
-            list_physical_devices=lambda asked: [asked] if asked == kind else [],
+            get_visible_devices=lambda kind: gpus if kind == "GPU" else [],
             experimental=SimpleNamespace(
                 get_device_details=lambda device: {"compute_capability": capability}
             ),
@@ -169,47 +189,43 @@ def jax(platform, capability=None):
     return SimpleNamespace(devices=lambda: [device])
 
 
-def torch(available, supported=False):
-    cuda = SimpleNamespace(
-        is_available=lambda: available, is_bf16_supported=lambda including_emulation: supported
+def torch(capability=None, hip=None):
+    return SimpleNamespace(
+        cuda=SimpleNamespace(get_device_capability=lambda: capability),
+        version=SimpleNamespace(hip=hip),
+        zeros=lambda shape: SimpleNamespace(
+            device=SimpleNamespace(type="cuda" if capability else "cpu")
+        ),
     )
-    return SimpleNamespace(cuda=cuda)
 
 
 @pytest.mark.parametrize(
     ("backend", "library", "expected"),
     [
-        ("tensorflow", tensorflow("CPU", None), "of the processor"),
-        ("tensorflow", tensorflow("TPU", None), "mixed_bfloat16"),
-        ("tensorflow", tensorflow("GPU", (7, 5)), "float32"),
-        ("tensorflow", tensorflow("GPU", (8, 0)), "mixed_bfloat16"),
-        ("jax", jax("cpu"), "of the processor"),
+        ("tensorflow", tensorflow([]), "of the processor"),
+        ("tensorflow", tensorflow(["GPU:0"], (7, 5)), "float32"),
+        ("tensorflow", tensorflow(["GPU:0"], (8, 0)), "mixed_bfloat16"),
+        ("jax", jax("cpu"), "float32"),
         ("jax", jax("tpu"), "mixed_bfloat16"),
         ("jax", jax("gpu", "7.5"), "float32"),
         ("jax", jax("gpu", "12.0"), "mixed_bfloat16"),
         ("jax", jax("gpu", "gfx90a"), "float32"),
-        ("torch", torch(False), "of the processor"),
-        ("torch", torch(True), "float32"),
-        ("torch", torch(True, True), "mixed_bfloat16"),
+        ("torch", torch(), "of the processor"),
+        ("torch", torch((7, 5)), "float32"),
+        ("torch", torch((9, 0)), "mixed_bfloat16"),
+        ("torch", torch((9, 0), hip="6.2"), "float32"),
     ],
 )
-def test_bfloat16_where_the_accelerator_has_it(monkeypatch, backend, library, expected):
+def test_the_fastest_precision_of_a_device(monkeypatch, backend, library, expected):
     """Stand-ins for the libraries: there is no such device here."""
     monkeypatch.setitem(sys.modules, backend, library)
     monkeypatch.setattr(keras.backend, "backend", lambda: backend)
+    if backend == "torch":
+        monkeypatch.setattr(keras.ops, "zeros", library.zeros)
     for processor in (True, False):
         monkeypatch.setattr(precision, "processor_has_bfloat16", lambda it=processor: it)
         own = "mixed_bfloat16" if processor else "float32"
         assert fastest_precision() == (own if expected == "of the processor" else expected)
-
-
-def test_this_machine_is_known():
-    """The real libraries, by what Linux says of the processor."""
-    flags = Path("/proc/cpuinfo").read_text().split()
-    expected = "avx512_bf16" in flags or "amx_bf16" in flags
-    assert precision.processor_has_bfloat16() == expected
-    if precision._accelerator_has_bfloat16() is None:
-        assert fastest_precision() == ("mixed_bfloat16" if expected else "float32")
 
 
 def test_other_arguments_are_refused(run):

@@ -290,7 +290,7 @@ class TestFineTuning:
         with pytest.raises(ValueError, match="has no layer 'mixed_7a'"):
             unfreeze(keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)]))
 
-    @pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16", "mixed_float16"])
+    @pytest.mark.parametrize("precision", ["auto", "float32", "mixed_bfloat16", "mixed_float16"])
     def test_only_what_is_unfrozen_moves(self, digits, precision):
         model = unfreeze(tiny("symbols"), "mixed_7d")
         before = values(model)

@@ -71,8 +71,8 @@ def add_train(commands) -> None:
         "--precision",
         choices=["auto", "float32", "mixed_bfloat16", "mixed_float16"],
         default="auto",
-        help="dtype policy of training; auto is mixed_bfloat16 where the processor or GPU computes "
-        "in bfloat16, and else float32; the model is written in float32",
+        help="dtype policy of training; auto is that of the run that goes on, else mixed_bfloat16 "
+        "where that is known to be faster, else float32; the model is written in float32",
     )
     fit.add_argument(
         "--deterministic",

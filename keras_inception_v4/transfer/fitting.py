@@ -19,6 +19,7 @@ from keras_inception_v4.model import classifier
 from keras_inception_v4.preprocessing.feeding import feeder
 from keras_inception_v4.training import (
     AUTO,
+    PRECISIONS,
     fastest_precision,
     fit,
     smoothed_crossentropy,
@@ -167,8 +168,9 @@ def fine_tune(
         patience: epochs without a lower held-out loss after which to stop; `None` never
             stops early.
         precision: `"float32"`, `"mixed_bfloat16"`, `"mixed_float16"`, or `"auto"`, which is
-            `"mixed_bfloat16"` where the device computes in bfloat16 and else `"float32"`; the
-            model stays in float32 whatever it is trained in.
+            `"mixed_bfloat16"` where that is known to be faster and else `"float32"` (to go on from
+            `folder` on a machine of another kind, name it); the model stays in float32 whatever it
+            is trained in.
         seed: of the order, for arrays.
         folder: where the state after each epoch is kept, so that the same call goes on
             after an interruption, at the epoch that it broke off; `None` keeps nothing. A
@@ -189,6 +191,11 @@ def fine_tune(
     for name, share in (("warmup", warmup), ("label_smoothing", label_smoothing)):
         if not 0 <= share < 1:
             raise ValueError(f"Received {name}={share}. It must be at least 0 and below 1.")
+    if precision not in (AUTO, *PRECISIONS):
+        allowed = ", ".join((AUTO, *PRECISIONS))
+        raise ValueError(f"Received precision={precision!r}. Allowed are {allowed}.")
+    if precision == AUTO:
+        precision = fastest_precision()
     _, dense = pool_and_dense(model)
     if not model.trainable_weights:
         raise ValueError(f"Nothing of {model.name!r} is trainable. Call unfreeze(model) first.")
@@ -199,8 +206,6 @@ def fine_tune(
         validation = as_batches(validation, batch_size, classes=classes, feed=feed)
     weights = class_weights(class_weight, lambda: _labels(train, classes), classes)
     rate = warmup_cosine(learning_rate, epochs * count_batches(train), warmup)
-    if precision == AUTO:
-        precision = fastest_precision()
     with trainable_twin(model, precision) as twin:
         return fit(
             twin,

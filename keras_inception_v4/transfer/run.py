@@ -3,6 +3,8 @@
 import multiprocessing
 import os
 import time
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 
 from keras_inception_v4 import plots
 from keras_inception_v4.architecture import (
@@ -102,9 +104,10 @@ def train(
         skip_corrupt: whether to leave out what cannot be used.
         seed: of split, weights, order, dropout and augmentation.
         precision: dtype policy of fine-tuning and of training from scratch; `"auto"` is what the
-            run in the folder began with, else `"mixed_bfloat16"` where the device computes in
-            bfloat16 and `"float32"` elsewhere. Features are computed, and the model is written,
-            in float32.
+            run in the folder began with, else `"mixed_bfloat16"` where that is known to be faster
+            (`training.fastest_precision`) and `"float32"` elsewhere; processes on machines of
+            different kinds need it named. Features are computed, and the model is written, in
+            float32.
         deterministic: the same numbers again on the same machine, somewhat slower.
         coordinator: `HOST:PORT` of process 0, for many processes.
         processes: how many share the training; they need the same call, but for `process_id`,
@@ -214,8 +217,15 @@ def _fastest_precision(processes: int) -> str:
     """With many processes asked in a child: this one must leave the devices to its own."""
     if processes == 1:
         return fastest_precision()
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(fastest_precision)
+    spawn = multiprocessing.get_context("spawn")
+    try:
+        with ProcessPoolExecutor(1, mp_context=spawn) as pool:
+            return pool.submit(fastest_precision).result()
+    except BrokenProcessPool:
+        raise OSError(
+            "The process that looks at the devices ended. Name a precision, and call this under "
+            'if __name__ == "__main__":.'
+        ) from None
 
 
 def _run_together(run: RunFolder, settings: dict, verbose) -> None:
