@@ -1,5 +1,6 @@
 import shutil
 
+import keras
 import numpy as np
 import pytest
 from PIL import Image
@@ -12,10 +13,12 @@ from keras_inception_v4.data import (
     RandomCrops,
     ReadAhead,
     digit_scans,
+    indexed_dataset,
     load_digits_data,
     read_labelled_folder,
     split_indices,
 )
+from keras_inception_v4.training import fit
 
 
 def test_digits_are_whole_scans_in_color_and_range():
@@ -241,3 +244,50 @@ def test_crops_are_a_function_of_seed_epoch_and_image(tmp_path):
     pixels = Images(np.stack([np.asarray(Image.open(p), "float32") for p in paths]), np.arange(3))
     same = RandomCrops(pixels, (40, 40), "photographs", 1)
     np.testing.assert_allclose(same.take([0, 1, 2]), first, atol=1e-3)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="tf.data is TensorFlow's")
+class TestIndexedDataset:
+    def test_it_gives_the_batches_of_each_epoch(self):
+        images = Images(np.arange(7 * 4 * 4 * 3, dtype="float32").reshape(7, 4, 4, 3), np.arange(7))
+        for options in ({}, {"answers": ("a", "b")}, {"last": "padded"}):
+            batches = Batches(images, 3, seed=1, **options)
+            dataset = indexed_dataset(batches, (None, 4, 4, 3))
+            assert len(dataset) == 3
+            orders = []
+            for epoch in (0, 5):
+                batches.start_epoch(epoch)
+                found = list(dataset.as_numpy_iterator())
+                for index, one in enumerate(found):
+                    keras.tree.map_structure(np.testing.assert_array_equal, one, batches[index])
+                orders.append(np.concatenate([one[0][:, 0, 0, 0] for one in found]).tolist())
+            assert orders[0] != orders[1]
+            assert dataset.element_spec[0].shape == (None, 4, 4, 3)
+
+    def test_a_fit_leaves_the_allocator_alone(self):
+        """A generator, which Keras makes of a PyDataset, would make it give blocks back."""
+        import tensorflow as tf
+
+        seen = []
+
+        class Spy(keras.Model):
+            def fit(self, x, *, validation_data, **arguments):
+                seen.extend((x, validation_data))
+                return super().fit(x, validation_data=validation_data, **arguments)
+
+        class Counted(Batches):
+            ended = 0
+
+            def on_epoch_end(self):
+                self.ended += 1
+                super().on_epoch_end()
+
+        inputs = keras.Input((4, 4, 3))
+        model = Spy(inputs, keras.layers.Dense(7)(keras.layers.Flatten()(inputs)))
+        images = Images(np.ones((7, 4, 4, 3), "float32"), np.arange(7))
+        train, validation = Counted(images, 3, seed=1), Counted(images, 3)
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        optimizer = keras.optimizers.SGD(0.1)
+        fit(model, train, validation, epochs=2, optimizer=optimizer, loss=loss, verbose=0)
+        assert all(isinstance(one, tf.data.Dataset) for one in seen)
+        assert (train.ended, validation.ended, train.epoch) == (2, 2, 2)

@@ -8,6 +8,7 @@ from keras_inception_v4.data.batches import (
     check_labels,
     count_batches,
     each_batch,
+    indexed_dataset,
     read_ahead,
 )
 from keras_inception_v4.data.digits import DIGITS_CROP, digit_scans, load_digits_data
@@ -34,6 +35,7 @@ __all__ = [
     "digit_scans",
     "each_batch",
     "find_classes",
+    "indexed_dataset",
     "list_images",
     "load_digits_data",
     "read_ahead",

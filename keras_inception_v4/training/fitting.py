@@ -7,7 +7,7 @@ from pathlib import Path
 
 import keras
 
-from keras_inception_v4.data import count_batches
+from keras_inception_v4.data import count_batches, indexed_dataset
 from keras_inception_v4.preprocessing.feeding import PREPROCESSING_LAYER
 from keras_inception_v4.training.checkpoint import EpochCheckpoint
 from keras_inception_v4.training.devices import check_same, is_first
@@ -111,6 +111,22 @@ class _StartEpoch(keras.callbacks.Callback):
         self.batches.start_epoch(epoch)
 
 
+class _EndEpoch(keras.callbacks.Callback):
+    """Tells batches that an epoch has ended, where Keras does not know them."""
+
+    def __init__(self, train, validation):
+        super().__init__()
+        self.train, self.validation = train, validation
+
+    def on_epoch_end(self, epoch, logs=None):
+        if isinstance(self.train, keras.utils.PyDataset):
+            self.train.on_epoch_end()
+
+    def on_test_end(self, logs=None):
+        if isinstance(self.validation, keras.utils.PyDataset):
+            self.validation.on_epoch_end()
+
+
 def fit(
     model: keras.Model,
     train,
@@ -175,6 +191,14 @@ def fit(
         callbacks.append(keeper)
         if keeper.done:
             return _history(model, keeper)
+    if keras.backend.backend() == "tensorflow":
+        callbacks.append(_EndEpoch(train, validation))
+        train, validation = (
+            indexed_dataset(data, model.input_shape)
+            if isinstance(data, keras.utils.PyDataset)
+            else data
+            for data in (train, validation)
+        )
     try:
         history = model.fit(
             train,
