@@ -291,3 +291,23 @@ class TestIndexedDataset:
         fit(model, train, validation, epochs=2, optimizer=optimizer, loss=loss, verbose=0)
         assert all(isinstance(one, tf.data.Dataset) for one in seen)
         assert (train.ended, validation.ended, train.epoch) == (2, 2, 2)
+
+    @pytest.mark.parametrize("weighted", [False, True])
+    def test_a_fit_traces_its_step_once(self, weighted):
+        traced = []
+
+        class Spy(keras.Model):
+            def train_step(self, data):
+                traced.append(data)
+                return super().train_step(data)
+
+        inputs = keras.Input((4, 4, 3))
+        outputs = keras.layers.Dense(7, activation="softmax")(keras.layers.Flatten()(inputs))
+        images = Images(np.ones((6, 4, 4, 3), "float32"), np.arange(6))
+        train = Batches(images, 3, seed=1, last="padded" if weighted else "short")
+        history = fit(
+            Spy(inputs, outputs), train, None, epochs=2, optimizer=keras.optimizers.Adam(0.1),
+            loss="sparse_categorical_crossentropy", verbose=0,
+        )  # fmt: skip
+        assert len(traced) == 1
+        assert len(history.history["accuracy"]) == 2

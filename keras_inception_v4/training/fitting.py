@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import keras
+import numpy as np
 
 from keras_inception_v4.data import count_batches, indexed_dataset
 from keras_inception_v4.preprocessing.feeding import PREPROCESSING_LAYER
@@ -127,6 +128,20 @@ class _EndEpoch(keras.callbacks.Callback):
             self.validation.on_epoch_end()
 
 
+def _create_metrics(model: keras.Model, batch: tuple) -> None:
+    """Creates the metrics' variables, on the first image of a batch and answers of 0.
+
+    Keras would do so inside the first step, and TensorFlow then trace the whole step once more.
+    """
+    pixels, labels, *weights = keras.tree.map_structure(lambda array: np.asarray(array)[:1], batch)
+    answers = keras.tree.map_structure(
+        lambda output: keras.ops.zeros((1, *output.shape[1:]), output.dtype), model.output
+    )
+    model.compute_loss(pixels, labels, answers, *weights)
+    model.compute_metrics(pixels, labels, answers, *weights)
+    model.reset_metrics()
+
+
 def fit(
     model: keras.Model,
     train,
@@ -192,6 +207,8 @@ def fit(
         if keeper.done:
             return _history(model, keeper)
     if keras.backend.backend() == "tensorflow":
+        if isinstance(train, keras.utils.PyDataset):
+            _create_metrics(model, train[0])
         callbacks.append(_EndEpoch(train, validation))
         train, validation = (
             indexed_dataset(data, model.input_shape)
