@@ -8,7 +8,6 @@ from keras_inception_v4.data.batches import (
     check_labels,
     count_batches,
     each_batch,
-    indexed_dataset,
     read_ahead,
 )
 from keras_inception_v4.data.digits import DIGITS_CROP, digit_scans, load_digits_data
@@ -20,6 +19,7 @@ from keras_inception_v4.data.folders import (
     scan_images,
     sound_images,
 )
+from keras_inception_v4.data.indexed import indexed_dataset
 
 __all__ = [
     "DIGITS_CROP",
