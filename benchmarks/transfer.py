@@ -29,7 +29,12 @@ def digits(seed: int) -> tuple[float, float]:
 
     from keras_inception_v4 import evaluate, fine_tune, train_head, transfer_model, unfreeze
     from keras_inception_v4.data import DIGITS_CROP, Images, LabelledData, load_digits_data
-    from keras_inception_v4.training import RECIPES, scratch_model, train_from_scratch
+    from keras_inception_v4.training import (
+        RECIPES,
+        fastest_precision,
+        scratch_model,
+        train_from_scratch,
+    )
 
     whole = load_digits_data(SIDE, seed=seed)
 
@@ -51,7 +56,7 @@ def digits(seed: int) -> tuple[float, float]:
             epochs=epochs,
             batch_size=batch_size,
             seed=seed,
-            precision="auto",
+            precision=fastest_precision(),
             augment="symbols",
             verbose=0,
         )
