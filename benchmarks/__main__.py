@@ -1,6 +1,6 @@
 """Measures subjects side by side and writes RESULTS.md, results.json and charts.
 
-    python -m benchmarks [SUBJECT ...] [--run RUN] [--against EARLIER]
+    python -m benchmarks [SUBJECT ...] [--run RUN] [--out FOLDER] [--against EARLIER]
 
 Without subjects, all but the long ones.
 """
@@ -14,10 +14,10 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from benchmarks.report import (
-    RESULTS,
     Findings,
     disagreements,
     entry,
+    machines_apart,
     measured,
     read_results,
     text,
@@ -26,6 +26,7 @@ from benchmarks.report import (
 )
 from benchmarks.workers import QUIET
 
+HERE = Path(__file__).resolve().parent
 SUBJECTS = {
     "construction": "import, build and load",
     "inference": "every runtime, precision, batch and image size, beside the peers",
@@ -71,6 +72,11 @@ def main() -> int:
         "(default: %(default)s)",
     )  # fmt: skip
     parser.add_argument(
+        "--out", type=Path, metavar="FOLDER", default=HERE,
+        help="where RESULTS.md, results.json and the charts are written, and what they had of "
+        "other subjects is kept (default: benchmarks, and the README's summary too)",
+    )  # fmt: skip
+    parser.add_argument(
         "--against", type=Path, metavar="EARLIER",
         help="a results.json: says which ratios differ by more than both spreads",
     )  # fmt: skip
@@ -80,7 +86,9 @@ def main() -> int:
         parser.error(f"{', '.join(sorted(unknown))}: choose from {', '.join([*SUBJECTS, *LONG])}")
     earlier = read_results(arguments.against) if arguments.against else {}
     os.environ.update(QUIET)
-    results, found = read_results(), {}
+    out = arguments.out.resolve()
+    readme = HERE.parent / "README.md" if out == HERE else None
+    results, found = read_results(out / "results.json"), {}
     for subject in arguments.subjects or SUBJECTS:
         print(f"{subject} ...", flush=True)
         begun = time.perf_counter()
@@ -88,14 +96,16 @@ def main() -> int:
         found[subject] = entry(findings, time.perf_counter() - begun)
         results[subject] = found[subject]
         order = [name for name in [*SUBJECTS, *LONG] if name in results]
-        write({name: results[name] for name in order})
+        write({name: results[name] for name in order}, out, readme)
         for claim in found[subject]["claims"]:
             held = "held" if claim["held"] else "MISSED"
             print(f"  {claim['text']}: {text(claim['value'])}, {wanted(claim)}: {held}", flush=True)
     missed = [c["text"] for part in found.values() for c in part["claims"] if not c["held"]]
-    print(f"written: {RESULTS.parent.name}/RESULTS.md, results.json and charts")
+    print(f"written: {out.name}/RESULTS.md, results.json and charts")
     apart = []
     if arguments.against:
+        if others := machines_apart(found, earlier):
+            print(f"of another machine, or of one unknown, was the earlier {', '.join(others)}")
         count, apart = disagreements(found, earlier)
         print(f"{count - len(apart)} of {count} ratios agree with the earlier run within spreads")
         print(*apart, sep="\n")

@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 from benchmarks.workers import NotMeasuredError, Spread, ratio
 
-HERE = Path(__file__).parent
 BEGIN, END = "<!-- written by python -m benchmarks -->", "<!-- end -->"
-RESULTS = HERE / "results.json"
+# What a processor computes in decides more than its name: flags in /proc/cpuinfo.
+INSTRUCTIONS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16")
 PACKAGES = (
     "keras", "tensorflow", "torch", "jax", "openvino", "onnxruntime", "ai-edge-litert", "timm",
     "zeromodels",
@@ -93,14 +93,9 @@ def speed_rows(
 
 def machine() -> dict:
     """Where and with what it was measured."""
-    cpu = next(
-        (
-            line.split(":")[1].strip()
-            for line in Path("/proc/cpuinfo").read_text().splitlines()
-            if line.startswith("model name")
-        ),
-        platform.processor(),
-    )
+    lines = [line.partition(":") for line in Path("/proc/cpuinfo").read_text().splitlines()]
+    told = {key.strip(): value.strip() for key, _, value in lines}
+    flags = told.get("flags", "").split()
     versions = {}
     for name in PACKAGES:
         try:
@@ -109,14 +104,15 @@ def machine() -> dict:
             versions[name] = "not installed"
     return {
         "date": time.strftime("%Y-%m-%d"),
-        "processor": cpu,
+        "processor": told.get("model name") or platform.processor(),
+        "instructions": " ".join(name for name in INSTRUCTIONS if name in flags),
         "cores": len(os.sched_getaffinity(0)),
         "python": platform.python_version(),
         **versions,
     }
 
 
-def read_results(path: Path = RESULTS) -> dict:
+def read_results(path: Path) -> dict:
     return json.loads(path.read_text()) if path.exists() else {}
 
 
@@ -152,13 +148,14 @@ def _digits(spread: Spread | None) -> list[float] | None:
     return None if spread is None else [float(f"{value:.4g}") for value in spread]
 
 
-def write(results: dict) -> None:
-    """Writes `results.json`, `RESULTS.md`, the charts, and the summary in the README."""
-    RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+def write(results: dict, folder: Path, readme: Path | None = None) -> None:
+    """Writes `results.json`, `RESULTS.md` and the charts, and the summary in a README."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "results.json").write_text(json.dumps(results, indent=1) + "\n")
     lines = [
         "# Results",
         "",
-        "Written by `python -m benchmarks`; [README.md](README.md) says how it measures. Ratios "
+        "Written by `python -m benchmarks`; `benchmarks/README.md` says how it measures. Ratios "
         "are the result: of speed, above 1 is faster; each is the median of the rounds, with the "
         "least and the largest. Absolute figures belong to the machine.",
     ]
@@ -169,10 +166,11 @@ def write(results: dict) -> None:
         for table in found["tables"]:
             lines += ["", *_markdown(table)]
             if table["chart"] and any(row["ratio"] for row in table["rows"]):
-                draw(table, HERE / "charts" / f"{table['chart']}.png")
+                draw(table, folder / "charts" / f"{table['chart']}.png")
                 lines += ["", f"![{table['title']}](charts/{table['chart']}.png)"]
-    (HERE / "RESULTS.md").write_text("\n".join(lines) + "\n")
-    readme = HERE.parent / "README.md"
+    (folder / "RESULTS.md").write_text("\n".join(lines) + "\n")
+    if readme is None:
+        return
     before, rest = readme.read_text().split(BEGIN)
     _, after = rest.split(END)
     readme.write_text(f"{before}{BEGIN}\n{_summary(results)}\n{END}{after}")
@@ -192,6 +190,8 @@ def _summary(results: dict) -> str:
 def _where(found: dict) -> str:
     machine = dict(found["machine"])
     date, processor, cores = (machine.pop(key) for key in ("date", "processor", "cores"))
+    if instructions := machine.pop("instructions", ""):
+        processor += f", {instructions}"
     versions = ", ".join(f"{name} {version}" for name, version in machine.items())
     return f"{date}, {cores} cores ({processor}), {found['seconds']} s; {versions}."
 
@@ -267,6 +267,16 @@ def draw(table: dict, path: Path) -> None:
     path.parent.mkdir(exist_ok=True)
     figure.savefig(path, dpi=110)
     plt.close(figure)
+
+
+def machines_apart(results: dict, earlier: dict) -> list[str]:
+    """The subjects whose earlier run was of another kind of machine, or does not say of which."""
+
+    def kind(found):
+        return [found["machine"].get(key) for key in ("processor", "instructions", "cores")]
+
+    shared = [name for name in results if name in earlier]
+    return [name for name in shared if kind(results[name]) != kind(earlier[name])]
 
 
 def disagreements(results: dict, earlier: dict) -> tuple[int, list[str]]:

@@ -13,6 +13,7 @@ from PIL import Image
 ROOT = Path(__file__).parent.parent
 sys.path.append(str(ROOT))  # behind the installed package
 
+from benchmarks import __main__ as command  # noqa: E402
 from benchmarks import networks, report  # noqa: E402
 from benchmarks.__main__ import LONG, SUBJECTS  # noqa: E402
 from benchmarks.inference import Measured, claims  # noqa: E402
@@ -164,13 +165,10 @@ def findings(fast=2.0):
 
 
 @pytest.fixture
-def written(tmp_path, monkeypatch):
-    here = tmp_path / "benchmarks"
-    here.mkdir()
-    monkeypatch.setattr(report, "HERE", here)
-    monkeypatch.setattr(report, "RESULTS", here / "results.json")
-    (tmp_path / "README.md").write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
-    report.write({"inference": report.entry(findings(), 61.2)})
+def written(tmp_path):
+    here, readme = tmp_path / "benchmarks", tmp_path / "README.md"
+    readme.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
+    report.write({"inference": report.entry(findings(), 61.2)}, here, readme)
     return here
 
 
@@ -241,14 +239,54 @@ def test_a_second_run_is_compared_by_spreads(written):
     ]
 
 
+def test_a_run_elsewhere_leaves_the_committed_results(written, tmp_path, monkeypatch, capsys):
+    readme = written.parent / "README.md"
+    monkeypatch.setattr(command, "HERE", written)
+    monkeypatch.setattr(command, "findings_of", lambda subject, run: findings(3))
+    before = readme.read_text(), (written / "results.json").read_text()
+    out, against = tmp_path / "other", str(written / "results.json")
+
+    def run(subject, *options):
+        monkeypatch.setattr(sys, "argv", ["benchmarks", subject, "--out", str(out), *options])
+        return command.main()
+
+    assert run("inference", "--against", against) == 1
+    printed = capsys.readouterr().out
+    assert "written: other/RESULTS.md" in printed
+    assert "1 of 3 ratios agree" in printed
+    assert "another machine" not in printed
+    assert run("training") == 1  # a claim misses
+    assert report.read_results(out / "results.json").keys() == {"inference", "training"}
+    assert (out / "charts" / "speed.png").exists()
+    assert (readme.read_text(), (written / "results.json").read_text()) == before
+
+
+def test_an_earlier_run_of_another_machine_is_named():
+    here = report.entry(findings(), 60)
+    other = {**here, "machine": {**here["machine"], "instructions": "neon"}}
+    older = {key: value for key, value in here["machine"].items() if key != "instructions"}
+    earlier = {"inference": here, "training": other, "head": {**here, "machine": older}}
+    now = dict.fromkeys(["inference", "training", "head", "memory"], here)
+    assert report.machines_apart(now, earlier) == ["training", "head"]
+
+
 def test_the_committed_results_are_written_by_the_command(written):
     committed = report.read_results(ROOT / "benchmarks" / "results.json")
     assert SUBJECTS.keys() <= committed.keys()
     readme = (ROOT / "README.md").read_text()
     (written.parent / "README.md").write_text(readme)
-    report.write(committed)
+    report.write(committed, written, written.parent / "README.md")
     assert (written.parent / "README.md").read_text() == readme
     assert (written / "RESULTS.md").read_text() == (ROOT / "benchmarks/RESULTS.md").read_text()
     assert {path.name for path in (ROOT / "benchmarks" / "charts").iterdir()} == {
         path.name for path in (written / "charts").iterdir() if path.name != "speed.png"
+    }
+
+
+def test_so_are_those_of_another_machine(tmp_path):
+    committed = ROOT / "benchmarks" / "avx2"
+    report.write(report.read_results(committed / "results.json"), tmp_path)
+    assert (tmp_path / "RESULTS.md").read_text() == (committed / "RESULTS.md").read_text()
+    assert {path.name for path in (committed / "charts").iterdir()} == {
+        path.name for path in (tmp_path / "charts").iterdir()
     }
