@@ -84,6 +84,8 @@ def main() -> int:
     unknown = set(arguments.subjects) - SUBJECTS.keys() - LONG.keys()
     if unknown:
         parser.error(f"{', '.join(sorted(unknown))}: choose from {', '.join([*SUBJECTS, *LONG])}")
+    if arguments.against and not arguments.against.is_file():
+        parser.error(f"--against {arguments.against}: there is no such file")
     earlier = read_results(arguments.against) if arguments.against else {}
     os.environ.update(QUIET)
     out = arguments.out.resolve()

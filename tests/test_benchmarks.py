@@ -261,6 +261,13 @@ def test_a_run_elsewhere_leaves_the_committed_results(written, tmp_path, monkeyp
     assert (readme.read_text(), (written / "results.json").read_text()) == before
 
 
+def test_an_earlier_run_that_is_not_there_is_refused(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["benchmarks", "gpu", "--against", "nowhere.json"])
+    with pytest.raises(SystemExit, match="2"):
+        command.main()
+    assert "--against nowhere.json: there is no such file" in capsys.readouterr().err
+
+
 def test_an_earlier_run_of_another_machine_is_named():
     here = report.entry(findings(), 60)
     other = {**here, "machine": {**here["machine"], "instructions": "neon"}}
