@@ -89,6 +89,10 @@ def main() -> int:
     earlier = read_results(arguments.against) if arguments.against else {}
     os.environ.update(QUIET)
     out = arguments.out.resolve()
+    try:  # before anything is measured that could not be written
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        parser.error(f"--out {arguments.out}: {error.strerror}")
     readme = HERE.parent / "README.md" if out == HERE else None
     results, found = read_results(out / "results.json"), {}
     for subject in arguments.subjects or SUBJECTS:
@@ -107,7 +111,7 @@ def main() -> int:
     apart = []
     if arguments.against:
         if others := machines_apart(found, earlier):
-            print(f"of another machine, or of one unknown, was the earlier {', '.join(others)}")
+            print(f"the earlier run of {', '.join(others)} may be of another machine")
         count, apart = disagreements(found, earlier)
         print(f"{count - len(apart)} of {count} ratios agree with the earlier run within spreads")
         print(*apart, sep="\n")

@@ -150,7 +150,6 @@ def _digits(spread: Spread | None) -> list[float] | None:
 
 def write(results: dict, folder: Path, readme: Path | None = None) -> None:
     """Writes `results.json`, `RESULTS.md` and the charts, and the summary in a README."""
-    folder.mkdir(parents=True, exist_ok=True)
     (folder / "results.json").write_text(json.dumps(results, indent=1) + "\n")
     lines = [
         "# Results",

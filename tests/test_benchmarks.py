@@ -167,6 +167,7 @@ def findings(fast=2.0):
 @pytest.fixture
 def written(tmp_path):
     here, readme = tmp_path / "benchmarks", tmp_path / "README.md"
+    here.mkdir()
     readme.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
     report.write({"inference": report.entry(findings(), 61.2)}, here, readme)
     return here
@@ -255,17 +256,29 @@ def test_a_run_elsewhere_leaves_the_committed_results(written, tmp_path, monkeyp
     assert "written: other/RESULTS.md" in printed
     assert "1 of 3 ratios agree" in printed
     assert "another machine" not in printed
+    older = tmp_path / "older.json"
+    older.write_text(Path(against).read_text().replace('"instructions"', '"unknown"'))
+    assert run("inference", "--against", str(older)) == 1
+    assert "the earlier run of inference may be of another machine" in capsys.readouterr().out
     assert run("training") == 1  # a claim misses
     assert report.read_results(out / "results.json").keys() == {"inference", "training"}
     assert (out / "charts" / "speed.png").exists()
     assert (readme.read_text(), (written / "results.json").read_text()) == before
 
 
-def test_an_earlier_run_that_is_not_there_is_refused(monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["benchmarks", "gpu", "--against", "nowhere.json"])
+@pytest.mark.parametrize(
+    ("option", "reason"), [("--against", "there is no such file"), ("--out", "Not a directory")]
+)
+def test_a_path_that_cannot_be_used_is_refused_before_measuring(
+    option, reason, tmp_path, monkeypatch, capsys
+):
+    (tmp_path / "file").touch()
+    path = str(tmp_path / "file" / "within")
+    monkeypatch.setattr(command, "findings_of", None)  # would raise a TypeError
+    monkeypatch.setattr(sys, "argv", ["benchmarks", "gpu", option, path])
     with pytest.raises(SystemExit, match="2"):
         command.main()
-    assert "--against nowhere.json: there is no such file" in capsys.readouterr().err
+    assert f"{option} {path}: {reason}" in capsys.readouterr().err
 
 
 def test_an_earlier_run_of_another_machine_is_named():
