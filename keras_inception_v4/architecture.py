@@ -136,6 +136,27 @@ INCEPTION_C_PAPER = (
 )
 
 
+def _table(mixed_4a: Block, block_b: Block, block_c: Block) -> dict[str, Conv | Block]:
+    return {
+        **STEM_CONVOLUTIONS,
+        "mixed_3a": MIXED_3A,
+        "mixed_4a": mixed_4a,
+        "mixed_5a": MIXED_5A,
+        **{f"mixed_5{letter}": INCEPTION_A for letter in "bcde"},
+        "mixed_6a": REDUCTION_A,
+        **{f"mixed_6{letter}": block_b for letter in "bcdefgh"},
+        "mixed_7a": REDUCTION_B,
+        **{f"mixed_7{letter}": block_c for letter in "bcd"},
+    }
+
+
+NETWORKS: dict[str, dict[str, Conv | Block]] = {
+    "released": _table(MIXED_4A, INCEPTION_B, INCEPTION_C),
+    "paper": _table(MIXED_4A_PAPER, INCEPTION_B_PAPER, INCEPTION_C_PAPER),
+}
+"""Each variant's table; see `network`."""
+
+
 def network(variant: str = "released") -> dict[str, Conv | Block]:
     """The whole network up to the head: endpoint name to its op or block.
 
@@ -155,20 +176,7 @@ def network(variant: str = "released") -> dict[str, Conv | Block]:
             f"Unknown variant {variant!r}. Allowed are 'released' (the order of the ImageNet "
             "weights) and 'paper' (the order of the figures)."
         )
-    released = variant == "released"
-    block_b = INCEPTION_B if released else INCEPTION_B_PAPER
-    block_c = INCEPTION_C if released else INCEPTION_C_PAPER
-    return {
-        **STEM_CONVOLUTIONS,
-        "mixed_3a": MIXED_3A,
-        "mixed_4a": MIXED_4A if released else MIXED_4A_PAPER,
-        "mixed_5a": MIXED_5A,
-        **{f"mixed_5{letter}": INCEPTION_A for letter in "bcde"},
-        "mixed_6a": REDUCTION_A,
-        **{f"mixed_6{letter}": block_b for letter in "bcdefgh"},
-        "mixed_7a": REDUCTION_B,
-        **{f"mixed_7{letter}": block_c for letter in "bcd"},
-    }
+    return NETWORKS[variant]
 
 
 def _steps(branch: tuple) -> Iterator[tuple[int, int | None, str, Conv | Pool]]:
@@ -259,9 +267,8 @@ def _endpoints() -> dict[str, tuple[int, int]]:
 ENDPOINTS: dict[str, tuple[int, int]] = _endpoints()
 """Name of each of the 22 endpoints to its stride and channels."""
 
-FEATURES = ENDPOINTS["mixed_7d"][1]
-
 AUXILIARY_ENDPOINT = "mixed_6h"
+AUXILIARY_FILTERS = [128, 768]  # of its two convolutions
 
 
 def auxiliary_units(grid: tuple[int, int] = (5, 5)) -> list[Unit]:
@@ -274,11 +281,12 @@ def auxiliary_units(grid: tuple[int, int] = (5, 5)) -> list[Unit]:
             last convolution covers it whole.
     """
     channels = ENDPOINTS[AUXILIARY_ENDPOINT][1]
+    first, second = AUXILIARY_FILTERS
     return [
         Unit(f"auxlogits_{name}", op, incoming, "auxlogits")
         for name, op, incoming in (
             ("avgpool_1a_5x5", Pool("avg", 3, V, height=5, width=5), channels),
-            ("conv2d_1b_1x1", Conv(128, 1, 1), channels),
-            ("conv2d_2a", Conv(768, *grid, 1, V), 128),
+            ("conv2d_1b_1x1", Conv(first, 1, 1), channels),
+            ("conv2d_2a", Conv(second, *grid, 1, V), first),
         )
     ]

@@ -15,7 +15,6 @@ from keras_inception_v4.weights.names import FIRST_KERNEL, HEAD, network_tensors
 from keras_inception_v4.weights.raw import keras_weights_shapes
 from keras_inception_v4.weights.sources import open_checkpoint, sniff
 
-PAIR = ((1, 7, 64, 64), (7, 1, 64, 64))  # of mixed_4a; the paper's order begins with the second
 TARGETS = (".weights.h5", ".keras", ".safetensors")
 
 
@@ -103,8 +102,8 @@ def _layout(source: Path, kind: str) -> tuple[int, int | None, str]:
         kernels = [shapes[name] for name in network_tensors() if name in shapes]
         head = [shapes[f"{HEAD}/kernel"]] if f"{HEAD}/kernel" in shapes else None
     kernels = [shape for shape in kernels if len(shape) == 4] or [(3, 3, 3, 32)]
-    pairs = [shape for shape in kernels if shape in PAIR]
-    paper = bool(pairs) and pairs[0] == PAIR[1]
+    oblong = [shape for shape in kernels if shape[0] != shape[1]]  # the first is of mixed_4a
+    paper = bool(oblong) and oblong[0][:2] == (7, 1)
     return kernels[0][2], head[0][-1] if head else None, "paper" if paper else "released"
 
 

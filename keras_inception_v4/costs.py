@@ -5,7 +5,6 @@ from typing import NamedTuple
 from keras_inception_v4.architecture import (
     DEFAULT_SIZE,
     ENDPOINTS,
-    FEATURES,
     IMAGENET_CLASSES,
     MINIMUM_SIZE,
     Conv,
@@ -102,6 +101,6 @@ def network_costs(
             )
         )
     if classes is not None:
-        kernel = FEATURES * classes
+        kernel = ENDPOINTS[endpoint][1] * classes
         costs.append(Cost("predictions", "Head", 1, classes, kernel + classes, kernel))
     return costs

@@ -1,6 +1,7 @@
 """The network as a backbone: endpoints as outputs, and embeddings of images."""
 
 import os
+import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from keras_inception_v4.architecture import ENDPOINTS, FEATURES
+from keras_inception_v4.architecture import ENDPOINTS
 from keras_inception_v4.data import list_images, read_ahead, sound_images
 from keras_inception_v4.files import replacing
 from keras_inception_v4.model import InceptionV4
@@ -82,9 +83,24 @@ def _endpoint(model: keras.Model, name: str):
 def embedding_model(model: keras.Model) -> keras.Model:
     """The part of a model that turns images into 1536 numbers: up to the average pool.
 
+    It shares the model's layers, and is made and traced once for each model.
+
     Raises:
         ValueError: if it is no model of this package that reaches the last endpoint.
     """
+    # Quantization and adapters change layers in place, and with them their variables.
+    layers_now = tuple(id(variable) for variable in model.variables)
+    if _EMBEDDINGS.get(model, (None, None))[0] != layers_now:
+        _EMBEDDINGS[model] = layers_now, _up_to_the_pool(model)
+    return _EMBEDDINGS[model][1]
+
+
+_EMBEDDINGS: weakref.WeakKeyDictionary[keras.Model, tuple[tuple[int, ...], keras.Model]] = (
+    weakref.WeakKeyDictionary()
+)
+
+
+def _up_to_the_pool(model: keras.Model) -> keras.Model:
     if any(layer.name == "avg_pool" for layer in model.layers):
         return keras.Model(model.inputs, model.get_layer("avg_pool").output)
     grid = _endpoint(model, "mixed_7d")
@@ -125,30 +141,30 @@ def embed(
     """
     if batch_size < 1:
         raise ValueError(f"Received batch_size={batch_size}. It must be at least 1.")
-    features = np.empty((len(images), FEATURES), "float32")
+    extractor = embedding_model(model)
+    features = np.empty((len(images), extractor.output_shape[-1]), "float32")
     batches = read_ahead(_batches(images, batch_size, image_size(model), crop))
     with progress(len(images), "embedding", "images", verbose) as advance:
         done = 0
         fed = (model_input(model, batch) for batch in batches)
-        for found in embedded(model, fed, batch_size):
+        for found in embedded(extractor, fed, batch_size):
             features[done : done + len(found)] = found
             done += len(found)
             advance(len(found))
     return features
 
 
-def embedded(model: keras.Model, batches: Iterable, batch_size: int) -> Iterator[np.ndarray]:
-    """The 1536 features of each image, batch by batch.
+def embedded(extractor: keras.Model, batches: Iterable, batch_size: int) -> Iterator[np.ndarray]:
+    """The features of each image, batch by batch.
 
     Args:
-        model: any model of this package.
-        batches: what the model takes.
+        extractor: from `embedding_model`.
+        batches: what it takes.
         batch_size: to which smaller batches are padded.
 
     Yields:
         float32 `(images of the batch, 1536)`.
     """
-    extractor = embedding_model(model)
     for batch in batches:
         count = len(batch)
         padded = np.concatenate([batch, batch[-1:].repeat(max(0, batch_size - count), axis=0)])

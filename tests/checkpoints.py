@@ -5,20 +5,40 @@ from pathlib import Path
 
 import numpy as np
 from rules import slim_tensor, timm_tensor
+from thin import REPEATED, SHARE
 
-from keras_inception_v4.architecture import convolutions
+from keras_inception_v4.architecture import convolutions, network
 
 DATA = Path(__file__).parent / "data"
 TIMM_SHAPES = json.loads((DATA / "timm_keys.json").read_text())
 SLIM_SHAPES = json.loads((DATA / "slim_keys.json").read_text())
+BLOCKS = list(network())
 
 
-def timm_state():
-    return {name: timm_tensor(name, shape) for name, shape in TIMM_SHAPES.items()}
+def timm_state(shapes=TIMM_SHAPES):
+    return {name: timm_tensor(name, shape) for name, shape in shapes.items()}
 
 
-def slim_variables():
-    return {name: slim_tensor(name, shape) for name, shape in SLIM_SHAPES.items()}
+def slim_variables(shapes=SLIM_SHAPES):
+    return {name: slim_tensor(name, shape) for name, shape in shapes.items()}
+
+
+def thin_shapes(shapes, shallow=False):
+    """The table of a thin network, see `thin`; what is left out of a shallow one closes ranks."""
+    blocks = [name for name in BLOCKS if not (shallow and name in REPEATED)]
+    timm = {f"features.{i}": f"features.{blocks.index(name)}"
+            for i, name in enumerate(BLOCKS) if name in blocks}  # fmt: skip
+    slim = {f"InceptionV4/{name.capitalize()}" for name in BLOCKS if name not in blocks}
+    found = {}
+    for name, shape in shapes.items():
+        block = ".".join(name.split(".")[:2])
+        if name.startswith("features."):
+            if block not in timm:
+                continue
+            name = timm[block] + name.removeprefix(block)
+        if "/".join(name.split("/")[:2]) not in slim:
+            found[name] = [n // SHARE if n % SHARE == 0 else n for n in shape]
+    return found
 
 
 def write_safetensors(path, state):

@@ -1,5 +1,7 @@
 """Shared by all tests: quiet TensorFlow, one thread pool, a clean Keras session."""
 
+import functools
+import gc
 import os
 import signal
 from pathlib import Path
@@ -9,29 +11,114 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # threads of several workers wait for e
     os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import keras
 import pytest
+from checkpoints import (
+    TIMM_SHAPES,
+    slim_variables,
+    thin_shapes,
+    timm_state,
+    write_safetensors,
+    write_slim,
+)
+from thin import thin_network
 
 # A shell's background jobs ignore Ctrl-C, and so would what the tests start and interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-DATA_FORMATS = ["channels_last"]
-if keras.backend.backend() != "tensorflow":  # TensorFlow convolves channels-first only on GPUs
-    DATA_FORMATS.append("channels_first")
+# After each test Keras collects garbage, see `_clean_session`; that often is enough.
+gc.disable()
+FEW_OBJECTS = 10_000  # fewer than any model leaves behind
+
+# Keras is imported where it is used: the process that hands out tests to the workers needs none.
+
+
+def pytest_generate_tests(metafunc):
+    if "data_format" in metafunc.fixturenames:
+        import keras
+
+        formats = ["channels_last"]
+        if keras.backend.backend() != "tensorflow":  # which convolves channels-first only on GPUs
+            formats.append("channels_first")
+        metafunc.parametrize("data_format", formats, indirect=True)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _frozen():
+    """Spares each clean-up the million objects that imports made and that stay anyway."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
 def _clean_session():
     """Frees each test's models, and undoes its data format and dtype policy."""
+    import keras
+
     data_format, policy = keras.config.image_data_format(), keras.config.dtype_policy()
     yield
     keras.config.set_image_data_format(data_format)
     keras.config.set_dtype_policy(policy)
-    keras.backend.clear_session()
+    if gc.get_count()[0] > FEW_OBJECTS:
+        keras.backend.clear_session()
 
 
-@pytest.fixture(params=DATA_FORMATS)
+@pytest.fixture(scope="session")
+def timm_file(tmp_path_factory):
+    """The weights of the recordings as timm's file, at full width; for reading only."""
+    path = tmp_path_factory.mktemp("timm") / "model.safetensors"
+    write_safetensors(path, timm_state())
+    return path
+
+
+@pytest.fixture(scope="session")
+def full_network():
+    """`InceptionV4(weights=None)` of a variant, at full width, built once; for looking at only."""
+
+    import keras
+
+    from keras_inception_v4 import InceptionV4
+
+    @functools.cache
+    def build(variant, data_format):
+        return InceptionV4(weights=None, variant=variant)
+
+    return lambda variant="released": build(variant, keras.config.image_data_format())
+
+
+@pytest.fixture(scope="session")
+def slim_prefix(tmp_path_factory):
+    """The weights of the recordings as the authors' checkpoint, at full width."""
+    prefix = tmp_path_factory.mktemp("slim") / "inception_v4.ckpt"
+    write_slim(prefix, slim_variables())
+    return prefix
+
+
+@pytest.fixture(scope="session")
+def shallow_file(tmp_path_factory):
+    """Weights of the shallow network as timm's file; features differ widely."""
+    path = tmp_path_factory.mktemp("shallow") / "model.safetensors"
+    write_safetensors(path, timm_state(thin_shapes(TIMM_SHAPES, shallow=True)))
+    return path
+
+
+@pytest.fixture
+def thin():
+    """Everything that is built in the test has a sixteenth of the channels."""
+    with thin_network():
+        yield
+
+
+@pytest.fixture
+def shallow():
+    """As `thin`, with one block of each kind."""
+    with thin_network(shallow=True):
+        yield
+
+
+@pytest.fixture
 def data_format(request):
+    import keras
+
     keras.config.set_image_data_format(request.param)
     return request.param
 
@@ -48,6 +135,8 @@ def digits_run(tmp_path_factory):
 
 def ordered(height, width, channels):
     """An image shape in the current data format."""
+    import keras
+
     if keras.config.image_data_format() == "channels_first":
         return (channels, height, width)
     return (height, width, channels)

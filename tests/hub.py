@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import socket
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -69,7 +70,8 @@ class _Handler(BaseHTTPRequestHandler):
         if hub.break_after is not None and len(hub.downloads) == 1:
             self.wfile.write(content[: hub.break_after])
             self.wfile.flush()
-            self.connection.close()
+            self.connection.shutdown(socket.SHUT_RDWR)  # else the client waits for the rest
+            self.close_connection = True
             return
         self.wfile.write(content)
 

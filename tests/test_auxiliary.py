@@ -3,9 +3,10 @@
 import keras
 import numpy as np
 import pytest
-from checkpoints import DATA, SLIM_SHAPES, slim_variables, timm_state, write_safetensors, write_slim
+from checkpoints import DATA, SLIM_SHAPES, slim_variables, thin_shapes, write_slim
 from conftest import ordered
 from rules import images
+from tiny import tiny
 
 from keras_inception_v4 import InceptionV4, class_activation_map, convert_weights, load_weights
 from keras_inception_v4.evaluation import evaluate
@@ -16,11 +17,7 @@ from keras_inception_v4.weights import names
 RECORDED = np.load(DATA / "slim.npz")
 
 
-@pytest.fixture(scope="module")
-def slim_prefix(tmp_path_factory):
-    prefix = tmp_path_factory.mktemp("slim") / "inception_v4.ckpt"
-    write_slim(prefix, slim_variables())
-    return prefix
+SHALLOW = slim_variables(thin_shapes(SLIM_SHAPES, shallow=True))
 
 
 def build(size=107, classes=5, **arguments):
@@ -34,30 +31,45 @@ def test_the_names_are_slim_s():
     assert len(theirs) == 10
 
 
-@pytest.mark.parametrize("background", [1, 0])
-def test_slim_s_auxiliary_logits(slim_prefix, data_format, background):
-    model = build(299, 1000 + background, classifier_activation=None)
+def test_slim_s_auxiliary_logits(slim_prefix, data_format):
+    model = build(299, 1000, classifier_activation=None)
     load_weights(model, slim_prefix)
     x = images(0, (2, 299, 299, 3))
     if data_format == "channels_first":
         x = np.moveaxis(x, 3, 1)
     found = model.predict_on_batch(x)
     for output, recorded in (("predictions", "Logits"), ("auxiliary", "AuxLogits")):
-        expected = RECORDED[recorded][:, 1 - background :]
+        expected = RECORDED[recorded][:, 1:]
         assert np.abs(found[output] - expected).max() <= 1e-5 * np.abs(expected).max()
 
 
-def test_other_formats_have_no_name_for_it(tmp_path):
-    write_safetensors(tmp_path / "model.safetensors", timm_state())
+@pytest.mark.usefixtures("shallow")
+@pytest.mark.parametrize("background", [1, 0])
+def test_the_background_stays_for_1001_classes(tmp_path, background):
+    write_slim(tmp_path / "inception_v4.ckpt", SHALLOW)
+    model = build(299, 1000 + background)
+    load_weights(model, tmp_path / "inception_v4.ckpt")
+    tables = names.slim_names() | names.slim_auxiliary_names()
+    for layer in model.layers:
+        for variable in layer.weights:
+            expected = SHALLOW[tables[f"{layer.name}/{variable.name}"]]
+            if layer.name in ("predictions", "auxiliary"):
+                expected = expected[..., 1 - background :]
+            np.testing.assert_array_equal(keras.ops.convert_to_numpy(variable), expected)
+
+
+@pytest.mark.usefixtures("shallow")
+def test_other_formats_have_no_name_for_it(shallow_file):
     model = build(classes=1000)
     before = [np.array(w) for w in model.get_layer("auxiliary").get_weights()]
-    load_weights(model, tmp_path / "model.safetensors")
+    load_weights(model, shallow_file)
     for old, new in zip(before, model.get_layer("auxiliary").get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
 
 
+@pytest.mark.usefixtures("shallow")
 def test_a_slim_checkpoint_without_it_is_refused(tmp_path):
-    variables = {n: v for n, v in slim_variables().items() if "/AuxLogits/Conv2d_2a/" not in n}
+    variables = {n: v for n, v in SHALLOW.items() if "/AuxLogits/Conv2d_2a/" not in n}
     write_slim(tmp_path / "inception_v4.ckpt", variables)
     with pytest.raises(ValueError, match=r"4 missing: auxlogits_conv2d_2a_conv/kernel"):
         load_weights(build(classes=1001), tmp_path / "inception_v4.ckpt")
@@ -83,14 +95,16 @@ def test_its_layers_and_counts():
     assert model.get_layer("auxiliary").activation is keras.activations.softmax
 
 
+@pytest.mark.usefixtures("shallow")
 def test_the_full_grid_of_another_shape():
     model = with_auxiliary_head(
         InceptionV4(weights=None, input_shape=ordered(299, 107, 3), classes=2), 2
     )
     kernel = model.get_layer("auxlogits_conv2d_2a_conv").kernel
-    assert tuple(kernel.shape) == (5, 1, 128, 768)
+    assert tuple(kernel.shape) == (5, 1, 8, 48)
 
 
+@pytest.mark.usefixtures("shallow")
 def test_it_takes_after_the_model():
     keras.config.set_dtype_policy("mixed_bfloat16")
     network = InceptionV4(
@@ -105,6 +119,7 @@ def test_it_takes_after_the_model():
     assert model.get_layer("auxiliary").activation is keras.activations.sigmoid
 
 
+@pytest.mark.usefixtures("shallow")
 @pytest.mark.parametrize(
     ("model", "classes", "message"),
     [
@@ -124,6 +139,7 @@ def test_refusals(model, classes, message):
         with_auxiliary_head(model(), classes)
 
 
+@pytest.mark.usefixtures("shallow")
 def test_measures_and_maps_go_by_the_model_s_own_classifier():
     model = build(107, 3, include_preprocessing=True)
     pixels = np.random.default_rng(0).uniform(0, 255, (4, 107, 107, 3)).astype("float32")
@@ -139,7 +155,8 @@ def test_measures_and_maps_go_by_the_model_s_own_classifier():
     )
 
 
-def test_files_and_exports_are_without_it(tmp_path):
+@pytest.mark.usefixtures("shallow")
+def test_files_are_without_it(tmp_path):
     model = build(107, 3, include_preprocessing=True)
     model.save(tmp_path / "both.keras")
     plain = InceptionV4(
@@ -152,12 +169,19 @@ def test_files_and_exports_are_without_it(tmp_path):
     convert_weights(tmp_path / "both.keras", tmp_path / "plain.keras")
     found = keras.saving.load_model(tmp_path / "plain.keras")
     assert not [layer for layer in found.layers if layer.name.startswith("aux")]
-    if keras.backend.backend() == "tensorflow":
-        from keras_inception_v4.export import export_saved_model
 
-        export_saved_model(model, tmp_path / "saved_model")
-        answer = export_answer(tmp_path / "saved_model", pixels)
-        np.testing.assert_allclose(answer, expected, atol=1e-5)
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="exports go through TensorFlow")
+def test_a_saved_model_is_without_it(tmp_path):
+    from keras_inception_v4.export import export_saved_model
+
+    plain = tiny(size=107)
+    auxiliary = keras.layers.Dense(3, "softmax", name="auxiliary")(plain.layers[-3].output)
+    both = keras.Model(plain.inputs, {"predictions": plain.output, "auxiliary": auxiliary})
+    pixels = np.random.default_rng(0).uniform(0, 255, (1, *plain.input_shape[1:]))
+    export_saved_model(both, tmp_path / "saved_model")
+    answer = export_answer(tmp_path / "saved_model", pixels)
+    np.testing.assert_allclose(answer, plain.predict_on_batch(pixels), atol=1e-5)
 
 
 def export_answer(path, pixels):

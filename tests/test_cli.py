@@ -5,6 +5,7 @@ import keras
 import numpy as np
 import pytest
 from PIL import Image
+from tiny import tiny
 
 from keras_inception_v4 import InceptionV4, __version__
 from keras_inception_v4.cli import main
@@ -13,9 +14,7 @@ from keras_inception_v4.cli import main
 @pytest.fixture(scope="module")
 def model_file(tmp_path_factory):
     path = tmp_path_factory.mktemp("model") / "model.keras"
-    InceptionV4(weights=None, input_shape=(75, 75, 3), classes=4, include_preprocessing=True).save(
-        path
-    )
+    tiny(classes=4).save(path)
     return path
 
 
@@ -142,6 +141,7 @@ def test_train_refuses_a_folder_of_something_else(capsys, tmp_path):
     assert "is not empty and holds no run" in err
 
 
+@pytest.mark.usefixtures("shallow")
 def test_predict_needs_a_classifier(capsys, tmp_path, photo):
     path = tmp_path / "backbone.keras"
     InceptionV4(weights=None, include_top=False, pooling="avg").save(path)

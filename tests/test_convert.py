@@ -2,18 +2,19 @@ import keras
 import numpy as np
 import pytest
 from checkpoints import (
+    SLIM_SHAPES,
     keras2_groups,
     slim_variables,
+    thin_shapes,
     timm_state,
     write_keras2,
-    write_safetensors,
     write_slim,
 )
 
 from keras_inception_v4 import InceptionV4, convert_weights
 from keras_inception_v4.cli import main
 
-STATE = timm_state()
+SLIM = slim_variables(thin_shapes(SLIM_SHAPES, shallow=True))
 
 
 def tensors(path):
@@ -22,40 +23,48 @@ def tensors(path):
     return load_file(path)
 
 
-@pytest.fixture(scope="module")
-def timm_file(tmp_path_factory):
-    path = tmp_path_factory.mktemp("timm") / "model.safetensors"
-    write_safetensors(path, STATE)
-    return path
+def assert_same(found, expected):
+    assert found.keys() == expected.keys()
+    for name, tensor in expected.items():
+        assert found[name].dtype == tensor.dtype
+        np.testing.assert_array_equal(found[name], tensor)
 
 
-@pytest.mark.parametrize("middle", ["x.keras", "x.weights.h5"])
-def test_timm_to_keras_to_timm_is_bit_for_bit(timm_file, tmp_path, middle):
-    first = convert_weights(timm_file, tmp_path / middle)
+@pytest.mark.slow
+def test_timm_to_keras_to_timm_is_bit_for_bit_at_full_width(timm_file, tmp_path):
+    first = convert_weights(timm_file, tmp_path / "x.keras")
     assert (first.kind, first.tensors, first.weights) == ("safetensors", 598, 42_711_400)
-    second = convert_weights(tmp_path / middle, tmp_path / "back.safetensors")
-    assert (second.classes, second.channels, second.variant) == (1000, 3, "released")
-    back = tensors(tmp_path / "back.safetensors")
-    assert back.keys() == STATE.keys()
-    for name, tensor in STATE.items():
-        assert back[name].dtype == tensor.dtype
-        np.testing.assert_array_equal(back[name], tensor)
+    second = convert_weights(tmp_path / "x.keras", tmp_path / "x.weights.h5")
+    assert (second.kind, second.tensors, second.weights) == ("keras", 598, 42_711_400)
+    third = convert_weights(tmp_path / "x.weights.h5", tmp_path / "back.safetensors")
+    assert (third.classes, third.channels, third.variant) == (1000, 3, "released")
+    assert_same(tensors(tmp_path / "back.safetensors"), timm_state())
 
 
+@pytest.mark.usefixtures("shallow")
+@pytest.mark.parametrize("middle", ["x.keras", "x.weights.h5"])
+def test_timm_to_keras_to_timm_is_bit_for_bit(shallow_file, tmp_path, middle):
+    convert_weights(shallow_file, tmp_path / middle)
+    back = convert_weights(tmp_path / middle, tmp_path / "back.safetensors")
+    assert (back.classes, back.channels, back.variant) == (1000, 3, "released")
+    assert_same(tensors(tmp_path / "back.safetensors"), tensors(shallow_file))
+
+
+@pytest.mark.usefixtures("shallow")
 def test_slim_keeps_its_1001_classes(tmp_path):
-    variables = slim_variables()
-    write_slim(tmp_path / "inception_v4.ckpt", variables)
+    write_slim(tmp_path / "inception_v4.ckpt", SLIM)
     done = convert_weights(tmp_path / "inception_v4.ckpt", tmp_path / "x.safetensors")
     assert (done.kind, done.classes) == ("slim", 1001)
     assert done.size == (tmp_path / "x.safetensors").stat().st_size
     np.testing.assert_array_equal(
         tensors(tmp_path / "x.safetensors")["last_linear.weight"],
-        variables["InceptionV4/Logits/Logits/weights"].T,
+        SLIM["InceptionV4/Logits/Logits/weights"].T,
     )
 
 
+@pytest.mark.usefixtures("shallow")
 def test_without_a_classifier(tmp_path):
-    write_keras2(tmp_path / "notop.h5", keras2_groups(slim_variables(), top=False))
+    write_keras2(tmp_path / "notop.h5", keras2_groups(SLIM, top=False))
     done = convert_weights(tmp_path / "notop.h5", tmp_path / "x.weights.h5")
     assert done.classes is None
     again = convert_weights(tmp_path / "x.weights.h5", tmp_path / "y.safetensors")
@@ -63,6 +72,7 @@ def test_without_a_classifier(tmp_path):
     assert "last_linear.weight" not in tensors(tmp_path / "y.safetensors")
 
 
+@pytest.mark.usefixtures("shallow")
 @pytest.mark.parametrize("suffix", [".keras", ".weights.h5"])
 def test_a_fine_tune_of_other_shape_and_variant_goes_through(tmp_path, suffix):
     keras.utils.set_random_seed(0)
@@ -81,6 +91,7 @@ def test_a_fine_tune_of_other_shape_and_variant_goes_through(tmp_path, suffix):
         np.testing.assert_array_equal(old, new)
 
 
+@pytest.mark.usefixtures("shallow")
 def test_a_keras_file_keeps_its_model(tmp_path):
     model = InceptionV4(
         weights=None, input_shape=(75, 75, 3), classes=7, include_preprocessing=True
@@ -91,12 +102,14 @@ def test_a_keras_file_keeps_its_model(tmp_path):
     assert again.layers[1].name == "preprocessing"
 
 
-def test_wrong_targets_and_sources(timm_file, tmp_path):
+@pytest.mark.usefixtures("shallow")
+def test_wrong_targets_and_sources(shallow_file, tmp_path):
     with pytest.raises(ValueError, match=r"x\.onnx.*\.weights\.h5, \.keras, \.safetensors"):
-        convert_weights(timm_file, tmp_path / "x.onnx")
+        convert_weights(shallow_file, tmp_path / "x.onnx")
     with pytest.raises(FileNotFoundError, match="no weight file"):
         convert_weights(tmp_path / "nothing", tmp_path / "x.keras")
     other = keras.applications.InceptionV3(weights=None, input_shape=(75, 75, 3))
+    other = keras.Model(other.input, other.get_layer("mixed2").output)
     for name in ("v3.keras", "v3.weights.h5", "v3.h5"):
         (other.save_weights if "weights" in name else other.save)(tmp_path / name)
         with pytest.raises(ValueError, match=name):
@@ -104,10 +117,11 @@ def test_wrong_targets_and_sources(timm_file, tmp_path):
     assert not (tmp_path / "x.keras").exists()
 
 
-def test_the_command_prints_a_summary(timm_file, tmp_path, capsys):
-    assert main(["convert", str(timm_file), str(tmp_path / "x.keras")]) == 0
+@pytest.mark.usefixtures("shallow")
+def test_the_command_prints_a_summary(shallow_file, tmp_path, capsys):
+    assert main(["convert", str(shallow_file), str(tmp_path / "x.keras")]) == 0
     out = capsys.readouterr().out
-    for text in ("(safetensors)", "598", "42,711,400", "1000", "released", " MB"):
+    for text in ("(safetensors)", "194", "151,378", "1000", "released", " MB"):
         assert text in out
     assert main(["convert", str(tmp_path / "nothing.pth"), str(tmp_path / "y.keras")]) == 1
     assert "error: There is no weight file" in capsys.readouterr().err

@@ -31,11 +31,17 @@ def measured(model):
 
 @pytest.mark.parametrize("variant", ["released", "paper"])
 @pytest.mark.parametrize(("size", "channels", "classes"), [(299, 3, 1000), (75, 4, 7)])
-def test_every_line_is_what_the_built_model_costs(variant, size, channels, classes):
+def test_every_line_is_what_the_built_model_costs(
+    full_network, variant, size, channels, classes, request
+):
     keras.config.set_image_data_format("channels_last")
-    model = InceptionV4(
-        weights=None, input_shape=(size, size, channels), classes=classes, variant=variant
-    )
+    if size == 299:
+        model = full_network(variant)
+    else:
+        request.getfixturevalue("thin")
+        model = InceptionV4(
+            weights=None, input_shape=(size, size, channels), classes=classes, variant=variant
+        )
     costs = network_costs(size, channels=channels, classes=classes)
     assert [(c.endpoint, *c[2:]) for c in costs] == measured(model)
 

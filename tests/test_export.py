@@ -361,46 +361,34 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(run, tmp_path, format):
     assert str(disk) not in done.stdout
 
 
-HALF_WRITTEN = """
-def writer(model, path, *arguments):
-    path.mkdir()
-    (path / "model.bin").write_bytes(b"half")
-    interrupt()
-
-formats.WRITERS["openvino"] = writer
-"""
-NOT_YET_NAMED = """
-def verify(model, path, *arguments):
-    assert (path / "model.bin").stat().st_size > 1000
-    interrupt()
-
-formats.verify = verify
-"""
-
-
-@pytest.mark.parametrize("moment", [HALF_WRITTEN, NOT_YET_NAMED], ids=["writing", "verifying"])
-def test_an_interrupted_export_leaves_the_old_artefact(run, tmp_path, moment):
-    path = tmp_path / "artefact"
-    export_model(tiny(), path, format="openvino", verification=False)
-    before = (path / "model.bin").read_bytes()
-    code = f"""
-import os, signal, sys, time
-from keras_inception_v4.cli import main
-from keras_inception_v4.export import formats
-
 def interrupt():
     os.kill(os.getpid(), signal.SIGINT)
     time.sleep(60)
 
-{moment}
-arguments = ["--format", "openvino", "--overwrite"]
-sys.exit(main(["export", {str(run / "model.keras")!r}, {str(path)!r}, *arguments]))
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False
-    )
-    assert done.returncode == 130, done.stderr
-    assert done.stderr.endswith("interrupted\n")
+
+def half_written(model, path, *_):
+    path.mkdir()
+    (path / "model.bin").write_bytes(b"half")
+    interrupt()
+
+
+def not_yet_named(model, path, *_):
+    assert (path / "model.bin").stat().st_size > 1000
+    interrupt()
+
+
+@pytest.mark.parametrize("moment", ["writing", "verifying"])
+def test_an_interrupted_export_leaves_the_old_artefact(run, tmp_path, monkeypatch, capsys, moment):
+    path = tmp_path / "artefact"
+    export_model(tiny(), path, format="openvino", verification=False)
+    before = (path / "model.bin").read_bytes()
+    if moment == "writing":
+        monkeypatch.setitem(formats.WRITERS, "openvino", half_written)
+    else:
+        monkeypatch.setattr(formats, "verify", not_yet_named)
+    arguments = ["--format", "openvino", "--overwrite"]
+    assert main(["export", str(run / "model.keras"), str(path), *arguments]) == 130
+    assert capsys.readouterr().err.endswith("interrupted\n")
     assert (path / "model.bin").read_bytes() == before
     assert os.listdir(tmp_path) == ["artefact"]
 

@@ -1,23 +1,14 @@
 import keras
 import numpy as np
 import pytest
-from checkpoints import DATA, timm_state, write_safetensors
 from conftest import ordered
 from PIL import Image
-from rules import images
+from safetensors import safe_open
+from tiny import tiny
 
 from keras_inception_v4 import ENDPOINTS, InceptionV4, embed, feature_extractor, load_image
 from keras_inception_v4.cli import main
 from keras_inception_v4.features import PYRAMID, embed_folder
-
-TIMM = np.load(DATA / "timm.npz")
-
-
-@pytest.fixture(scope="module")
-def timm_file(tmp_path_factory):
-    path = tmp_path_factory.mktemp("timm") / "model.safetensors"
-    write_safetensors(path, timm_state())
-    return path
 
 
 def small(**arguments):
@@ -55,23 +46,22 @@ class TestFeatureExtractor:
             (2, 64), (4, 160), (8, 384), (16, 1024), (32, 1536),
         ]  # fmt: skip
 
+    @pytest.mark.usefixtures("shallow")
     def test_no_layer_beyond_the_last_one_needed(self):
         extractor = feature_extractor(("mixed_3a", "conv2d_1a_3x3"), weights=None)
         assert extractor.layers[-1].name == "mixed_3a"
         assert len([x for x in extractor.layers if isinstance(x, keras.layers.Conv2D)]) == 4
 
-    def test_endpoints_agree_with_timm(self, timm_file):
-        extractor = feature_extractor(
-            tuple(ENDPOINTS), weights=timm_file, input_shape=ordered(None, None, 3)
-        )
-        found = extractor.predict_on_batch(images(1, (1, 107, 139, 3)))
-        for index, name in enumerate(ENDPOINTS):
-            flat = np.asarray(found[name]).astype("float64").ravel()
-            samples = flat[np.linspace(0, flat.size - 1, 32).astype(int)]
-            expected = TIMM[f"107x139/features.{index}"]
-            difference = np.abs(np.array([flat.mean(), flat.std(), *samples]) - expected)
-            assert difference.max() <= 1e-5 * np.abs(expected).max()
+    @pytest.mark.usefixtures("shallow")
+    def test_weights_as_a_path(self, shallow_file):
+        """What endpoints answer is compared with timm in test_parity."""
+        extractor = feature_extractor("mixed_7d", weights=shallow_file)
+        beta = extractor.get_layer("mixed_7d_branch_2_conv2d_0e_3x1_bn").beta
+        with safe_open(shallow_file, framework="numpy") as file:
+            expected = file.get_tensor("features.10.branch2_3b.bn.bias")
+        np.testing.assert_array_equal(keras.ops.convert_to_numpy(beta), expected)
 
+    @pytest.mark.usefixtures("shallow")
     def test_an_existing_model_shares_its_weights(self):
         model = small(classes=3, include_preprocessing=True)
         extractor = feature_extractor("mixed_4a", model=model)
@@ -79,9 +69,11 @@ class TestFeatureExtractor:
         assert extractor.get_layer(layer) is model.get_layer(layer)
         assert list(extractor.output) == ["mixed_4a"]
 
+    @pytest.mark.usefixtures("shallow")
     def test_unknown_size_and_other_channels(self, data_format):
         extractor = feature_extractor(weights=None, input_shape=ordered(None, None, 5))
-        assert extractor.output["mixed_7d"].shape == (None, *ordered(None, None, 1536))
+        channels = ENDPOINTS["mixed_7d"][1]
+        assert extractor.output["mixed_7d"].shape == (None, *ordered(None, None, channels))
 
     @pytest.mark.parametrize(
         ("arguments", "message"),
@@ -104,6 +96,7 @@ class TestFeatureExtractor:
             feature_extractor(model=other, weights=None)
 
 
+@pytest.mark.usefixtures("shallow")
 class TestEmbed:
     def test_arrays_are_what_the_model_pools(self, data_format):
         model = small(include_top=False, pooling="avg")
@@ -113,7 +106,7 @@ class TestEmbed:
         if data_format == "channels_first":
             x = np.moveaxis(x, 3, 1)
         np.testing.assert_allclose(found, model.predict_on_batch(x), rtol=1e-4, atol=1e-6)
-        assert found.shape == (3, 1536)
+        assert found.shape == (3, model.output_shape[1])
         assert found.dtype == np.float32
 
     @pytest.mark.parametrize(
@@ -129,7 +122,15 @@ class TestEmbed:
             embed(model, pixels, verbose=False), embed(bare, pixels, verbose=False), atol=1e-6
         )
 
-    def test_an_image_does_not_depend_on_its_neighbours_count(self, photos):
+    def test_an_image_does_not_depend_on_its_neighbours_count(self, photos, monkeypatch):
+        counts = set()
+        predict = keras.Model.predict_on_batch
+
+        def spy(model, batch):
+            counts.add(len(batch))
+            return predict(model, batch)
+
+        monkeypatch.setattr(keras.Model, "predict_on_batch", spy)
         model = small(include_top=False)
         paths = sorted(path for path in photos.rglob("*") if path.is_file())
         together = embed(model, paths, 2, verbose=False)
@@ -142,9 +143,11 @@ class TestEmbed:
         np.testing.assert_allclose(alone, together, rtol=0, atol=1e-6 * together.max())
         pixels = np.stack([load_image(path, (75, 80)) for path in paths])
         np.testing.assert_array_equal(embed(model, pixels, 2, verbose=False), together)
+        assert counts == {2}
 
     def test_nothing(self):
-        assert embed(small(include_top=False), [], verbose=False).shape == (0, 1536)
+        model = small(include_top=False)
+        assert embed(model, [], verbose=False).shape == (0, model.output_shape[-1])
 
     def test_a_bad_path_and_batch(self, tmp_path):
         model = small(include_top=False)
@@ -154,13 +157,14 @@ class TestEmbed:
             embed(model, [], 0)
 
 
-class TestEmbedFolder:
-    @pytest.fixture
-    def model_file(self, tmp_path):
-        path = tmp_path / "model.keras"
-        small(classes=2, include_preprocessing=True).save(path)
-        return path
+@pytest.fixture(scope="module")
+def model_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("model") / "model.keras"
+    tiny().save(path)
+    return path
 
+
+class TestEmbedFolder:
     def test_features_with_their_paths(self, model_file, photos, tmp_path, capsys):
         output, picture = tmp_path / "features.npz", tmp_path / "picture.png"
         status = main(

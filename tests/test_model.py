@@ -46,8 +46,8 @@ def images(shape, seed=0):
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_weights_and_shapes_are_the_paper_s(variant):
-    model = InceptionV4(weights=None, variant=variant)
+def test_weights_and_shapes_are_the_paper_s(full_network, variant):
+    model = full_network(variant)
     assert model.count_params() == 42_711_400
     assert sum(int(np.prod(weight.shape)) for weight in model.trainable_weights) == 42_648_232
     assert sum(isinstance(layer, layers.Conv2D) for layer in model.layers) == 149
@@ -56,8 +56,8 @@ def test_weights_and_shapes_are_the_paper_s(variant):
     assert model.output_shape == (None, 1000)
 
 
-def test_the_paper_variant_has_its_own_kernels():
-    model = InceptionV4(weights=None, variant="paper")
+def test_the_paper_variant_has_its_own_kernels(full_network):
+    model = full_network("paper")
     sizes = {
         "mixed_4a_branch_1_conv2d_0b_7x1_conv": (7, 1, 64, 64),
         "mixed_4a_branch_1_conv2d_0c_1x7_conv": (1, 7, 64, 64),
@@ -69,7 +69,7 @@ def test_the_paper_variant_has_its_own_kernels():
     assert {name: tuple(model.get_layer(name).kernel.shape) for name in sizes} == sizes
 
 
-def test_layers_are_frozen():
+def test_layers_are_frozen(full_network):
     """Names and order are API: saved weights are found by them."""
     with (DATA / "layers.csv").open(newline="") as file:
         expected = [tuple(row.values()) for row in csv.DictReader(file)]
@@ -80,13 +80,13 @@ def test_layers_are_frozen():
             "x".join(map(str, layer.output.shape[1:])),
             " ".join("x".join(map(str, weight.shape)) for weight in layer.weights),
         )
-        for layer in InceptionV4(weights=None).layers
+        for layer in full_network().layers
     ]
     assert found == expected
 
 
-def test_every_op_is_as_the_released_graph_has_it():
-    model = InceptionV4(weights=None)
+def test_every_op_is_as_the_released_graph_has_it(full_network):
+    model = full_network()
     for layer in model.layers:
         if isinstance(layer, layers.Conv2D):
             assert not layer.use_bias
@@ -98,14 +98,15 @@ def test_every_op_is_as_the_released_graph_has_it():
 # What keras/src/applications/applications_test.py asks of every application.
 
 
+@pytest.mark.usefixtures("shallow")
 @pytest.mark.parametrize("channels", [1, 4])
 def test_contract_variable_size_and_channels(data_format, channels):
     model = InceptionV4(include_top=False, weights=None, input_shape=ordered(None, None, channels))
-    assert model.output_shape == (None, *ordered(None, None, 1536))
+    assert model.output_shape == (None, *ordered(None, None, ENDPOINTS["mixed_7d"][1]))
 
 
-def test_contract_default_arguments_and_serialization(data_format):
-    model = InceptionV4(weights=None)
+def test_contract_default_arguments_and_serialization(full_network, data_format):
+    model = full_network()
     assert model.input_shape == (None, *ordered(299, 299, 3))
     assert model.name == "inception_v4"
     config = keras.saving.serialize_keras_object(model)
@@ -113,31 +114,36 @@ def test_contract_default_arguments_and_serialization(data_format):
     assert [w.path for w in again.weights] == [w.path for w in model.weights]
 
 
+@pytest.mark.usefixtures("shallow")
 def test_contract_custom_size(data_format):
     model = InceptionV4(include_top=False, weights=None, input_shape=ordered(123, 123, 3))
-    assert model.output_shape == (None, *ordered(2, 2, 1536))
+    assert model.output_shape == (None, *ordered(2, 2, ENDPOINTS["mixed_7d"][1]))
 
 
+@pytest.mark.usefixtures("shallow")
 def test_contract_input_tensor(data_format):
     inputs = layers.Input(shape=ordered(200, 200, 4), name="custom_input")
     x = layers.Conv2D(3, (2, 2), padding="valid", strides=(2, 2))(inputs)
     model = InceptionV4(weights=None, include_top=False, input_tensor=x)
-    assert model.output_shape == (None, *ordered(1, 1, 1536))
+    assert model.output_shape == (None, *ordered(1, 1, ENDPOINTS["mixed_7d"][1]))
     assert model.input_shape == (None, *ordered(200, 200, 4))
 
 
+@pytest.mark.usefixtures("shallow")
 @pytest.mark.parametrize("pooling", ["avg", "max"])
 def test_contract_pooling(data_format, pooling):
     model = InceptionV4(weights=None, include_top=False, pooling=pooling)
-    assert model.output_shape == (None, 1536)
+    assert model.output_shape == (None, ENDPOINTS["mixed_7d"][1])
     assert model.layers[-1].name == f"{pooling}_pool"
 
 
+@pytest.mark.usefixtures("shallow")
 def test_contract_classifier_activation():
     model = InceptionV4(weights=None, classifier_activation="softmax")
     assert model.layers[-1].activation.__name__ == "softmax"
 
 
+@pytest.mark.usefixtures("shallow")
 def test_probabilities_and_logits():
     x = images((2, 75, 75, 3))
     keras.utils.set_random_seed(0)
@@ -153,6 +159,7 @@ def test_probabilities_and_logits():
     np.testing.assert_allclose(probabilities, expected, atol=1e-6)
 
 
+@pytest.mark.usefixtures("shallow")
 def test_unknown_size_gives_exactly_what_the_fixed_size_gives(data_format):
     shape = ordered(107, 139, 3)
     fixed = InceptionV4(weights=None, input_shape=shape, classes=5)
@@ -162,6 +169,7 @@ def test_unknown_size_gives_exactly_what_the_fixed_size_gives(data_format):
     np.testing.assert_array_equal(unknown.predict_on_batch(x), fixed.predict_on_batch(x))
 
 
+@pytest.mark.usefixtures("shallow")
 def test_channels_first_answers_what_channels_last_answers(data_format):
     if data_format == "channels_last":
         assert keras.config.image_data_format() == "channels_last"
@@ -176,6 +184,7 @@ def test_channels_first_answers_what_channels_last_answers(data_format):
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.usefixtures("shallow")
 def test_raw_pixels_in():
     plain = InceptionV4(weights=None, input_shape=(75, 75, 3), classes=5)
     raw = InceptionV4(weights=None, input_shape=(75, 75, 3), classes=5, include_preprocessing=True)
@@ -187,6 +196,7 @@ def test_raw_pixels_in():
     )
 
 
+@pytest.mark.usefixtures("shallow")
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
 def test_mixed_precision_answers_in_float32(policy):
     keras.config.set_dtype_policy(policy)
@@ -196,14 +206,16 @@ def test_mixed_precision_answers_in_float32(policy):
     assert model.predict_on_batch(images((1, 75, 75, 3))).dtype == np.float32
 
 
+@pytest.mark.usefixtures("shallow")
 def test_dropout_and_momentum_reach_their_layers():
     model = InceptionV4(
         weights=None, input_shape=(75, 75, 3), dropout_rate=0, batch_norm_momentum=0.9
     )
     assert model.get_layer("dropout").rate == 0
-    assert model.get_layer("mixed_5b_branch_0_conv2d_0a_1x1_bn").momentum == 0.9
+    assert model.get_layer("mixed_5e_branch_0_conv2d_0a_1x1_bn").momentum == 0.9
 
 
+@pytest.mark.usefixtures("shallow")
 def test_a_saved_model_loads_where_the_package_is_not(tmp_path):
     keras.utils.set_random_seed(0)
     model = InceptionV4(
@@ -271,6 +283,7 @@ def test_a_wrong_input_tensor_says_so(tensor_shape, input_shape, message):
         InceptionV4(weights=None, input_tensor=layers.Input(tensor_shape), input_shape=input_shape)
 
 
+@pytest.mark.usefixtures("shallow")
 def test_an_input_tensor_of_unknown_size_may_be_narrowed():
     model = InceptionV4(
         weights=None,
@@ -278,4 +291,4 @@ def test_an_input_tensor_of_unknown_size_may_be_narrowed():
         input_tensor=layers.Input((None, None, 3)),
         input_shape=(299, 299, 3),
     )
-    assert model.output_shape == (None, None, None, 1536)
+    assert model.output_shape == (None, None, None, ENDPOINTS["mixed_7d"][1])

@@ -7,18 +7,21 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
-from checkpoints import timm_state, write_safetensors
 from PIL import Image
+from thin import thin_network
 
 from keras_inception_v4.architecture import IMAGENET_CLASSES
 from keras_inception_v4.cli import main
 from keras_inception_v4.data import digit_scans
 from keras_inception_v4.files import read_json
 from keras_inception_v4.preprocessing import imagenet_classes
+
+THIN = str(Path(__file__).with_name("thin.py"))  # the command on a thin network
 
 
 @pytest.fixture(scope="module")
@@ -33,11 +36,9 @@ def scans(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    path = tmp_path_factory.mktemp("weights") / "model.safetensors"
-    write_safetensors(path, timm_state())
-    return path
+@pytest.fixture
+def weights(shallow_file):
+    return shallow_file
 
 
 def command(scans, weights, output, *options):
@@ -47,9 +48,10 @@ def command(scans, weights, output, *options):
 
 
 @pytest.fixture(scope="module")
-def run(scans, weights, tmp_path_factory):
+def run(scans, shallow_file, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "photos"
-    assert main(command(scans, weights, folder)) == 0
+    with thin_network(shallow=True):
+        assert main(command(scans, shallow_file, folder)) == 0
     return folder
 
 
@@ -120,6 +122,7 @@ def test_predict_takes_folders_and_writes_formats(run, scans, capsys):
     assert "There is no image file" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("shallow")
 def test_imagenet_s_validation_set_by_synset(weights, tmp_path, capsys):
     """A stand-in for ILSVRC: three of the thousand synset folders, weights from a path."""
     rng = np.random.default_rng(0)
@@ -156,6 +159,7 @@ def test_wrong_arguments_write_nothing(scans, weights, tmp_path, capsys, options
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.usefixtures("shallow")
 def test_a_model_that_is_not_ours(scans, tmp_path, capsys):
     other = keras.Sequential([keras.Input((8,)), keras.layers.Dense(2)])
     other.save(tmp_path / "other.keras")
@@ -189,7 +193,7 @@ def test_changed_images_are_noticed(scans, weights, tmp_path, capsys):
 
 def start(arguments, prefix=()):
     return subprocess.Popen(
-        [*prefix, sys.executable, "-m", "keras_inception_v4", *arguments],
+        [*prefix, sys.executable, THIN, *arguments],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 
@@ -197,19 +201,19 @@ def start(arguments, prefix=()):
 def start_scanning(arguments, sign):
     """The command with a scan so slow that it can be killed; a file tells that it goes on."""
     code = (
-        "import pathlib, sys, time\n"
-        "from keras_inception_v4 import cli\n"
+        "import pathlib, runpy, sys, time\n"
         "from keras_inception_v4.data import folders\n"
-        "check = folders.check_image\n"
+        "check, sign = folders.check_image, sys.argv[1]\n"
         "def slow(path):\n"
-        "    pathlib.Path(sys.argv[1]).touch()\n"
+        "    pathlib.Path(sign).touch()\n"
         "    time.sleep(2)\n"
         "    check(path)\n"
         "folders.check_image = slow\n"
-        "sys.exit(cli.main(sys.argv[2:]))"
+        "sys.argv[:2] = []\n"
+        "runpy.run_path(sys.argv[0], run_name='__main__')"
     )
     return subprocess.Popen(
-        [sys.executable, "-c", code, str(sign), *arguments],
+        [sys.executable, "-c", code, str(sign), THIN, *arguments],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 

@@ -3,11 +3,17 @@
 import keras
 import numpy as np
 import pytest
-from checkpoints import timm_state, write_safetensors
 from conftest import ordered
 from tiny import tiny
 
-from keras_inception_v4 import InceptionV4, fine_tune, train_head, transfer_model, unfreeze
+from keras_inception_v4 import (
+    ENDPOINTS,
+    InceptionV4,
+    fine_tune,
+    train_head,
+    transfer_model,
+    unfreeze,
+)
 from keras_inception_v4.data import Images, digit_scans
 from keras_inception_v4.preprocessing import resize_image
 from keras_inception_v4.transfer.fitting import class_weights
@@ -22,12 +28,10 @@ def digits():
     return pixels, labels[chosen]
 
 
-@pytest.fixture(scope="module")
-def backbone(tmp_path_factory):
-    """Weights as a path: those of the reference recordings, whose features differ widely."""
-    path = tmp_path_factory.mktemp("backbone") / "model.safetensors"
-    write_safetensors(path, timm_state())
-    return path
+@pytest.fixture
+def backbone(shallow, shallow_file):
+    """Weights as a path, for what is built in the test; features differ widely."""
+    return shallow_file
 
 
 def build(weights=None, **arguments):
@@ -88,8 +92,9 @@ class TestModel:
         found = values(model)
         assert set(found) == set(source)
         assert changed({n: v for n, v in source.items() if n not in HEAD}, found) == set()
-        assert found["predictions/kernel"].shape == (1536, 3)
+        assert found["predictions/kernel"].shape == (ENDPOINTS["mixed_7d"][1], 3)
 
+    @pytest.mark.usefixtures("shallow")
     @pytest.mark.parametrize("kind", ["photographs", "symbols"])
     def test_augmentation_is_active_in_training_only(self, digits, kind, data_format):
         model = build(augment=kind)
@@ -104,6 +109,7 @@ class TestModel:
         assert np.abs(moved - pixels).max() > 10
         assert np.abs(moved - again).max() > 10
 
+    @pytest.mark.usefixtures("shallow")
     def test_batch_norm_momentum(self):
         name = "mixed_7d_branch_0_conv2d_0a_1x1_bn"
         assert build().get_layer(name).momentum == 0.99
@@ -111,6 +117,7 @@ class TestModel:
         with pytest.raises(ValueError, match="batch_norm_momentum"):
             build(batch_norm_momentum=1.0)
 
+    @pytest.mark.usefixtures("shallow")
     def test_own_layers_augment(self):
         own = [keras.layers.GaussianNoise(0.5, name="grain")]
         assert [x.name for x in build(augment=own).layers][1:3] == ["grain", "preprocessing"]
@@ -266,6 +273,7 @@ class TestHead:
         with pytest.raises(ValueError, match="labels from 4 to 4"):
             fine_tune(unfreeze(tiny(), "mixed_7d"), Pairs(pixels[40:], 2 * labels[40:]))
 
+    @pytest.mark.usefixtures("shallow")
     def test_wrong_models(self, digits):
         bare = InceptionV4(weights=None, include_top=False, input_shape=ordered(75, 75, 3))
         with pytest.raises(ValueError, match="not a global average pool"):

@@ -11,14 +11,11 @@ from typing import IO
 import keras
 import numpy as np
 
-from keras_inception_v4.architecture import FEATURES
 from keras_inception_v4.data import Batches, as_batches, check_labels, count_batches, each_batch
-from keras_inception_v4.features import embedded
+from keras_inception_v4.features import embedded, embedding_model
 from keras_inception_v4.files import read_json, write_json
 from keras_inception_v4.preprocessing.feeding import feeder
 from keras_inception_v4.progress import progress
-
-RECORD = np.dtype([("features", "float32", FEATURES), ("label", "int64")])
 
 
 @dataclass(frozen=True)
@@ -68,27 +65,34 @@ def cached_features(
     Raises:
         ValueError: if the file is of other images or another network.
     """
-    batches = as_batches(data, batch_size, classes=model.output_shape[-1], feed=feeder(model))
+    classes = model.output_shape[-1]
+    batches = as_batches(data, batch_size, classes=classes, feed=feeder(model))
+    extractor = embedding_model(model)
+    record = np.dtype([("features", "float32", extractor.output_shape[-1]), ("label", "int64")])
+
+    def append(file):
+        _append(file, record, extractor, batches, batch_size, classes, verbose)
+
     with contextlib.ExitStack() as stack:
         file: IO[bytes]
         if path is None:
             file = stack.enter_context(tempfile.SpooledTemporaryFile(memory_budget))
-            _append(file, model, batches, batch_size, verbose)
+            append(file)
         else:
             _check_same(path, model, batches, batch_size)
             if not path.exists():
                 partial = path.with_name(f"{path.name}.partial")
                 partial.touch()
                 with partial.open("r+b") as growing:
-                    _append(growing, model, batches, batch_size, verbose)
+                    append(growing)
                 partial.replace(path)
             file = stack.enter_context(path.open("rb"))
         size = file.seek(0, 2)
         file.seek(0)
         if size <= memory_budget:
-            records = np.frombuffer(file.read(), RECORD)
+            records = np.frombuffer(file.read(), record)
         else:
-            records = np.memmap(file, RECORD, mode="r")
+            records = np.memmap(file, record, mode="r")
         yield Features(records)
 
 
@@ -111,15 +115,14 @@ def _check_same(path: Path, model, batches, batch_size: int) -> None:
         )
 
 
-def _append(file, model, batches, batch_size: int, verbose: bool) -> None:
+def _append(file, record, extractor, batches, batch_size, classes, verbose) -> None:
     """Writes a record for each image, after the whole batches that are there."""
-    whole = batch_size * RECORD.itemsize
+    whole = batch_size * record.itemsize
     first = 0
     if isinstance(batches, Batches):  # a user's own may be of other sizes, and in another order
         first = min(file.seek(0, 2) // whole, len(batches))
     file.truncate(first * whole)
     file.seek(0, 2)
-    classes = model.output_shape[-1]
     labels = []
 
     def pixels_only():
@@ -129,8 +132,8 @@ def _append(file, model, batches, batch_size: int, verbose: bool) -> None:
 
     with progress(count_batches(batches), "features", "batches", verbose) as advance:
         advance(first)
-        for found in embedded(model, pixels_only(), batch_size):
-            records = np.empty(len(found), RECORD)
+        for found in embedded(extractor, pixels_only(), batch_size):
+            records = np.empty(len(found), record)
             records["features"], records["label"] = found, labels.pop(0)
             file.write(records.tobytes())
             file.flush()

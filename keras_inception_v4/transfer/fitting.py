@@ -6,7 +6,6 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from keras_inception_v4.architecture import FEATURES
 from keras_inception_v4.data import (
     Batches,
     as_batches,
@@ -99,7 +98,7 @@ def train_head(
         )
 
     def fit_head(features, held_out):
-        inputs = keras.Input((FEATURES,))
+        inputs = keras.Input(dense.kernel.shape[:1])
         rate = next((x.rate for x in model.layers if isinstance(x, keras.layers.Dropout)), 0)
         output = classifier(
             inputs, classes, activation=dense.activation, dropout_rate=rate, seed=seed
