@@ -9,6 +9,7 @@ from tiny import tiny
 from keras_inception_v4 import (
     ENDPOINTS,
     InceptionV4,
+    evaluate,
     fine_tune,
     train_head,
     transfer_model,
@@ -244,6 +245,14 @@ class TestHead:
         assert class_weights(None, labels, 2) is None
         with pytest.raises(ValueError, match=r"class_weight='heavy'.*'balanced'"):
             class_weights("heavy", labels, 2)
+
+    @pytest.mark.parametrize("phase", [train_head, fine_tune])
+    def test_classes_of_no_weight_are_not_learned(self, digits, phase):
+        model = unfreeze(tiny(), "mixed_7d")
+        options = {"epochs": 4, "batch_size": 16, "learning_rate": 0.03, "verbose": 0}
+        phase(model, digits, class_weight={0: 0.0, 1: 0.0, 2: 1.0}, **options)
+        assert evaluate(model, digits, verbose=False)["per_class"]["2"]["recall"] == 1
+        assert evaluate(model, digits, verbose=False)["accuracy"] == pytest.approx(1 / 3)
 
     @pytest.mark.parametrize(
         ("data", "message"),

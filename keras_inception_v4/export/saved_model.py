@@ -103,12 +103,16 @@ def _write(model, path: Path, class_names, top_k: int, crop: float) -> None:
     first = is_channels_first(model)
     names = class_names or [str(index) for index in range(model.output_shape[-1])]
 
+    @tf.function  # traced once for all signatures
+    def network(pixels):
+        return model(pixels, training=False)
+
     def answer(pixels):
         if not takes_raw_pixels(model):
             pixels = preprocess_input(pixels)
         if first:
             pixels = tf.transpose(pixels, [0, 3, 1, 2])
-        probabilities = model(pixels, training=False)
+        probabilities = network(pixels)
         scores, best = tf.math.top_k(probabilities, top_k)
         return {
             "probabilities": probabilities,
@@ -117,7 +121,7 @@ def _write(model, path: Path, class_names, top_k: int, crop: float) -> None:
         }
 
     def serving_default(inputs):
-        return {"probabilities": model(inputs, training=False)}
+        return {"probabilities": network(inputs)}
 
     def serve_images(images):
         return answer(central_window(tf.cast(images, "float32"), *size, crop))
