@@ -25,8 +25,10 @@ def kind() -> str:
 
 
 def main() -> None:
+    """Prints, and on request writes."""
     stages, total, *record = sys.argv[1:]
-    took = {name: int(seconds) for name, seconds in map(str.split, open(stages))}
+    lines = Path(stages).read_text().splitlines()
+    took = {name: int(seconds) for name, seconds in map(str.split, lines)}
     took["total"] = int(total)
     recorded = json.loads(RECORDED.read_text()) if RECORDED.exists() else {}
     before = recorded.get(kind(), {})
