@@ -53,7 +53,7 @@ def add_train(commands) -> None:
     )
     fit.add_argument("--head-epochs", type=int, help="of the head on cached features (default: 20)")
     fit.add_argument("--epochs", type=int, help="passes over the images (default: 5 of "
-                     "fine-tuning, where 0 trains the head alone; from scratch 6 with adam, 100 "
+                     "fine-tuning, where 0 trains the head alone; from scratch 5 with adam, 100 "
                      "with paper, 8 with paper-small)")  # fmt: skip
     fit.add_argument("--batch-size", type=int, default=32, help="images a step, of all devices "
                      "and processes together")  # fmt: skip

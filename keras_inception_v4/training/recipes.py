@@ -156,7 +156,7 @@ _PAPER = Recipe(
     random_crops=True,
 )
 RECIPES = {
-    "adam": Recipe(6, _adam, SHORT_BATCH_NORM_DECAY),
+    "adam": Recipe(5, _adam, SHORT_BATCH_NORM_DECAY),
     "paper": _PAPER,
     "paper-small": _PAPER._replace(
         epochs=8, optimizer=_short_rms_prop, batch_norm_momentum=SHORT_BATCH_NORM_DECAY
