@@ -16,7 +16,7 @@ ONNX = ["onnx>=1.23", "onnxruntime>=1.32", "tf2onnx>=1.17"]
 OPENVINO = ["keras>=3.15", "openvino>=2026.4", "nncf>=3.4"]
 EXPORT = [*LITERT, *ONNX, *OPENVINO]
 NOTEBOOKS = [*DEMO, *EXPORT, "scikit-image>=0.24", "ipykernel>=6.29", "ipywidgets>=8.1"]
-TEST = [*NOTEBOOKS, "nbmake>=1.5", "pytest>=8.0", "pytest-xdist>=3.5"]
+TEST = [*NOTEBOOKS, "nbmake>=1.5", "pytest>=8.0", "pytest-xdist>=3.5", "hypothesis>=6.100"]
 
 setup(
     name="keras-inception-v4",

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 
 from keras_inception_v4.data import as_batches, check_labels, count_batches, each_batch
+from keras_inception_v4.preprocessing import check_finite
 from keras_inception_v4.preprocessing.feeding import (
     check_classifier,
     classifier_of,
@@ -54,6 +55,7 @@ def evaluate(
             labels.append(check_labels(batch_labels, classes))
             advance(1)
     probabilities = np.concatenate(answers)
+    check_finite(probabilities, f"answers of {model.name!r}")
     probabilities = probabilities_of(model, probabilities)
     return classification_report(probabilities, np.concatenate(labels), names)
 

@@ -71,13 +71,25 @@ def pool_and_dense(model: keras.Model):
         dropout = named.get("dropout")
         if isinstance(dropout, layers.Dropout) and tensor is dropout.output:
             tensor = dropout.input
-        if tensor is pool.output and model.output is dense.output:
+        if getattr(dense, "quantization_mode", None):
+            raise ValueError(
+                f"The classifier of {model.name!r} is quantized to {dense.quantization_mode}, and "
+                "maps and training need its weights in floating point. Use the model before "
+                "quantize()."
+            )
+        answer = model.layers[-1]
+        if isinstance(answer, (layers.Softmax, layers.Activation)):
+            linear = dense.activation is keras.activations.linear
+            answers = linear and answer.input is dense.output and model.output is answer.output
+        else:
+            answers = model.output is dense.output
+        if tensor is pool.output and answers:
             return pool, dense
     raise ValueError(
         f"The head of {model.name!r} is not a global average pool (avg_pool), dropout and one "
-        "dense layer (predictions) that answers. Class activation maps and training on cached "
-        "features are exact only for that head, which InceptionV4(include_top=True) and "
-        "transfer_model build."
+        "dense layer (predictions), with or without a softmax layer, that answers. Class "
+        "activation maps and training on cached features are exact only for that head, which "
+        "InceptionV4(include_top=True) and transfer_model build."
     )
 
 

@@ -11,10 +11,10 @@ from keras import layers
 
 from keras_inception_v4.architecture import ENDPOINTS
 from keras_inception_v4.data import list_images, read_ahead, sound_images
-from keras_inception_v4.files import replacing
+from keras_inception_v4.files import check_name, replacing
 from keras_inception_v4.model import InceptionV4
 from keras_inception_v4.plots import plot_embedding, require_matplotlib
-from keras_inception_v4.preprocessing import EVALUATION_CROP, load_image
+from keras_inception_v4.preprocessing import EVALUATION_CROP, check_finite, load_image
 from keras_inception_v4.preprocessing.feeding import image_size, model_input, read_settings
 from keras_inception_v4.progress import progress
 from keras_inception_v4.weights.loading import read_model
@@ -164,11 +164,16 @@ def embedded(extractor: keras.Model, batches: Iterable, batch_size: int) -> Iter
 
     Yields:
         float32 `(images of the batch, 1536)`.
+
+    Raises:
+        ValueError: if one is not finite, as with weights that have diverged.
     """
     for batch in batches:
         count = len(batch)
         padded = np.concatenate([batch, batch[-1:].repeat(max(0, batch_size - count), axis=0)])
-        yield np.asarray(extractor.predict_on_batch(padded), "float32")[:count]
+        found = np.asarray(extractor.predict_on_batch(padded), "float32")[:count]
+        check_finite(found, f"features of {extractor.name!r}")
+        yield found
 
 
 def _batches(images, batch_size, size, crop) -> Iterator[np.ndarray]:
@@ -217,8 +222,10 @@ def embed_folder(
     folder, output = Path(folder), Path(output)
     if output.suffix != ".npz":
         raise ValueError(f"Received output={str(output)!r}. It must end in .npz.")
+    check_name(output)
     if picture is not None:
         require_matplotlib()
+        check_name(picture)
     paths, bad = sound_images(list_images(folder), skip_corrupt=skip_corrupt, verbose=verbose)
     if picture is not None and len(paths) < 2:
         raise ValueError(f"{folder} holds one image. A picture needs at least two.")

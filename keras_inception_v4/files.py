@@ -1,14 +1,16 @@
 """Writing files so that a reader sees the old one or the whole new one, never half."""
 
 import contextlib
+import errno
 import json
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 TEMPORARY = ".unfinished"
+PREFIX = 32  # characters of a name that its temporary folder bears
 
 
 @contextlib.contextmanager
@@ -30,10 +32,13 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(
-        prefix=f".{path.name}-", suffix=TEMPORARY, dir=path.parent
-    ) as folder:
-        new, old = Path(folder) / path.name, Path(folder) / f"old-{path.name}"
+    check_name(path)
+    # Named before it is made, so that an interruption at any moment finds it to remove.
+    name = f".{path.name[:PREFIX]}-{secrets.token_hex(4)}{TEMPORARY}"
+    folder = path.parent / name
+    try:
+        folder.mkdir(mode=0o700)
+        new, old = folder / path.name, folder / f"old-{path.name}"
         yield new
         if path.is_dir():  # a folder cannot be replaced in one step
             os.replace(path, old)
@@ -43,6 +48,32 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
             if old.exists():
                 os.replace(old, path)
             raise
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def check_name(path: str | os.PathLike) -> None:
+    """Checks that the disk takes a file of that name; call it before work that ends in one.
+
+    Raises:
+        OSError: if the name is too long.
+    """
+    path = Path(path)
+    folder = next((parent for parent in path.absolute().parents if parent.exists()), None)
+    if folder is None or not hasattr(os, "pathconf"):
+        return
+    longest, found = os.pathconf(folder, "PC_NAME_MAX"), len(os.fsencode(path.name))
+    if found > longest:
+        raise OSError(
+            errno.ENAMETOOLONG,
+            f"The file name has {found} bytes, and the disk takes {longest}",
+            str(path),
+        )
+
+
+def printable(text: str, encoding: str = "utf-8") -> str:
+    """Text of which what an encoding does not have is escaped, as bytes of a foreign file name."""
+    return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def is_temporary(path: Path) -> bool:
@@ -76,9 +107,17 @@ def write_tensors(
 
 
 def write_json(path: str | os.PathLike, content) -> None:
-    """Writes `content` as indented JSON, whole or not at all."""
+    """Writes `content` as indented JSON, whole or not at all.
+
+    Raises:
+        ValueError: if it holds a number that JSON does not have (NaN or infinity).
+    """
+    try:
+        text = json.dumps(content, indent=2, allow_nan=False)
+    except ValueError as error:
+        raise ValueError(f"{path} cannot be written as JSON: {error}.") from None
     with replacing(path) as new:
-        new.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        new.write_text(f"{text}\n", encoding="utf-8")
 
 
 def read_json(path: str | os.PathLike):

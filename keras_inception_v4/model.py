@@ -15,7 +15,7 @@ from keras_inception_v4.architecture import (
     network,
     walk,
 )
-from keras_inception_v4.preprocessing.feeding import PREPROCESSING_LAYER
+from keras_inception_v4.preprocessing.scaling import PREPROCESSING_LAYER
 from keras_inception_v4.weights.imagenet import IMAGENET, fetch
 from keras_inception_v4.weights.loading import load_weights
 from keras_inception_v4.weights.sources import exists

@@ -4,7 +4,7 @@ import os
 
 import numpy as np
 
-from keras_inception_v4.files import replacing
+from keras_inception_v4.files import printable, replacing
 
 
 def require_matplotlib():
@@ -27,9 +27,18 @@ def _figure(width: float, height: float, columns: int = 1):
     return figure, figure.subplots(1, columns, squeeze=False)[0]
 
 
+def _plain(figure) -> None:
+    """Makes every text of a figure what it says: `$` is no markup."""
+    from matplotlib.text import Text
+
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)
+
+
 def save_figure(figure, path: str | os.PathLike) -> None:
     """Writes a matplotlib figure as a PNG, whole or not at all."""
     with replacing(path) as new:
+        _plain(figure)
         figure.savefig(new, dpi=100, bbox_inches="tight", pad_inches=0.1)
 
 
@@ -79,6 +88,7 @@ def plot_confusion_matrix(matrix, class_names: list[str], path: str | os.PathLik
         ImportError: without matplotlib; the message names the extra.
     """
     matrix = np.asarray(matrix)
+    class_names = [printable(name) for name in class_names]
     classes = len(class_names)
     side = min(4 + 0.35 * classes, 12)
     figure, (axis,) = _figure(side + 1, side)
@@ -140,7 +150,7 @@ def plot_explanation(
 
 
 def _shorten(name: str, length: int = 22) -> str:
-    name = name.replace("_", " ")
+    name = printable(name.replace("_", " "))
     return name if len(name) <= length else f"{name[: length - 1]}…"
 
 

@@ -78,13 +78,8 @@ FAULTS = [
     Fault(
         "a partial file left",
         "files.py",
-        """with tempfile.TemporaryDirectory(
-        prefix=f".{path.name}-", suffix=TEMPORARY, dir=path.parent
-    ) as folder:""",
-        """folder = tempfile.mkdtemp(
-        prefix=f".{path.name}-", suffix=TEMPORARY, dir=path.parent
-    )
-    if folder:""",
+        "        shutil.rmtree(folder, ignore_errors=True)\n\n\ndef check_name",
+        "        pass\n\n\ndef check_name",
         "test_files",
     ),
     Fault(

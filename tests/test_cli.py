@@ -1,3 +1,5 @@
+import io
+import os
 import subprocess
 import sys
 
@@ -139,6 +141,35 @@ def test_train_refuses_a_folder_of_something_else(capsys, tmp_path):
     status, _, err = run(capsys, "train", "digits", "--weights", "none", "--output", tmp_path)
     assert status == 1
     assert "is not empty and holds no run" in err
+
+
+@pytest.mark.parametrize(
+    "name", ["IMG[edited].png", ":cat:.png", "set[/i].png", "[link=x]y[/link].png", "$5 & <b>.png"]
+)
+@pytest.mark.parametrize("format", ["table", "csv", "json"])
+def test_names_are_printed_as_they_are(capsys, model_file, photo, tmp_path, name, format):
+    named = tmp_path / name
+    named.parent.mkdir(parents=True, exist_ok=True)
+    photo.rename(named)
+    status, out, err = run(capsys, "predict", "--model", model_file, "--format", format, named)
+    assert status == 0, err
+    assert name in out
+
+
+@pytest.mark.parametrize("name", ["cat 🐈.png", "日本.png", b"caf\xe9.png", "é🙂.png"])
+@pytest.mark.parametrize("format", ["table", "csv"])
+def test_what_a_terminal_does_not_have_is_escaped(
+    model_file, photo, tmp_path, monkeypatch, name, format
+):
+    named = tmp_path / os.fsdecode(name)
+    photo.rename(named)
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="cp1252")
+    monkeypatch.setattr(sys, "stdout", stream)
+    assert main(["predict", "--model", str(model_file), "--format", format, str(named)]) == 0
+    stream.flush()
+    out = stream.buffer.getvalue().decode("cp1252")
+    assert named.name.encode("cp1252", "backslashreplace").decode("cp1252") in out
+    assert "0." in out
 
 
 @pytest.mark.usefixtures("shallow")

@@ -17,7 +17,13 @@ import tensorflow as tf
 from PIL import Image
 from tiny import tiny
 
-from keras_inception_v4 import export_model, export_saved_model, load_image, open_artefact
+from keras_inception_v4 import (
+    export_model,
+    export_saved_model,
+    load_image,
+    open_artefact,
+    training,
+)
 from keras_inception_v4.cli import main
 from keras_inception_v4.export import EXPORTS, formats, runtimes
 from keras_inception_v4.export.saved_model import central_window
@@ -237,6 +243,53 @@ def test_openvino_takes_a_precision(run, tmp_path, capsys, monkeypatch):
     export_saved_model(tiny(), tmp_path / "saved")
     with pytest.raises(ValueError, match="Only OpenVINO's artefacts are loaded with one"):
         open_artefact(tmp_path / "saved", precision="bfloat16")
+
+
+FRONTS = {
+    "ours": lambda: training.augmentation_layers("photographs"),
+    "symbols": lambda: training.augmentation_layers("symbols"),
+    "own": lambda: [keras.layers.RandomContrast(0.5), keras.layers.GaussianNoise(0.9)],
+    "colours": lambda: [keras.layers.RandomHue(0.1), keras.layers.RandomBrightness(0.1)],
+    "pipeline": lambda: [keras.layers.Pipeline([keras.layers.RandomFlip()])],
+    "nested": lambda: [keras.Sequential([keras.Input((75, 75, 3)), keras.layers.RandomFlip()])],
+}
+
+
+@pytest.mark.parametrize(
+    ("format", "front"),
+    [
+        *((format, front) for format in ("saved_model", "onnx") for front in FRONTS),
+        *((format, front) for format in ("litert", "openvino") for front in ("ours", "own")),
+    ],
+)
+def test_layers_that_only_training_uses_are_left_out(tmp_path, format, front):
+    plain = sharp()
+    x = inputs = keras.Input((75, 75, 3))
+    for layer in FRONTS[front]():
+        x = layer(x)
+    copies = [type(layer).from_config(layer.get_config()) for layer in plain.layers[1:]]
+    for layer in copies:
+        x = layer(x)
+    for copy, layer in zip(copies, plain.layers[1:], strict=True):
+        copy.set_weights(layer.get_weights())
+    path = tmp_path / f"artefact{SUFFIXES.get(format, '')}"
+    export_model(keras.Model(inputs, x), path, format=format, verbose=False)
+    exact = {"precision": "float32"} if format == "openvino" else {}
+    found = open_artefact(path, **exact).predict(pictures(2))
+    np.testing.assert_allclose(found, plain.predict_on_batch(pictures(2)), atol=1e-4)
+
+
+@pytest.mark.parametrize("format", ["saved_model", "onnx"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_model_that_has_diverged_is_refused(tmp_path, format, value):
+    model = tiny()
+    bias = np.zeros(3, "float32")
+    bias[1] = value
+    model.get_layer("predictions").bias.assign(bias)
+    path = tmp_path / f"artefact{SUFFIXES.get(format, '')}"
+    with pytest.raises(ValueError, match="1 of 3 weights of 'tiny' in 'predictions' are not fin"):
+        export_model(model, path, format=format, verification=False)
+    assert os.listdir(tmp_path) == []
 
 
 def test_weights_swapped_on_purpose_fail(tmp_path, monkeypatch):

@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from keras_inception_v4.files import read_json, replacing, write_json
+from keras_inception_v4.files import check_name, printable, read_json, replacing, write_json
 
 
 def test_a_file_appears_only_when_it_is_whole(tmp_path):
@@ -52,6 +52,41 @@ def test_json(tmp_path):
     path.write_text('{"a": ')
     with pytest.raises(ValueError, match=r"x\.json is not valid JSON"):
         read_json(path)
+
+
+@pytest.mark.parametrize(
+    "content", [{"loss": float("nan")}, [float("inf")], {"a": {"b": [-float("inf")]}}, float("nan")]
+)
+def test_json_has_no_nan(tmp_path, content):
+    write_json(tmp_path / "x.json", {"old": 1})
+    with pytest.raises(ValueError, match=r"x\.json cannot be written as JSON: .* not JSON"):
+        write_json(tmp_path / "x.json", content)
+    assert read_json(tmp_path / "x.json") == {"old": 1}
+
+
+@pytest.mark.parametrize("name", ["x" * 250 + ".png", "é" * 140, "x" * 300, "日" * 90 + ".json"])
+def test_a_name_too_long_for_the_disk_is_said_before_the_work(tmp_path, name):
+    if len(name.encode()) <= 255:
+        check_name(tmp_path / "not yet there" / name)
+        with replacing(tmp_path / name) as new:
+            new.write_text("whole")
+        assert os.listdir(tmp_path) == [name]
+        return
+    with pytest.raises(OSError, match=r"The file name has \d+ bytes, and the disk takes 255"):
+        check_name(tmp_path / "not yet there" / name)
+
+
+@pytest.mark.parametrize(
+    ("name", "encoding", "expected"),
+    [
+        ("café", "utf-8", "café"),
+        (b"caf\xe9".decode("utf-8", "surrogateescape"), "utf-8", "caf\\udce9"),
+        ("cat 🐈", "cp1252", "cat \\U0001f408"),
+        ("日本", "ascii", "\\u65e5\\u672c"),
+    ],
+)
+def test_what_an_encoding_does_not_have_is_escaped(name, encoding, expected):
+    assert printable(name, encoding) == expected
 
 
 @pytest.mark.parametrize("kind", ["file", "folder"])

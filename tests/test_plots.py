@@ -54,6 +54,27 @@ def test_embedding(tmp_path, groups):
     assert dark_share(path) > 0.005
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["$5_$10", "$20_$50"],
+        ["a$", "$x^$ \\frac{"],
+        [b"caf\xe9".decode("utf-8", "surrogateescape"), "b"],
+        ["$\\nonsense$", "100 %"],
+        ["[bold]x", ":cat:"],
+    ],
+)
+def test_names_are_no_markup(tmp_path, names):
+    plots.plot_confusion_matrix(np.eye(2, dtype=int), names, tmp_path / "matrix.png")
+    plots.plot_embedding(np.eye(4), [*names, *names], tmp_path / "points.png")
+    top = [(name, 0.5) for name in names]
+    plots.plot_explanation(
+        np.zeros((9, 9, 3)), np.zeros((9, 9, 3)), np.eye(3), top, names[0], tmp_path / "map.png"
+    )
+    for picture in ("matrix.png", "points.png", "map.png"):
+        assert dark_share(tmp_path / picture) > 0.005
+
+
 def test_without_matplotlib_the_error_names_the_extra(monkeypatch, tmp_path):
     monkeypatch.setitem(__import__("sys").modules, "matplotlib", None)
     with pytest.raises(ImportError, match=r"keras-inception-v4\[demo\]"):

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import PIL
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from keras_inception_v4 import decode_predictions, load_image, preprocess_input
 from keras_inception_v4.preprocessing import imagenet_classes, resize_image
@@ -174,6 +174,41 @@ class TestLoadImage:
         exif[0x0112] = 6  # the camera was turned: show it a quarter clockwise
         turned = load_image(encoded(Image.fromarray(pixels), exif=exif), (80, 80), crop=1)
         np.testing.assert_array_equal(turned, np.rot90(pixels, -1))
+
+    @pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP", "TIFF"])
+    @pytest.mark.parametrize(
+        "metadata", [b"Exif\0\0no tiff", b"Exif\0\0II*\0\xff\xff\xff\x7f", b"II*\0\x08"]
+    )
+    def test_broken_metadata_never_refuses_pixels(self, format, metadata):
+        pixels = photograph(80, 80)
+        file = io.BytesIO()
+        options = {"quality": 95} if format in ("JPEG", "WEBP") else {}
+        if format == "TIFF":  # an orientation that is none
+            options["tiffinfo"] = {0x0112: len(metadata)}
+        else:
+            options["exif"] = metadata
+        Image.fromarray(pixels).save(file, format, **options)
+        found = load_image(file.getvalue(), (80, 80), crop=1.0)
+        assert np.abs(found - pixels).mean() < 6
+
+    @pytest.mark.parametrize("orientation", range(1, 9))
+    def test_every_orientation_is_pillow_s(self, orientation):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        content = encoded(Image.fromarray(photograph(60, 80)), exif=exif)
+        expected = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(content))))
+        found = load_image(content, expected.shape[:2], crop=1.0)
+        np.testing.assert_array_equal(found, expected)
+
+    @pytest.mark.parametrize("values", [[np.nan] * 4, [np.inf], [-np.inf, 1.0], [np.nan, np.inf]])
+    def test_pixels_that_are_no_numbers(self, tmp_path, values):
+        pixels = np.full((9, 8), 100, "float32")
+        pixels[0, : len(values)] = values
+        Image.fromarray(pixels).save(tmp_path / "float.tiff")
+        bad = int(np.sum(~np.isfinite(values)))
+        message = rf"float\.tiff cannot be read as an image: {bad} of 72 pixels are not finite"
+        with pytest.raises(ValueError, match=message):
+            load_image(tmp_path / "float.tiff")
 
     def test_values_stay_in_range(self):
         edges = np.kron(np.eye(10), np.ones((3, 3)))[..., None].repeat(3, 2) * 255

@@ -177,6 +177,7 @@ def test_options_of_the_other_way_are_refused(scans, tmp_path, capsys):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("shallow")
 def test_changed_images_are_noticed(scans, weights, tmp_path, capsys):
     (tmp_path / "run").mkdir()
     shutil.copytree(scans, tmp_path / "photos")
@@ -237,7 +238,7 @@ def namespace(mount, folder):
 @pytest.mark.skipif(shutil.which("unshare") is None, reason="needs Linux's unshare")
 @pytest.mark.parametrize(
     ("options", "message"),
-    [("ro", "Read-only file system"), ("size=20m", "No space left on device")],
+    [("ro", "Read-only file system"), ("size=600k", "No space left on device")],
 )
 def test_a_read_only_or_full_output(scans, weights, tmp_path, options, message):
     output = tmp_path / "disk"

@@ -9,6 +9,7 @@ from tiny import tiny
 from keras_inception_v4 import (
     ENDPOINTS,
     InceptionV4,
+    embed,
     evaluate,
     fine_tune,
     train_head,
@@ -17,7 +18,7 @@ from keras_inception_v4 import (
 )
 from keras_inception_v4.data import Images, digit_scans
 from keras_inception_v4.preprocessing import resize_image
-from keras_inception_v4.transfer.fitting import class_weights
+from keras_inception_v4.transfer.class_weights import class_weights
 
 
 @pytest.fixture(scope="module")
@@ -243,8 +244,46 @@ class TestHead:
         assert class_weights("balanced", labels, 2) == {0: 4 / 6, 1: 2.0}
         assert class_weights({1: 5.0}, labels, 2) == {0: 1.0, 1: 5.0}
         assert class_weights(None, labels, 2) is None
-        with pytest.raises(ValueError, match=r"class_weight='heavy'.*'balanced'"):
-            class_weights("heavy", labels, 2)
+        assert class_weights([1, 2], labels, 2) == {0: 1.0, 1: 2.0}
+        assert class_weights(np.array([0.5, 0]), labels, 2) == {0: 0.5, 1: 0.0}
+        assert class_weights({np.int64(1): 3}, labels, 2) == {0: 1.0, 1: 3.0}
+        names = ["cat", "dog"]
+        assert class_weights({"dog": 3, 0: 2}, labels, 2, names) == {0: 2.0, 1: 3.0}
+
+    @pytest.mark.parametrize(
+        ("weight", "message"),
+        [
+            ("heavy", "class_weight='heavy'.*'balanced'"),
+            ({"cat": 2.0}, r"for 'cat', which is no class. Allowed are the classes 0 to 1\."),
+            ({"1": 2.0}, "for '1', which is no class"),
+            ({1: 2.0, 2: 1.0}, "for 2, which is no class.*0 to 1"),
+            ({-1: 2.0}, "for -1, which is no class"),
+            ({True: 2.0}, "for True, which is no class"),
+            ({0.5: 2.0}, "for 0.5, which is no class"),
+            ({0: float("nan")}, "class_weight=nan for 0.*finite"),
+            ({0: float("inf")}, "class_weight=inf for 0.*finite"),
+            ({0: -1}, "class_weight=-1 for 0.*at least 0"),
+            ({0: "2"}, "class_weight='2' for 0.*finite number"),
+            ([1.0, 2.0, 3.0], r"shape \(3,\).*one weight for each of 2 classes"),
+            ([[1.0, 2.0]], r"shape \(1, 2\)"),
+            ([1.0, float("nan")], "class_weight=nan for 1"),
+        ],
+    )
+    def test_class_weights_that_fit_nothing(self, weight, message):
+        with pytest.raises(ValueError, match=message):
+            class_weights(weight, np.array([0, 0, 0, 1]), 2)
+
+    def test_names_of_classes_are_those_of_the_data(self, digits):
+        class Named(Pairs):
+            class_names = ("zero", "one", "two")
+
+        weights = {"zero": 0.0, "one": 0.0}
+        options = {"epochs": 4, "learning_rate": 0.03, "class_weight": weights, "verbose": 0}
+        model = tiny()
+        train_head(model, Named(*digits), **options)
+        assert evaluate(model, digits, verbose=False)["per_class"]["2"]["recall"] == 1
+        with pytest.raises(ValueError, match=r"for 'three', which is no class.*zero, one, two"):
+            train_head(tiny(), Named(*digits), class_weight={"three": 1.0})
 
     @pytest.mark.parametrize("phase", [train_head, fine_tune])
     def test_classes_of_no_weight_are_not_learned(self, digits, phase):
@@ -263,6 +302,9 @@ class TestHead:
             ((np.zeros((2, 75, 75, 3)), np.array([0, 1, 2])), r"labels of shape \(3,\)"),
             ((np.zeros((75, 75, 3)), np.array([0])), r"images of shape \(75, 75, 3\)"),
             ((np.zeros((0, 75, 75, 3)), np.zeros(0, int)), "no images"),
+            ((np.full((2, 75, 75, 3), np.nan), np.array([0, 1])), "33,750 of 33,750 pixels of the"),
+            ((np.full((2, 75, 75, 3), np.inf), np.array([0, 1])), "are not finite"),
+            ((np.zeros((2, 75, 75, 3)), np.array([0, 0.5])), "one integer an image"),
         ],
     )
     def test_wrong_data(self, data, message):
@@ -289,6 +331,76 @@ class TestHead:
             train_head(bare, digits)
         with pytest.raises(ValueError, match=r"epochs=0"):
             train_head(bare, digits, epochs=0)
+
+
+class Spoilt(Pairs):
+    """Spoils its pixels from some batch on, as an overflow of a user's own code would."""
+
+    def __init__(self, images, labels, first, value=np.nan):
+        super().__init__(images, labels)
+        self.first, self.value = first, value
+
+    def __getitem__(self, index):
+        pixels, labels = super().__getitem__(index)
+        return (pixels + self.value if len(self.asked) > self.first else pixels), labels
+
+
+class TestNotFinite:
+    def test_whole_number_floats_are_labels(self, digits):
+        pixels, labels = digits
+        heads = []
+        for kind in ("int64", "float32"):
+            model = tiny()
+            train_head(model, (pixels, labels.astype(kind)), epochs=1, verbose=0)
+            heads.append(values(model)["predictions/kernel"])
+        np.testing.assert_array_equal(*heads)
+
+    @pytest.mark.parametrize("value", [np.nan, np.inf])
+    @pytest.mark.parametrize("phase", [train_head, fine_tune])
+    def test_a_batch_of_a_data_set_is_named(self, digits, phase, value):
+        model = unfreeze(tiny(), "mixed_7d")
+        with pytest.raises(Exception, match=r"of batch .* not finite"):
+            phase(model, Spoilt(*digits, 1, value), epochs=2, verbose=0)
+
+    def test_features_of_spoilt_weights_are_refused(self, digits):
+        model = tiny()
+        kernel = model.get_layer("mixed_7d_branch_0_conv2d_0a_1x1_conv").kernel
+        kernel.assign(np.full(kernel.shape, np.nan))
+        with pytest.raises(ValueError, match=r"features of .* are not finite"):
+            train_head(model, digits, verbose=0)
+        with pytest.raises(ValueError, match=r"features of .* are not finite"):
+            embed(model, digits[0], verbose=False)
+        with pytest.raises(ValueError, match="answers of 'tiny' are not finite"):
+            evaluate(model, digits, verbose=False)
+
+    @pytest.mark.parametrize("phase", [train_head, fine_tune])
+    def test_a_diverged_loss_ends_with_the_last_sound_weights(self, digits, tmp_path, phase):
+        """A rate that overflows; with a sound one the same folder would go on."""
+        model = unfreeze(tiny(), "mixed_7d")
+        before = values(model)
+        options = {"epochs": 9, "learning_rate": 1e38, "folder": tmp_path, "verbose": 0}
+        if phase is fine_tune:
+            options |= {"warmup": 0, "label_smoothing": 0}
+        with pytest.raises(ValueError, match=r"loss.* of epoch \d is not finite.*learning rate"):
+            phase(model, digits, **options)
+        assert all(np.isfinite(value).all() for value in values(model).values())
+        assert changed(before, values(model)) <= HEAD | {
+            "mixed_7d_branch_0_conv2d_0a_1x1_conv/kernel"
+        }
+
+    def test_a_folder_goes_on_once_the_cause_is_gone(self, digits, tmp_path):
+        def tune(data, folder):
+            model = unfreeze(tiny(), "mixed_7d")
+            fine_tune(model, data, digits, epochs=3, folder=folder, verbose=0)
+            return values(model)
+
+        with pytest.raises(Exception, match="not finite"):
+            tune(Spoilt(*digits, 6), tmp_path / "run")
+        resumed, undisturbed = (
+            tune(Pairs(*digits), tmp_path / name) for name in ("run", "undisturbed")
+        )
+        for name, value in undisturbed.items():
+            np.testing.assert_allclose(resumed[name], value, atol=1e-4, err_msg=name)
 
 
 class TestFineTuning:

@@ -1,6 +1,8 @@
 """Readers, refusals and the one assignment routine."""
 
+import argparse
 import io
+import json
 import os
 import pickle
 import tarfile
@@ -140,6 +142,61 @@ class TestSources:
         state = {name: torch().from_numpy(tensor) for name, tensor in STATE.items()}
         torch().save({"epoch": 3, "state_dict": state}, tmp_path / "pytorch_model.bin")
         assert_timm(build(weights=tmp_path / "pytorch_model.bin"))
+
+    @pytest.mark.parametrize(
+        ("entry", "taken", "names"),
+        [
+            (None, "state_dict_ema", ["state_dict", "state_dict_ema"]),
+            ("state_dict", "state_dict", ["state_dict", "state_dict_ema"]),
+            (None, "model", ["model", "optimizer"]),
+            (None, "model_state_dict", ["model_state_dict"]),
+            (None, "model_ema", ["model", "model_ema"]),
+            ("mine", "mine", ["mine", "state_dict"]),
+        ],
+    )
+    def test_entries_of_a_training_checkpoint(self, tmp_path, capsys, entry, taken, names):
+        """As timm's train.py writes them: averaged weights first, with settings beside them."""
+
+        def state_dict(scale):
+            return {
+                name: torch().nn.Parameter(scale * torch().from_numpy(tensor).float())
+                for name, tensor in STATE.items()
+            }
+
+        content = {"epoch": 3, "metric": np.float64(80.1), "args": argparse.Namespace(lr=0.1)}
+        for name in names:
+            scale = 1 if name == taken else 2
+            content[name] = {"lr": 0.1} if name == "optimizer" else state_dict(scale)
+        torch().save(content, tmp_path / "last.pth.tar")
+        model = build()
+        load_weights(model, tmp_path / "last.pth.tar", entry=entry)
+        assert_timm(model)
+        said = f"taking '{taken}' of" in capsys.readouterr().err
+        assert said == (len(names) > 1 and "optimizer" not in names)
+
+    @pytest.mark.parametrize(
+        "prefix", ["module.", "model.", "_orig_mod.", "module._orig_mod.", "model.module.model."]
+    )
+    def test_prefixes_of_wrappers(self, tmp_path, capsys, prefix):
+        path = tmp_path / "model.safetensors"
+        write_safetensors(path, {prefix + name: tensor for name, tensor in STATE.items()})
+        assert_timm(build(weights=path))
+        assert f"without their prefix {prefix!r}" in capsys.readouterr().err
+
+    @pytest.mark.parametrize("source", ["index", "folder"])
+    def test_shards_with_an_index(self, tmp_path, source):
+        names = sorted(STATE)
+        index = {}
+        for number, chosen in enumerate((names[::2], names[1::2]), start=1):
+            file = f"model-0000{number}-of-00002.safetensors"
+            write_safetensors(tmp_path / file, {name: STATE[name] for name in chosen})
+            index |= dict.fromkeys(chosen, file)
+        path = tmp_path / "model.safetensors.index.json"
+        path.write_text(json.dumps({"metadata": {}, "weight_map": index}))
+        assert_timm(build(weights=path if source == "index" else tmp_path))
+        (tmp_path / file).unlink()
+        with pytest.raises(FileNotFoundError, match=r"names model-00002-of-00002.safetensors"):
+            build(weights=path)
 
     def test_half_precision(self, tmp_path):
         state = {name: torch().from_numpy(tensor).half() for name, tensor in STATE.items()}
@@ -397,7 +454,38 @@ class TestRefusals:
         refuses(model, tmp_path, "holds 0 TensorFlow checkpoints")
         (tmp_path / "a.index").touch()
         (tmp_path / "b.index").touch()
-        refuses(model, tmp_path, "holds 2 TensorFlow checkpoints")
+        message = r"^[^(]*holds 2 TensorFlow checkpoints: a b\. Name the prefix of one\.$"
+        refuses(model, tmp_path, message)
+
+    @pytest.mark.parametrize("name", ["x.safetensors", "x.pth", "x.h5", "x.ckpt"])
+    def test_a_git_lfs_pointer_is_named(self, model, tmp_path, name):
+        (tmp_path / name).write_text(
+            "version https://git-lfs.github.com/spec/v1\noid sha256:0f\nsize 171000000\n"
+        )
+        refuses(model, tmp_path / name, "is a Git LFS pointer.*git lfs pull")
+
+    @pytest.mark.parametrize(
+        ("content", "message"),
+        [
+            ({"epoch": 3, "args": argparse.Namespace()}, "no state dict .*it holds epoch, args"),
+            ({"state_dict": {}}, "no state dict .*it holds state_dict"),
+            ([1, 2], "no state dict .*it holds no dict"),
+            ({"weights": {"a": 1}}, "no state dict .*it holds weights"),
+        ],
+    )
+    def test_a_pickle_without_a_state_dict_says_what_it_holds(
+        self, model, tmp_path, content, message
+    ):
+        torch().save(content, tmp_path / "x.pth")
+        refuses(model, tmp_path / "x.pth", message)
+
+    def test_an_entry_that_is_not_there(self, model, tmp_path):
+        torch().save({"state_dict": {"a": torch().zeros(1)}}, tmp_path / "x.pth")
+        with pytest.raises(ValueError, match="under ema; it holds state_dict"):
+            load_weights(model, tmp_path / "x.pth", entry="ema")
+        write_safetensors(tmp_path / "x.safetensors", STATE)
+        with pytest.raises(ValueError, match=r"entry='ema'.*Only PyTorch pickles have entries"):
+            load_weights(model, tmp_path / "x.safetensors", entry="ema")
 
     def test_nothing_there(self, model, tmp_path):
         with pytest.raises(FileNotFoundError, match=r"no weight file.*nothing\.safetensors"):

@@ -4,6 +4,8 @@ import argparse
 import sys
 from collections.abc import Iterable
 
+from keras_inception_v4.files import printable
+
 
 class _Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
     """Shows defaults where there are any, keeps the lines of the example."""
@@ -26,8 +28,8 @@ def add_command(commands, name: str, run, help: str, example: str) -> argparse.A
     return command
 
 
-def add_images(command: argparse.ArgumentParser, batch_size: int) -> None:
-    """Adds what every command that reads many images takes."""
+def add_images(command: argparse.ArgumentParser, batch_size: int):
+    """Adds what every command that reads many images takes; returns the group."""
     images = command.add_argument_group("images")
     images.add_argument(
         "--batch-size", type=int, default=batch_size, metavar="N", help="images a batch"
@@ -35,15 +37,32 @@ def add_images(command: argparse.ArgumentParser, batch_size: int) -> None:
     images.add_argument(
         "--skip-corrupt", action="store_true", help="leave out files that cannot be read"
     )
+    return images
+
+
+def add_nested(images) -> None:
+    """Adds what every command that reads labelled folders takes, to a group."""
+    images.add_argument(
+        "--nested",
+        action="store_true",
+        help="subfolders that hold only folders are classes all the same",
+    )
 
 
 def print_table(header: list, rows: Iterable[Iterable]) -> None:
     """Prints a table, as wide as the terminal."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(*header)
+    console = Console(width=None if sys.stdout.isatty() else 160, emoji=False)
+
+    def text(cell) -> Text:  # a name is no markup
+        return Text(printable(str(cell), console.encoding))
+
+    table = Table()
+    for cell in header:
+        table.add_column(text(cell))
     for row in rows:
-        table.add_row(*(str(cell) for cell in row))
-    console = Console(width=None if sys.stdout.isatty() else 160)
+        table.add_row(*map(text, row))
     console.print(table)

@@ -3,7 +3,7 @@
 import os
 import sys
 
-from keras_inception_v4.cli.command import add_command, add_images, print_table
+from keras_inception_v4.cli.command import add_command, add_images, add_nested, print_table
 
 
 def add_train(commands) -> None:
@@ -20,8 +20,8 @@ def add_train(commands) -> None:
     )
     command.add_argument(
         "data",
-        help="a folder with a subfolder a class, or with such train and validation folders; or "
-        "digits, the scans embedded in scikit-learn",
+        help="a folder with a subfolder a class, or with parts that hold such classes (train; val, "
+        "valid, validation or dev; test); or digits, the scans embedded in scikit-learn",
     )
     command.add_argument("--output", required=True, metavar="FOLDER", help="the run folder")
     command.add_argument(
@@ -44,6 +44,7 @@ def add_train(commands) -> None:
         "--validation-split", type=float, default=0.2, help="share held out, if not split yet"
     )
     images.add_argument("--skip-corrupt", action="store_true", help="leave out what cannot be used")
+    add_nested(images)
     fit = command.add_argument_group("training")
     fit.add_argument(
         "--recipe",
@@ -112,6 +113,7 @@ def _train(options) -> None:
         patience=options.patience,
         validation_split=options.validation_split,
         skip_corrupt=options.skip_corrupt,
+        nested=options.nested,
         seed=options.seed,
         precision=options.precision,
         deterministic=options.deterministic,
@@ -166,7 +168,7 @@ def add_evaluate(commands) -> None:
     model.add_argument(
         "--weights", default="imagenet", help="without a model: imagenet or a path of weights"
     )
-    add_images(command, batch_size=32)
+    add_nested(add_images(command, batch_size=32))
     answer = command.add_argument_group("answer")
     answer.add_argument("--report", metavar="FILE", help="a .json file for all numbers")
     answer.add_argument("--picture", metavar="FILE", help="a .png of the confusion matrix")
@@ -181,6 +183,7 @@ def _evaluate(options) -> None:
         weights=options.weights,
         batch_size=options.batch_size,
         skip_corrupt=options.skip_corrupt,
+        nested=options.nested,
         report=options.report,
         picture=options.picture,
     )

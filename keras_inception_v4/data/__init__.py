@@ -13,13 +13,13 @@ from keras_inception_v4.data.batches import (
 from keras_inception_v4.data.digits import DIGITS_CROP, digit_scans, load_digits_data
 from keras_inception_v4.data.folders import (
     ImageFiles,
-    find_classes,
     list_images,
     read_labelled_folder,
     scan_images,
     sound_images,
 )
 from keras_inception_v4.data.indexed import indexed_dataset
+from keras_inception_v4.data.layout import read_layout
 
 __all__ = [
     "DIGITS_CROP",
@@ -34,12 +34,12 @@ __all__ = [
     "count_batches",
     "digit_scans",
     "each_batch",
-    "find_classes",
     "indexed_dataset",
     "list_images",
     "load_digits_data",
     "read_ahead",
     "read_labelled_folder",
+    "read_layout",
     "scan_images",
     "sound_images",
     "split_indices",

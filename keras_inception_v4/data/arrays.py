@@ -89,9 +89,9 @@ class RandomCrops:
 class LabelledData(NamedTuple):
     """What a training run needs to know of its data.
 
-    `train` and `validation` are `Images` or `ImageFiles`. `crop` is what `load_image`
+    `train`, `validation` and `test` are `Images` or `ImageFiles`. `crop` is what `load_image`
     must use on files so that they look like these. `left_out` are the places that
-    cannot be used, with the reason.
+    cannot be used, with the reason. `test` is `None` where nobody set images apart for it.
     """
 
     train: "Images | ImageFiles"
@@ -99,14 +99,22 @@ class LabelledData(NamedTuple):
     class_names: list[str]
     crop: float
     left_out: list[tuple[str, str]]
+    test: "Images | ImageFiles | None" = None
+
+    @property
+    def measured(self) -> "Images | ImageFiles":
+        """What the final measures are taken on: the test images, else the held-out ones."""
+        return self.validation if self.test is None else self.test
 
     def listing(self) -> dict:
         """Which images are used for what, as JSON values."""
-        return {
-            "train": self.train.listing(self.class_names),
-            "validation": self.validation.listing(self.class_names),
-            "left_out": [reason for _, reason in self.left_out],
+        parts = {"train": self.train, "validation": self.validation, "test": self.test}
+        listed = {
+            name: images.listing(self.class_names)
+            for name, images in parts.items()
+            if images is not None
         }
+        return {**listed, "left_out": [reason for _, reason in self.left_out]}
 
 
 def split_indices(labels, validation_split: float, seed: int) -> tuple[np.ndarray, np.ndarray]:

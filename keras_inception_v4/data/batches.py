@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from keras_inception_v4.data.arrays import Images
+from keras_inception_v4.preprocessing import check_finite
 
 
 class _Ordered(keras.utils.PyDataset):
@@ -147,7 +148,9 @@ class _OwnBatches(_Ordered):
 
     def __getitem__(self, index):
         pixels, labels = self.batches[int(self._order[index])]
-        return self.feed(np.asarray(pixels)), check_labels(labels, self.classes)
+        pixels = np.asarray(pixels)
+        check_finite(pixels, f"pixels of batch {index}")
+        return self.feed(pixels), check_labels(labels, self.classes)
 
     def on_epoch_end(self):
         super().on_epoch_end()
@@ -178,6 +181,7 @@ def as_batches(data, batch_size: int, *, classes: int, seed: int | None = None, 
         source = data
     elif isinstance(data, (tuple, list)) and len(data) == 2:
         source = Images(np.asarray(data[0]), check_labels(data[1], classes))
+        check_finite(source.pixels, "pixels of the images")
         if source.pixels.ndim != 4 or len(source.pixels) != len(source.labels):
             raise ValueError(
                 f"Received images of shape {source.pixels.shape} and labels of shape "
@@ -237,6 +241,8 @@ def check_labels(labels, classes: int) -> np.ndarray:
     labels = np.asarray(labels)
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
+    if labels.dtype.kind == "f" and np.all(np.mod(labels, 1) == 0):
+        labels = labels.astype("int64")
     if labels.ndim != 1 or labels.dtype.kind not in "iu":
         raise ValueError(
             f"Received labels of shape {labels.shape} and dtype {labels.dtype}. They must be one "

@@ -3,6 +3,7 @@
 import os
 import shutil
 import sys
+import unicodedata
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -12,11 +13,19 @@ import numpy as np
 from PIL import Image
 
 from keras_inception_v4.data.arrays import LabelledData, read_all, split_indices
+from keras_inception_v4.data.layout import (
+    WHOLE,
+    Layout,
+    Problems,
+    existing_folder,
+    few,
+    list_files,
+    read_layout,
+)
 from keras_inception_v4.preprocessing import check_image, load_image, open_channels
 from keras_inception_v4.progress import progress
 
 LISTED = 10
-PARTS = ("train", "validation")
 
 
 @dataclass(frozen=True)
@@ -49,42 +58,26 @@ class ImageFiles:
         listed: dict[str, list[str]] = {name: [] for name in class_names}
         for path, label in zip(self.paths, self.labels, strict=True):
             name = class_names[label]
-            parts = path.parts
+            parts = [unicodedata.normalize("NFC", part) for part in path.parts]
             start = len(parts) - 1 - parts[::-1].index(name)
             listed[name].append("/".join(parts[start:]))
         return listed
 
 
 def list_images(folder: str | os.PathLike) -> list[Path]:
-    """Every file below a folder, hidden ones apart, sorted by path.
+    """Every file below a folder, hidden ones apart, sorted by path; links are followed.
 
     Raises:
         FileNotFoundError: if there is no such folder.
-        ValueError: if it is a file, or empty.
+        ValueError: if it is a file, or empty, or holds links to nothing.
     """
-    folder = _existing(folder)
-    paths = _visible_files(folder)
+    folder = existing_folder(folder)
+    problems: Problems = []
+    paths = list_files(folder, problems)
+    refuse_problems(problems, "links")
     if not paths:
         raise ValueError(f"{folder} holds no images.")
     return paths
-
-
-def _existing(folder: str | os.PathLike) -> Path:
-    folder = Path(folder)
-    if not folder.exists():
-        raise FileNotFoundError(f"There is no folder {folder}.")
-    if not folder.is_dir():
-        raise ValueError(f"{folder} is a file, not a folder of images.")
-    return folder
-
-
-def _visible_files(folder: Path) -> list[Path]:
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.is_file()
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )
 
 
 def scan_images(paths: Sequence[Path], *, verbose: bool = True) -> list[tuple[str, str]]:
@@ -121,46 +114,37 @@ def sound_images(
         ValueError: if there are others and `skip_corrupt` is false, or nothing is left.
     """
     bad = scan_images(paths, verbose=verbose)
-    if not skip_corrupt:
-        _refuse(bad, f"of {len(paths)} files")
+    refuse_problems(bad, f"of {len(paths)} files", skip_corrupt=skip_corrupt, verbose=verbose)
     left_out = {path for path, _ in bad}
-    for _, reason in bad if verbose else []:
-        print(f"left out: {reason}", file=sys.stderr)
     sound = [path for path in paths if str(path) not in left_out]
     if not sound:
         raise ValueError(f"None of the {len(paths)} files is an image that can be read.")
     return sound, bad
 
 
-def _refuse(problems: list[tuple[str, str]], of_what: str) -> None:
-    """Raises one error that lists the first problems, if there are any."""
-    if problems:
+def refuse_problems(
+    problems: Problems, of_what: str, *, skip_corrupt: bool = False, verbose: bool = True
+) -> None:
+    """Says what is left out, on stderr; without `skip_corrupt` that is an error.
+
+    Args:
+        problems: path and reason of what cannot be used.
+        of_what: what they are, in words.
+        skip_corrupt: whether they may be left out.
+        verbose: whether to print them.
+
+    Raises:
+        ValueError: that lists the first of them, if there are any that may not be left out.
+    """
+    if problems and not skip_corrupt:
         listed = "\n".join(f"  {reason}" for _, reason in problems[:LISTED])
         more = f"\n  ... ({len(problems) - LISTED} more)" if len(problems) > LISTED else ""
         raise ValueError(
             f"{len(problems)} {of_what} cannot be used:\n{listed}{more}\nMend or remove them, or "
             "leave them out with --skip-corrupt (skip_corrupt=True)."
         )
-
-
-def find_classes(folder: str | os.PathLike) -> dict[str, list[Path]]:
-    """The files of each class: a subfolder a class, hidden ones apart, sorted by name.
-
-    Raises:
-        FileNotFoundError: if there is no such folder.
-        ValueError: if it is a file or has no subfolders.
-    """
-    folder = _existing(folder)
-    classes = {
-        entry.name: _visible_files(entry)
-        for entry in sorted(folder.iterdir())
-        if entry.is_dir() and not entry.name.startswith(".")
-    }
-    if not classes:
-        raise ValueError(
-            f"{folder} holds no subfolders. Sort the images into one subfolder a class."
-        )
-    return classes
+    for _, reason in problems if verbose else []:
+        print(f"left out: {reason}", file=sys.stderr)
 
 
 def read_labelled_folder(
@@ -171,69 +155,75 @@ def read_labelled_folder(
     validation_split: float = 0.2,
     seed: int = 0,
     skip_corrupt: bool = False,
+    nested: bool = False,
     verbose: bool = True,
 ) -> LabelledData:
-    """A folder with a subfolder a class, scanned, as training and held-out images.
+    """A folder with a subfolder a class, scanned, as training, held-out and test images.
 
     Args:
-        folder: holds the classes, or `train` and `validation`, which hold the same classes.
+        folder: holds the classes, or parts that hold the same classes; see
+            `layout.read_layout`. Without a part of held-out images a share of the training part
+            is held out.
         size: height and width of the images, in pixels.
         crop: as in `load_image`.
-        validation_split: share held out, in (0, 1), where the folder is not split yet.
+        validation_split: share held out, in (0, 1), where there is no part for it.
         seed: of the split.
         skip_corrupt: whether to leave out files that cannot be read, and then classes of
             less than two images.
-        verbose: whether to show a progress bar.
+        nested: whether folders that hold only folders are classes all the same.
+        verbose: whether to show a progress bar, and to print how the folder was read.
 
     Returns:
         The data, its classes sorted by name.
 
     Raises:
         FileNotFoundError: if there is no such folder.
-        ValueError: if it has less than two classes, classes that differ between `train`
-            and `validation`, or anything that cannot be used without `skip_corrupt`.
+        ValueError: if it has less than two classes, can be read in more than one way, has
+            classes that differ between its parts, or anything that cannot be used without
+            `skip_corrupt`.
     """
-    folder = _existing(folder)
-    split = all((folder / part).is_dir() for part in PARTS)
-    parts = [find_classes(folder / part) for part in PARTS] if split else [find_classes(folder)]
-    _check_classes(folder, parts)
-    files = [path for part in parts for paths in part.values() for path in paths]
-    problems = scan_images(files, verbose=verbose)
+    layout = read_layout(folder, nested=nested)
+    parts = layout.parts
+    _check_classes(layout)
+    files = [path for part in parts.values() for paths in part.values() for path in paths]
+    problems = [*layout.problems, *scan_images(files, verbose=verbose)]
     bad = {path for path, _ in problems}
-    parts = [
-        {name: [p for p in paths if str(p) not in bad] for name, paths in part.items()}
-        for part in parts
-    ]
-    for place in [folder / part for part in PARTS] if split else [folder]:
-        problems += [
-            (str(path), f"{path} is in no class's subfolder")
-            for path in sorted(place.iterdir())
-            if path.is_file() and not path.name.startswith(".")
-        ]
+    parts = {
+        part: {name: [p for p in paths if str(p) not in bad] for name, paths in classes.items()}
+        for part, classes in parts.items()
+    }
     small = {}
-    for part, least, where in zip(parts, (2, 1), PARTS, strict=False):
-        for name, paths in part.items():
-            if len(paths) < least:
+    for part, classes in parts.items():
+        for name, paths in classes.items():
+            if len(paths) < (2 if part in (WHOLE, "train") else 1):
                 has = "no readable image" if not paths else "one readable image"
-                small[name] = f"class {name!r} has {has}{f' in {where}' if split else ''}"
+                where = f" in {layout.folders[part].name}" if part else ""
+                small[name] = f"class {name!r} has {has}{where}"
     problems += small.items()
-    if not skip_corrupt:
-        _refuse(problems, "files or classes")
-    for _, reason in problems if verbose else []:
-        print(f"left out: {reason}", file=sys.stderr)
-    names = [name for name in parts[0] if name not in small]
+    refuse_problems(problems, "files or classes", skip_corrupt=skip_corrupt, verbose=verbose)
+    names = [name for name in next(iter(parts.values())) if name not in small]
     if len(names) < 2:
         raise ValueError(f"{folder} has {len(names)} classes with images; training needs two.")
-    sides = [_files(part, names, size, crop) for part in parts]
-    if not split:
-        chosen = split_indices(sides[0].labels, validation_split, seed)
-        (whole,) = sides
-        sides = [
+    sides = {part: _files(classes, names, size, crop) for part, classes in parts.items()}
+    if verbose:
+        print(_reading(layout, sides, names), file=sys.stderr)
+    whole = sides.pop(next(iter(parts)))
+    if "validation" in sides:
+        train, validation = whole, sides["validation"]
+    else:
+        train, validation = (
             replace(whole, paths=[whole.paths[i] for i in indices], labels=whole.labels[indices])
-            for indices in chosen
-        ]
-    train, validation = sides
-    return LabelledData(train, validation, names, crop, problems)
+            for indices in split_indices(whole.labels, validation_split, seed)
+        )
+    return LabelledData(train, validation, names, crop, problems, sides.get("test"))
+
+
+def _reading(layout: Layout, sides: dict, names: list[str]) -> str:
+    """How a folder was understood, in one line."""
+    counts = ", ".join(
+        f"{layout.folders[part].name}: {len(files):,} images" for part, files in sides.items()
+    )
+    return f"{counts} of {len(names)} classes ({few(names)})"
 
 
 def _files(part, names, size, crop) -> ImageFiles:
@@ -242,14 +232,20 @@ def _files(part, names, size, crop) -> ImageFiles:
     return ImageFiles(paths, np.array(labels, "int64"), size, crop)
 
 
-def _check_classes(folder: Path, parts: list[dict]) -> None:
-    if not any(paths for part in parts for paths in part.values()):
-        raise ValueError(f"{folder} holds no images.")
-    if len(parts) == 2 and parts[0].keys() != parts[1].keys():
-        only = [sorted(a.keys() - b.keys()) for a, b in (parts, parts[::-1])]
+def _check_classes(layout: Layout) -> None:
+    folders, parts = layout.folders, layout.parts
+    first, *others = parts
+    if not any(paths for classes in parts.values() for paths in classes.values()):
+        raise ValueError(f"{folders[first]} holds no images.")
+    for part in others:
+        a, b = parts[first].keys(), parts[part].keys()
+        if a != b:
+            raise ValueError(
+                f"The classes of {folders[first]} and {folders[part]} differ: only in "
+                f"{folders[first].name} {sorted(a - b) or 'none'}, only in {folders[part].name} "
+                f"{sorted(b - a) or 'none'}. Give them the same subfolders."
+            )
+    if len(parts[first]) < 2:
         raise ValueError(
-            f"The classes of {folder} differ: only in train {only[0] or 'none'}, only in "
-            f"validation {only[1] or 'none'}. Give both the same subfolders."
+            f"{folders[first]} has one class, {next(iter(parts[first]))!r}; training needs two."
         )
-    if len(parts[0]) < 2:
-        raise ValueError(f"{folder} has one class, {next(iter(parts[0]))!r}; training needs two.")

@@ -10,6 +10,7 @@ import numpy as np
 
 from keras_inception_v4.data import list_images, sound_images
 from keras_inception_v4.export.description import describe, write_description
+from keras_inception_v4.export.inference import inference_model
 from keras_inception_v4.export.runtimes import format_of, require_runtime
 from keras_inception_v4.export.saved_model import (
     converter_errors,
@@ -17,10 +18,11 @@ from keras_inception_v4.export.saved_model import (
     require_tensorflow_backend,
 )
 from keras_inception_v4.export.verification import Verification, synthetic_images, verify
-from keras_inception_v4.files import replacing
-from keras_inception_v4.preprocessing import EVALUATION_CROP, load_image
+from keras_inception_v4.files import check_name, replacing
+from keras_inception_v4.preprocessing import EVALUATION_CROP, check_finite, load_image
 from keras_inception_v4.preprocessing.feeding import (
     check_probabilities,
+    check_weights,
     classifier_of,
     image_size,
     is_channels_first,
@@ -86,7 +88,7 @@ def export_model(
         ImportError: without the format's runtime; the message names the extra.
         OSError: if it cannot be written. Whatever was at `path` is untouched.
     """
-    path, model = Path(path), classifier_of(model)
+    path, model = Path(path), inference_model(classifier_of(model))
     _check(model, path, format, precision, calibration, overwrite)
     pixels = _pixels(model, calibration, crop, "calibration", verbose)
     if precision == "int8":
@@ -113,11 +115,13 @@ def _check(model, path: Path, format, precision, calibration, overwrite) -> None
         )
     require_tensorflow_backend()
     check_probabilities(model)
+    check_weights(model)
     require_runtime(format)
     if not path.name.endswith(SUFFIXES[format]):
         raise ValueError(
             f"Received path={str(path)!r}. For {format} it must end in {SUFFIXES[format]}."
         )
+    check_name(path)
     if path.exists() and not overwrite:
         raise FileExistsError(
             f"{path} exists. Name another place, or pass overwrite (--overwrite)."
@@ -137,6 +141,7 @@ def _check(model, path: Path, format, precision, calibration, overwrite) -> None
 
 
 def _check_calibration(pixels) -> None:
+    check_finite(pixels, "calibration pixels")
     if len(pixels) < LEAST_CALIBRATION:
         raise ValueError(
             f"Received {len(pixels)} calibration images. int8 needs at least {LEAST_CALIBRATION}, "

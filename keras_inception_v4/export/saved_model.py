@@ -9,15 +9,17 @@ import keras
 
 from keras_inception_v4.errors import in_one_line
 from keras_inception_v4.export.description import describe, write_description
+from keras_inception_v4.export.inference import inference_model
 from keras_inception_v4.files import replacing
 from keras_inception_v4.preprocessing import EVALUATION_CROP, preprocess_input
 from keras_inception_v4.preprocessing.feeding import (
     check_probabilities,
+    check_weights,
     classifier_of,
     image_size,
     is_channels_first,
-    takes_raw_pixels,
 )
+from keras_inception_v4.preprocessing.scaling import takes_raw_pixels
 
 
 @contextlib.contextmanager
@@ -80,8 +82,9 @@ def export_saved_model(
         OSError: if the folder cannot be written.
     """
     require_tensorflow_backend()
-    model = classifier_of(model)
+    model = inference_model(classifier_of(model))
     check_probabilities(model)
+    check_weights(model)
     classes = model.output_shape[-1]
     if class_names is not None and len(class_names) != classes:
         raise ValueError(
@@ -100,7 +103,7 @@ def _write(model, path: Path, class_names, top_k: int, crop: float) -> None:
     import tensorflow as tf
 
     size = image_size(model)
-    first = is_channels_first(model)
+    first, raw = is_channels_first(model), takes_raw_pixels(model)
     names = class_names or [str(index) for index in range(model.output_shape[-1])]
 
     @tf.function  # traced once for all signatures
@@ -108,7 +111,7 @@ def _write(model, path: Path, class_names, top_k: int, crop: float) -> None:
         return model(pixels, training=False)
 
     def answer(pixels):
-        if not takes_raw_pixels(model):
+        if not raw:
             pixels = preprocess_input(pixels)
         if first:
             pixels = tf.transpose(pixels, [0, 3, 1, 2])

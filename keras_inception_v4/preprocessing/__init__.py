@@ -3,6 +3,7 @@
 from keras_inception_v4.preprocessing.images import (
     EVALUATION_CROP,
     channels_of,
+    check_finite,
     check_image,
     covering_size,
     decode_predictions,
@@ -18,6 +19,7 @@ __all__ = [
     "EVALUATION_CROP",
     "RANDOM_CROPS",
     "channels_of",
+    "check_finite",
     "check_image",
     "covering_size",
     "decode_predictions",

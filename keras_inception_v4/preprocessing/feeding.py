@@ -10,16 +10,14 @@ import numpy as np
 from keras_inception_v4.files import read_json
 from keras_inception_v4.preprocessing.images import (
     EVALUATION_CROP,
+    check_finite,
     imagenet_classes,
     preprocess_input,
 )
+from keras_inception_v4.preprocessing.scaling import takes_raw_pixels
 
 if TYPE_CHECKING:
     import keras
-
-
-PREPROCESSING_LAYER = "preprocessing"
-"""A model takes raw pixels if and only if it has a layer of this name."""
 
 
 class ModelSettings(NamedTuple):
@@ -32,15 +30,13 @@ class ModelSettings(NamedTuple):
     crop: float
 
 
-def takes_raw_pixels(model: "keras.Model") -> bool:
-    """Whether the model takes 0 to 255: if and only if it has a layer `preprocessing`."""
-    return any(layer.name == PREPROCESSING_LAYER for layer in model.layers)
-
-
 def is_channels_first(model: "keras.Model") -> bool:
     """Whether the model's images have their channels before height and width."""
-    formats = {getattr(layer, "data_format", None) for layer in model.layers}
-    return "channels_first" in formats
+    return any(
+        getattr(layer, "data_format", None) == "channels_first"
+        or (hasattr(layer, "layers") and is_channels_first(layer))
+        for layer in model.layers
+    )
 
 
 def image_size(model: "keras.Model", default: int = 299) -> tuple[int, int]:
@@ -83,15 +79,37 @@ def classifier_of(model: "keras.Model") -> "keras.Model":
 
 
 def check_classifier(model: "keras.Model") -> None:
-    """Checks that a model answers probabilities, or logits, of classes.
+    """Checks that a model answers probabilities, or logits, of at least two classes.
 
     Raises:
-        ValueError: if it has no classifier.
+        ValueError: if it has no classifier, or one of a single output.
     """
-    if len(model.output_shape) != 2 or not hasattr(model.layers[-1], "activation"):
+    if len(model.output_shape) != 2 or activation_of(model) is None:
         raise ValueError(
             f"The model {model.name!r} has no classifier: it answers {model.output_shape}."
         )
+    if model.output_shape[-1] == 1:
+        raise ValueError(
+            f"The model {model.name!r} answers one number an image, which names no class. Build "
+            "its head with two outputs and 'softmax', one for each class."
+        )
+
+
+def activation_of(model: "keras.Model") -> str | None:
+    """Name of the activation that a model's answers come from, `"linear"` for none.
+
+    Of the last layer, in nested models too: a dense layer's own, or that of a softmax or activation
+    layer. `None` if the last layer is another.
+    """
+    import keras
+
+    last = model
+    while isinstance(last, keras.Model):
+        last = last.layers[-1]
+    if isinstance(last, keras.layers.Softmax):
+        return "softmax"
+    activation = getattr(last, "activation", None)
+    return None if activation is None else getattr(activation, "__name__", "")
 
 
 def check_probabilities(model: "keras.Model") -> None:
@@ -108,9 +126,20 @@ def check_probabilities(model: "keras.Model") -> None:
         )
 
 
+def check_weights(model: "keras.Model") -> None:
+    """Checks that no weight is NaN or infinite.
+
+    Raises:
+        ValueError: with the first layer that has such a weight.
+    """
+    for layer in model.layers:
+        for weights in layer.get_weights():
+            check_finite(weights, f"weights of {model.name!r} in {layer.name!r}")
+
+
 def answers_logits(model: "keras.Model") -> bool:
     """Whether a classifier has no activation."""
-    return getattr(model.layers[-1].activation, "__name__", "") == "linear"
+    return activation_of(model) == "linear"
 
 
 def probabilities_of(model: "keras.Model", answers: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ from importlib import resources
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageCms, ImageOps
+from PIL import ExifTags, Image, ImageCms
 
 EVALUATION_CROP = 0.875
 """Share of the short side that the published accuracy was measured on."""
@@ -160,6 +160,23 @@ def channels_of(pixels: np.ndarray) -> list[Image.Image]:
     return [Image.fromarray(np.ascontiguousarray(channel)) for channel in np.moveaxis(pixels, 2, 0)]
 
 
+def check_finite(values: np.ndarray, what: str) -> None:
+    """Checks that there is no NaN and no infinity.
+
+    Args:
+        values: numbers of any shape.
+        what: what they are, plural.
+
+    Raises:
+        ValueError: with how many are not finite.
+    """
+    if values.dtype.kind != "f":
+        return
+    bad = values.size - int(np.count_nonzero(np.isfinite(values)))
+    if bad:
+        raise ValueError(f"{bad:,} of {values.size:,} {what} are not finite (NaN or infinity)")
+
+
 def _check_size(size) -> tuple[int, int]:
     try:
         height, width = (int(side) for side in size)
@@ -197,9 +214,29 @@ def open_channels(path_or_bytes) -> list[Image.Image]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(source) as image:
-                return _channels(ImageOps.exif_transpose(image))
+                return _channels(_upright(image))
     except Exception as error:  # PIL's plugins raise whatever a damaged file leads to
         raise ValueError(f"{name} cannot be read as an image: {error}") from error
+
+
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}  # by the value of EXIF's orientation
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """The image turned by its EXIF tag; as it is where that cannot be read: pixels are sound."""
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation)
+    except Exception:  # PIL's parsers raise whatever damaged metadata leads to
+        orientation = None
+    return image.transpose(TURNS[orientation]) if orientation in TURNS else image
 
 
 def _channels(image: Image.Image) -> list[Image.Image]:
@@ -207,6 +244,7 @@ def _channels(image: Image.Image) -> list[Image.Image]:
         grey = np.asarray(image).astype("float32") / 257
         return [Image.fromarray(grey)] * 3
     if image.mode == "F":
+        check_finite(np.asarray(image), "pixels")
         return [image] * 3
     if image.mode == "LAB":
         to_rgb = ImageCms.buildTransform(

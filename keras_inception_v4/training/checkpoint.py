@@ -179,6 +179,16 @@ def _weight_names(model: keras.Model) -> list[str]:
     return [f"{layer.name}/{w.name}" for layer in model.layers for w in layer.weights]
 
 
+def trained_weights(model: keras.Model) -> dict[str, keras.Variable]:
+    """The weights of the layers that are trained, by name."""
+    return {
+        f"weight/{layer.name}/{weight.name}": weight
+        for layer in model.layers
+        if layer.trainable
+        for weight in layer.weights
+    }
+
+
 def _moving(model: keras.Model, *, weights_only: bool) -> dict[str, keras.Variable]:
     """Every variable that training moves, under a name that another process finds too."""
     variables: dict[str, keras.Variable] = {}
@@ -187,8 +197,7 @@ def _moving(model: keras.Model, *, weights_only: bool) -> dict[str, keras.Variab
         seeds = [variable for variable in layer.variables if id(variable) not in weights]
         if not weights_only:
             variables |= {f"seed/{index}/{i}": seed for i, seed in enumerate(seeds)}
-        if layer.trainable:
-            variables |= {f"weight/{layer.name}/{w.name}": w for w in layer.weights}
+    variables |= trained_weights(model)
     if not weights_only:
         variables |= {f"optimizer/{i}": v for i, v in enumerate(model.optimizer.variables)}
     return variables

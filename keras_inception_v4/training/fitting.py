@@ -9,8 +9,8 @@ import keras
 import numpy as np
 
 from keras_inception_v4.data import count_batches, indexed_dataset
-from keras_inception_v4.preprocessing.feeding import PREPROCESSING_LAYER
-from keras_inception_v4.training.checkpoint import EpochCheckpoint
+from keras_inception_v4.preprocessing.scaling import PREPROCESSING_LAYER
+from keras_inception_v4.training.checkpoint import EpochCheckpoint, trained_weights
 from keras_inception_v4.training.devices import check_same, is_first
 from keras_inception_v4.training.precision import dtype_policy
 from keras_inception_v4.weights.loading import copy_weights
@@ -44,7 +44,8 @@ def trainable_twin(model: keras.Model, precision: str) -> Iterator[keras.Model]:
 
         def in_policy(layer):
             config = layer.get_config()
-            if layer.name not in augmentation and not isinstance(layer, keras.layers.Dense):
+            head = isinstance(layer, (keras.layers.Dense, keras.layers.Softmax))
+            if layer.name not in augmentation and not head:
                 config["dtype"] = precision
             return type(layer).from_config(config)
 
@@ -128,6 +129,34 @@ class _EndEpoch(keras.callbacks.Callback):
             self.validation.on_epoch_end()
 
 
+class _Sound(keras.callbacks.Callback):
+    """Ends a fit whose loss is not finite, with the weights of the last epoch that was sound."""
+
+    def on_train_begin(self, logs=None):
+        self._keep()
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs = logs or {}
+        bad = [name for name in ("loss", "val_loss") if not np.isfinite(logs.get(name, 0))]
+        if not bad:
+            self._keep()
+            return
+        for name, variable in trained_weights(self.model).items():
+            variable.assign(self._kept[name])
+        raise ValueError(
+            f"The {' and '.join(bad)} of epoch {epoch + 1} is not finite (NaN or infinity): the "
+            "training diverged, and was stopped with the weights before that epoch. Lower the "
+            "learning rate, train in float32, or look for damaged images; the same call goes on "
+            "after the last sound epoch where a folder keeps it."
+        )
+
+    def _keep(self):
+        self._kept = {
+            name: np.array(keras.ops.convert_to_numpy(variable))
+            for name, variable in trained_weights(self.model).items()
+        }
+
+
 def _create_metrics(model: keras.Model, batch: tuple) -> None:
     """Creates the metrics' variables, on the first image of a batch and answers of 0.
 
@@ -178,6 +207,9 @@ def fit(
 
     Returns:
         Loss and accuracy an epoch, training and held-out, of resumed epochs too.
+
+    Raises:
+        ValueError: if the loss is not finite; the weights are those of the last sound epoch.
     """
     # XLA compiles convolutions for CPUs badly; JAX is nothing without it.
     jit = "auto" if keras.backend.backend() == "jax" else False
@@ -186,7 +218,9 @@ def fit(
     kind = "weighted_metrics" if class_weight is None else "metrics"
     model.compile(optimizer, loss, loss_weights=loss_weights, jit_compile=jit, **{kind: metrics})
     model.optimizer.build(model.trainable_variables)
-    callbacks = [_StartEpoch(train)] if hasattr(train, "start_epoch") else []
+    callbacks: list[keras.callbacks.Callback] = [_Sound()]
+    if hasattr(train, "start_epoch"):
+        callbacks.append(_StartEpoch(train))
     if optimizer.use_ema:  # held-out images are measured with the averages
         callbacks.append(keras.callbacks.SwapEMAWeights())
     stopping = keeper = None

@@ -1,6 +1,7 @@
 """The two phases: a head on cached features, then the last blocks at a low rate."""
 
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import keras
@@ -15,7 +16,7 @@ from keras_inception_v4.data import (
 )
 from keras_inception_v4.explain import pool_and_dense
 from keras_inception_v4.model import classifier
-from keras_inception_v4.preprocessing.feeding import feeder
+from keras_inception_v4.preprocessing.feeding import activation_of, feeder
 from keras_inception_v4.training import (
     AUTO,
     PRECISIONS,
@@ -26,6 +27,7 @@ from keras_inception_v4.training import (
     warmup_cosine,
 )
 from keras_inception_v4.transfer.caching import cached_features
+from keras_inception_v4.transfer.class_weights import class_weights
 
 HEAD_EPOCHS = 20
 HEAD_RATE = 1e-3
@@ -45,7 +47,7 @@ def train_head(
     epochs: int = HEAD_EPOCHS,
     batch_size: int = BATCH_SIZE,
     learning_rate: float = HEAD_RATE,
-    class_weight: dict[int, float] | str | None = None,
+    class_weight: Mapping | Sequence[float] | str | None = None,
     memory_budget: int = MEMORY_BUDGET,
     seed: int = 0,
     folder: str | os.PathLike | None = None,
@@ -65,8 +67,9 @@ def train_head(
         epochs: passes over the features.
         batch_size: images a step; for a data set, images a step of the head.
         learning_rate: of Adam.
-        class_weight: class to the weight of its images, or `"balanced"` to weigh every
-            class alike however many images it has.
+        class_weight: class to the weight of its images (an index, or a name where `train` has
+            `class_names`), one weight a class, or `"balanced"` to weigh every class alike
+            however many images it has.
         memory_budget: bytes of features to hold in memory (6 kB an image); beyond it they
             are on disk.
         seed: of the order and the dropout.
@@ -85,6 +88,7 @@ def train_head(
     _check(epochs=epochs, batch_size=batch_size)
     _, dense = pool_and_dense(model)
     classes = model.output_shape[-1]
+    names = getattr(train, "class_names", None)
     folder = None if folder is None else Path(folder)
 
     def cache(data, name):
@@ -111,8 +115,8 @@ def train_head(
             None if held_out is None else Batches(held_out, batch_size),
             epochs=epochs,
             optimizer=keras.optimizers.Adam(learning_rate),
-            loss=_loss(dense, classes, smoothing=0),
-            class_weight=class_weights(class_weight, features.labels, classes),
+            loss=_loss(activation_of(head), classes, smoothing=0),
+            class_weight=class_weights(class_weight, features.labels, classes, names),
             checkpoint=folder and folder / "head.safetensors",
             arguments={
                 "batch_size": batch_size,
@@ -142,7 +146,7 @@ def fine_tune(
     learning_rate: float = RATE,
     warmup: float = WARMUP,
     label_smoothing: float = LABEL_SMOOTHING,
-    class_weight: dict[int, float] | str | None = None,
+    class_weight: Mapping | Sequence[float] | str | None = None,
     patience: int | None = None,
     precision: str = "float32",
     seed: int = 0,
@@ -195,15 +199,16 @@ def fine_tune(
         raise ValueError(f"Received precision={precision!r}. Allowed are {allowed}.")
     if precision == AUTO:
         precision = fastest_precision()
-    _, dense = pool_and_dense(model)
+    pool_and_dense(model)  # refuses other heads
     if not model.trainable_weights:
         raise ValueError(f"Nothing of {model.name!r} is trainable. Call unfreeze(model) first.")
     classes = model.output_shape[-1]
     feed = feeder(model)
+    names = getattr(train, "class_names", None)
     train = as_batches(train, batch_size, classes=classes, seed=seed, feed=feed)
     if validation is not None:
         validation = as_batches(validation, batch_size, classes=classes, feed=feed)
-    weights = class_weights(class_weight, lambda: _labels(train, classes), classes)
+    weights = class_weights(class_weight, lambda: _labels(train, classes), classes, names)
     rate = warmup_cosine(learning_rate, epochs * count_batches(train), warmup)
     with trainable_twin(model, precision) as twin:
         return fit(
@@ -212,7 +217,7 @@ def fine_tune(
             validation,
             epochs=epochs,
             optimizer=keras.optimizers.Adam(rate),
-            loss=_loss(dense, classes, smoothing=label_smoothing),
+            loss=_loss(activation_of(model), classes, smoothing=label_smoothing),
             class_weight=weights,
             patience=patience,
             keep_best=True,
@@ -237,38 +242,13 @@ def _check(**counts) -> None:
             raise ValueError(f"Received {name}={value}. It must be at least 1.")
 
 
-def _loss(dense: keras.layers.Dense, classes: int, smoothing: float):
-    if dense.activation not in (keras.activations.softmax, keras.activations.linear):
+def _loss(activation: str | None, classes: int, smoothing: float):
+    if activation not in ("softmax", "linear"):
         raise ValueError(
-            f"The classifier's activation is {dense.activation.__name__}. Training needs "
-            "'softmax' or None (logits)."
+            f"The classifier's activation is {activation}. Training needs 'softmax' or None "
+            "(logits)."
         )
-    from_logits = dense.activation is keras.activations.linear
-    return smoothed_crossentropy(classes, smoothing, from_logits=from_logits)
-
-
-def class_weights(class_weight, labels, classes: int) -> dict[int, float] | None:
-    """Weights of classes as Keras takes them.
-
-    Args:
-        class_weight: `None`, class to weight, or `"balanced"`.
-        labels: integer labels of all training images, or a function that returns them.
-        classes: number of classes.
-
-    Raises:
-        ValueError: for anything else.
-    """
-    if class_weight is None:
-        return None
-    if isinstance(class_weight, dict):
-        return {label: class_weight.get(label, 1.0) for label in range(classes)}
-    if class_weight != "balanced":
-        raise ValueError(
-            f"Received class_weight={class_weight!r}. Allowed are None, 'balanced', and a dict "
-            "from class to weight."
-        )
-    counts = np.bincount(labels() if callable(labels) else labels, minlength=classes)
-    return {label: np.sum(counts) / (classes * max(n, 1)) for label, n in enumerate(counts)}
+    return smoothed_crossentropy(classes, smoothing, from_logits=activation == "linear")
 
 
 def _labels(batches, classes) -> np.ndarray:

@@ -58,6 +58,7 @@ def train(
     patience: int | None = None,
     validation_split: float = 0.2,
     skip_corrupt: bool = False,
+    nested: bool = False,
     seed: int = 0,
     precision: str = AUTO,
     deterministic: bool = False,
@@ -102,6 +103,7 @@ def train(
         patience: epochs of fine-tuning without a lower held-out loss after which to stop.
         validation_split: share held out where the data is not split yet, in (0, 1).
         skip_corrupt: whether to leave out what cannot be used.
+        nested: whether folders that hold only folders are classes all the same.
         seed: of split, weights, order, dropout and augmentation.
         precision: dtype policy of fine-tuning and of training from scratch; `"auto"` is what the
             run in the folder began with, else `"mixed_bfloat16"` where that is known to be faster
@@ -195,6 +197,8 @@ def train(
             "patience": patience,
         }
     settings["crop"] = crop
+    if nested:  # not recorded where it is not asked for, as in the runs before it was there
+        settings["nested"] = True
     run = RunFolder(output, settings, crop=crop, writes=process_id == 0)
     if run.report is not None:
         return run.report
@@ -249,6 +253,7 @@ def _run(run: RunFolder, settings: dict, verbose) -> None:
             (size, size),
             crop=settings["crop"],
             skip_corrupt=settings["skip_corrupt"],
+            nested=settings.get("nested", False),
             verbose=bool(verbose),
             **shared,
         )
@@ -257,11 +262,12 @@ def _run(run: RunFolder, settings: dict, verbose) -> None:
     model, histories = phases(run, images, settings, verbose)
     if not run.writes:
         return
-    metrics = evaluate(model, images.validation, class_names=images.class_names, verbose=False)
+    metrics = evaluate(model, images.measured, class_names=images.class_names, verbose=False)
     write_results(run, model, images, histories, metrics)
     report = {
         **metrics,
         "training_images": len(images.train),
+        "measured_on": "validation" if images.test is None else "test",
         "left_out": len(images.left_out),
         "epochs": {name: len(history["loss"]) for name, history in histories.items()},
         "weights": model.count_params(),

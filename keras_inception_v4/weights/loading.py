@@ -23,7 +23,9 @@ LISTED = 10
 HEADS = (names.HEAD, names.AUXILIARY_HEAD)
 
 
-def load_weights(model: keras.Model, source: str | os.PathLike) -> None:
+def load_weights(
+    model: keras.Model, source: str | os.PathLike, *, entry: str | None = None
+) -> None:
     """Loads a checkpoint of this network into a model by layer name, all or nothing.
 
     A checkpoint of 1001 classes drops its background class (index 0) for a model of
@@ -35,9 +37,13 @@ def load_weights(model: keras.Model, source: str | os.PathLike) -> None:
 
     Args:
         model: a model of this package, of any backend, format or number of channels.
-        source: `.safetensors`, `.pth` or `.bin` of timm or Cadene; a TF-slim checkpoint
-            (prefix, folder or `.tar.gz`); `.h5` of Keras 2; `.weights.h5` or `.keras`.
-            Recognised by content.
+        source: `.safetensors`, `.pth` or `.bin` of timm or Cadene; the `.safetensors.index.json`
+            of a file in shards, or its folder; a TF-slim checkpoint (prefix, folder or
+            `.tar.gz`); `.h5` of Keras 2; `.weights.h5` or `.keras`. Recognised by content.
+            Prefixes that wrappers put before all names (`module.`, `model.`, `_orig_mod.`) are
+            left out.
+        entry: name of the state dict in a PyTorch training checkpoint; by default averaged
+            weights (`state_dict_ema`) before raw ones.
 
     Raises:
         FileNotFoundError: if there is nothing at `source`.
@@ -47,7 +53,7 @@ def load_weights(model: keras.Model, source: str | os.PathLike) -> None:
     """
     source = Path(source)
     variables = model_variables(model)
-    with _open(source, model, variables) as checkpoint:
+    with _open(source, model, variables, entry) as checkpoint:
         readers = _plan(source, variables, checkpoint)
         bad = [name for name, read in readers.items() if not np.all(np.isfinite(read()))]
         if bad:
@@ -83,12 +89,16 @@ def model_variant(variables) -> str:
 
 
 @contextlib.contextmanager
-def _open(source: Path, model: keras.Model, variables) -> Iterator[Checkpoint]:
+def _open(source: Path, model: keras.Model, variables, entry) -> Iterator[Checkpoint]:
     kind = sniff(source)
+    if entry is not None and kind != "pickle":
+        raise ValueError(
+            f"Received entry={entry!r} for {source}. Only PyTorch pickles have entries."
+        )
     if kind in ("keras", "keras_weights"):
         yield _model_checkpoint(_twin(source, kind, model))
         return
-    with open_checkpoint(source, model_variant(variables)) as checkpoint:
+    with open_checkpoint(source, model_variant(variables), entry) as checkpoint:
         network = set(names.network_tensors("released")) | set(names.network_tensors("paper"))
         if kind in ("slim", "archive"):  # the only formats with names for it
             network |= set(names.slim_auxiliary_names())

@@ -4,8 +4,10 @@ Nothing a user downloaded is unpickled beyond tensors, and no archive member lea
 its temporary folder.
 """
 
+import argparse
 import contextlib
 import errno
+import sys
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from keras_inception_v4.errors import in_one_line
+from keras_inception_v4.files import read_json
 
 
 class RawFile(NamedTuple):
@@ -61,11 +64,38 @@ def open_safetensors(path: Path) -> Iterator[RawFile]:
         yield RawFile(shapes, file.get_tensor)
 
 
-def open_pickle(path: Path) -> RawFile:
-    """Tensors of a state dict that PyTorch saved; nothing else in it is unpickled.
+@contextlib.contextmanager
+def open_shards(path: Path) -> Iterator[RawFile]:
+    """Tensors of the `.safetensors` files that an index beside them names."""
+    places = read_json(path)["weight_map"]
+    with contextlib.ExitStack() as stack:
+        shards = {}
+        for name in sorted(set(places.values())):
+            if Path(name).name != name:
+                raise ValueError(f"its index names {name!r}, which is not beside it")
+            if not (path.parent / name).is_file():
+                raise FileNotFoundError(f"{path} names {name}, which is not beside it.")
+            shards[name] = stack.enter_context(open_safetensors(path.parent / name))
+        missing = [tensor for tensor, name in places.items() if tensor not in shards[name].shapes]
+        if missing:
+            raise ValueError(f"its shards lack {len(missing)} tensors, {missing[0]} among them")
+        yield RawFile(
+            {tensor: shards[name].shapes[tensor] for tensor, name in places.items()},
+            lambda tensor: shards[places[tensor]].read(tensor),
+        )
+
+
+def open_pickle(path: Path, entry: str | None = None) -> RawFile:
+    """Tensors of a state dict that PyTorch saved; nothing that could act is unpickled.
+
+    Args:
+        path: a file that holds a state dict, or a dict with one.
+        entry: under which name; `None` takes the first of `STATE_DICTS` that is there, averaged
+            weights before raw ones, as timm does.
 
     Raises:
         ImportError: without PyTorch.
+        ValueError: if it holds none, or not that one.
     """
     try:
         import torch
@@ -74,25 +104,62 @@ def open_pickle(path: Path) -> RawFile:
             f"{path} is a PyTorch pickle, and reading it safely needs PyTorch: "
             "pip install torch. A .safetensors file needs nothing."
         ) from None
-    tensors = torch.load(path, map_location="cpu", weights_only=True)
-    if isinstance(tensors, dict) and isinstance(tensors.get("state_dict"), dict):
-        tensors = tensors["state_dict"]
-    if not isinstance(tensors, dict) or not all(map(torch.is_tensor, tensors.values())):
-        raise ValueError("it holds no state dict of tensors")
+    with torch.serialization.safe_globals(_harmless()):
+        content = torch.load(path, map_location="cpu", weights_only=True)
+
+    def is_state_dict(value):
+        return isinstance(value, dict) and value and all(map(torch.is_tensor, value.values()))
+
+    tensors = content
+    if not is_state_dict(content) or entry is not None:
+        known = [
+            name
+            for name, value in (content.items() if isinstance(content, dict) else [])
+            if is_state_dict(value)
+        ]
+        wanted = STATE_DICTS if entry is None else (entry,)
+        taken = next((name for name in wanted if name in known), None)
+        if taken is None:
+            held = ", ".join(map(str, content)) if isinstance(content, dict) else "no dict"
+            raise ValueError(
+                f"it holds no state dict of tensors under {' or '.join(wanted)}; it holds {held}"
+            )
+        if len(known) > 1:
+            print(
+                f"{path}: taking {taken!r} of {', '.join(known)}; "
+                "load_weights(..., entry=NAME) takes another.",
+                file=sys.stderr,
+            )
+        tensors = content[taken]
     return RawFile(
         {name: tuple(tensor.shape) for name, tensor in tensors.items()},
-        lambda name: tensors[name].float().numpy(),
+        lambda name: tensors[name].detach().float().numpy(),
     )
 
 
-def checkpoint_prefix(path: Path) -> str:
-    """The prefix that TensorFlow reads a checkpoint by, from it, its index or its folder."""
+STATE_DICTS = ("state_dict_ema", "model_ema", "state_dict", "model_state_dict", "model", "net")
+
+
+def _harmless() -> list:
+    """Classes without any action that training scripts put beside their tensors."""
+    scalars = [type(np.dtype(kind)) for kind in ("f2", "f4", "f8", "i4", "i8", "u1", "?")]
+    return [argparse.Namespace, np.dtype, np.float64(0).__reduce__()[0], *scalars]
+
+
+def checkpoint_prefix(path: Path, source: Path | None = None) -> str:
+    """The prefix that TensorFlow reads a checkpoint by, from it, its index or its folder.
+
+    Raises:
+        ValueError: if a folder holds none or several; the message names `source`.
+    """
     if path.is_dir():
         prefixes = sorted(p.with_suffix("") for p in path.rglob("*.index"))
         prefixes = prefixes or sorted(path.rglob("*.ckpt"))
         if len(prefixes) != 1:
+            listed = "".join(f" {prefix.name}" for prefix in prefixes[:5])
             raise ValueError(
-                f"it holds {len(prefixes)} TensorFlow checkpoints; name the prefix of one"
+                f"{source or path} holds {len(prefixes)} TensorFlow checkpoints"
+                f"{':' * bool(listed)}{listed}. Name the prefix of one."
             )
         return str(prefixes[0])
     return str(path).removesuffix(".index")

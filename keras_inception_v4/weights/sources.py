@@ -5,6 +5,7 @@ A format is recognised by content.
 
 import contextlib
 import re
+import sys
 import tarfile
 import tempfile
 import zipfile
@@ -23,6 +24,7 @@ from keras_inception_v4.weights.raw import (
     open_hdf5,
     open_pickle,
     open_safetensors,
+    open_shards,
     open_tensorflow,
 )
 
@@ -42,12 +44,15 @@ class Checkpoint(NamedTuple):
 
 
 @contextlib.contextmanager
-def open_checkpoint(path, variant: str = "released") -> Iterator[Checkpoint]:
+def open_checkpoint(
+    path, variant: str = "released", entry: str | None = None
+) -> Iterator[Checkpoint]:
     """Opens a checkpoint of timm, Cadene, TF-slim or Keras 2.
 
     Args:
         path: a file, the prefix of a TensorFlow checkpoint, or a folder with one.
         variant: whose names the tensors get.
+        entry: of a PyTorch pickle, as in `load_weights`.
 
     Yields:
         The checkpoint; it reads lazily, so use it inside the block.
@@ -64,13 +69,18 @@ def open_checkpoint(path, variant: str = "released") -> Iterator[Checkpoint]:
             folder = stack.enter_context(tempfile.TemporaryDirectory())
             extract(path, folder)
             path, kind = Path(folder), "slim"
+        if kind == "slim":
+            prefix = checkpoint_prefix(path, source)
         with errors_name(source):  # not the temporary folder
             if kind == "safetensors":
-                checkpoint = _timm(stack.enter_context(open_safetensors(path)), variant)
+                checkpoint = _timm(source, stack.enter_context(open_safetensors(path)), variant)
+            elif kind == "shards":
+                shards = open_shards(_index(path) or path)
+                checkpoint = _timm(source, stack.enter_context(shards), variant)
             elif kind == "pickle":
-                checkpoint = _timm(open_pickle(path), variant)
+                checkpoint = _timm(source, open_pickle(path, entry), variant)
             elif kind == "slim":
-                checkpoint = _slim(open_tensorflow(checkpoint_prefix(path)), variant)
+                checkpoint = _slim(open_tensorflow(prefix), variant)
             elif kind == "keras2":
                 checkpoint = _keras2(stack.enter_context(open_hdf5(path)), variant)
             else:
@@ -87,8 +97,8 @@ def sniff(path: Path) -> str:
     """Tells the format of a file by its content.
 
     Returns:
-        `"safetensors"`, `"pickle"` (PyTorch), `"slim"` (TensorFlow), `"archive"`,
-        `"keras2"`, `"keras"` (a `.keras` file) or `"keras_weights"` (a `.weights.h5`).
+        `"safetensors"`, `"shards"` of such, `"pickle"` (PyTorch), `"slim"` (TensorFlow),
+        `"archive"`, `"keras2"`, `"keras"` (a `.keras` file) or `"keras_weights"` (a `.weights.h5`).
 
     Raises:
         FileNotFoundError: if there is nothing at `path`.
@@ -97,7 +107,7 @@ def sniff(path: Path) -> str:
     if not exists(path):
         raise FileNotFoundError(f"There is no weight file, checkpoint prefix or folder {path}.")
     if not path.is_file():
-        return "slim"
+        return "shards" if _index(path) else "slim"
     with path.open("rb") as file:
         head = file.read(16)
         file.seek(max(0, path.stat().st_size - 8))
@@ -110,6 +120,13 @@ def sniff(path: Path) -> str:
         return "archive"
     if tail == TABLE_MAGIC:
         return "slim"
+    if head.startswith(b"version https:") and b"git-lfs" in path.read_bytes()[:200]:
+        raise ValueError(
+            f"{path} is a Git LFS pointer, not the file that it stands for. Fetch that with "
+            "`git lfs pull`."
+        )
+    if head.lstrip().startswith(b"{") and path.suffix == ".json":
+        return "shards"
     if head[8:9] == b"{":
         return "safetensors"
     if head.startswith(b"\x80\x02"):  # PyTorch before 1.6, as Cadene's file of 2018
@@ -119,6 +136,11 @@ def sniff(path: Path) -> str:
         "are .safetensors, .pth or .bin of timm and Cadene; a TF-slim checkpoint (prefix, folder "
         "or .tar.gz); .h5 of Keras 2; .weights.h5 and .keras."
     )
+
+
+def _index(folder: Path) -> Path | None:
+    """The index of the shards of a `.safetensors` file, if a folder holds one."""
+    return next(iter(sorted(folder.glob("*.safetensors.index.json"))), None)
 
 
 def _sniff_hdf5(path: Path) -> str:
@@ -144,7 +166,29 @@ def _guarded(read, path):
 # timm and Cadene: kernels OIHW, a batch-norm scale that Keras's layers do not have.
 
 
-def _timm(raw: RawFile, variant: str) -> Checkpoint:
+PREFIXES = ("module.", "model.", "_orig_mod.")  # what wraps a network in PyTorch puts before
+
+
+def _unwrapped(path: Path, raw: RawFile) -> RawFile:
+    """The tensors without the prefixes that all of them bear."""
+    prefix = ""
+    while raw.shapes and (
+        more := next(
+            (p for p in PREFIXES if all(name.startswith(prefix + p) for name in raw.shapes)), None
+        )
+    ):
+        prefix += more
+    if not prefix:
+        return raw
+    print(f"{path}: the names are read without their prefix {prefix!r}.", file=sys.stderr)
+    return RawFile(
+        {name.removeprefix(prefix): shape for name, shape in raw.shapes.items()},
+        lambda name: raw.read(prefix + name),
+    )
+
+
+def _timm(path: Path, raw: RawFile, variant: str) -> Checkpoint:
+    raw = _unwrapped(path, raw)
     table = {ours: name for ours, name in names.timm_names(variant).items() if name in raw.shapes}
 
     def scale(ours):

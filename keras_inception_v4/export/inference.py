@@ -1,0 +1,65 @@
+"""The part of a model that inference uses."""
+
+import keras
+import numpy as np
+
+from keras_inception_v4.preprocessing.graphs import input_of, run_through
+
+TRAINING_ONLY = (
+    "GaussianNoise", "MixUp", "CutMix", "RandAugment", "AugMix", "RandomBrightness",
+    "RandomColorDegeneration", "RandomColorJitter", "RandomContrast", "RandomElasticTransform",
+    "RandomErasing", "RandomFlip", "RandomGaussianBlur", "RandomGrayscale", "RandomHue",
+    "RandomInvert", "RandomPerspective", "RandomPosterization", "RandomRotation",
+    "RandomSaturation", "RandomSharpness", "RandomShear", "RandomTranslation", "RandomZoom",
+)  # fmt: skip
+"""Keras's layers that give back what they take, but in training. `RandomCrop` is none of them."""
+
+
+def _is_training_only(layer) -> bool:
+    if isinstance(layer, keras.layers.Pipeline):
+        return all(map(_is_training_only, layer.layers))
+    return type(layer) in {getattr(keras.layers, name, None) for name in TRAINING_ONLY}
+
+
+def _is_normalization(layer) -> bool:
+    return isinstance(layer, keras.layers.Normalization) and not layer.invert
+
+
+def _holds_such(layer) -> bool:
+    inner = layer.layers if isinstance(layer, keras.Model) else ()
+    return _is_training_only(layer) or _is_normalization(layer) or any(map(_holds_such, inner))
+
+
+def _normalized(layer, tensor):
+    """What a normalization layer does, in constants: exporters take its tensors for inputs."""
+    mean, variance = (
+        np.asarray(keras.ops.convert_to_numpy(value), "float32")
+        for value in (layer.mean, layer.variance)
+    )
+    return (tensor - mean) / np.maximum(np.sqrt(variance), keras.config.epsilon())
+
+
+def inference_model(model: keras.Model) -> keras.Model:
+    """The model without the layers that act in training alone, such as augmentation.
+
+    Runtimes have no operation for them, and Keras's own exporters, which do not say that they do
+    not train, would let them put the rest into training too. Normalization layers become constants.
+    All other layers are shared; a model without any of these comes back as it is.
+
+    Args:
+        model: functional or sequential; it may hold others.
+    """
+    if not _holds_such(model):
+        return model
+
+    def call(operation, *arguments, training=None, **named):
+        if _is_training_only(operation):
+            return arguments[0]
+        if _is_normalization(operation):
+            return _normalized(operation, arguments[0])
+        if _holds_such(operation):
+            return run_through(operation, arguments[0], call)
+        return operation(*arguments, **named)
+
+    inputs = input_of(model)
+    return keras.Model(inputs, run_through(model, inputs, call), name=model.name)

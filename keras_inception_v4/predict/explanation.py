@@ -1,0 +1,77 @@
+"""Draw where in an image a class was seen."""
+
+import os
+from typing import NamedTuple
+
+import numpy as np
+
+from keras_inception_v4 import plots
+from keras_inception_v4.explain import class_activation_map, overlay
+from keras_inception_v4.files import check_name
+from keras_inception_v4.predict.opening import open_model
+from keras_inception_v4.preprocessing import (
+    load_image,
+)
+from keras_inception_v4.preprocessing.feeding import (
+    image_size,
+    model_input,
+    names_of,
+    probabilities_of,
+)
+
+
+class Explanation(NamedTuple):
+    """The best classes of an image, and the class whose map was drawn."""
+
+    top: list[tuple[str, float]]
+    explained: str
+
+
+def explain_file(
+    model_path: str | os.PathLike,
+    image: str | os.PathLike,
+    output: str | os.PathLike,
+    *,
+    class_name: str | None = None,
+    top: int = 5,
+) -> Explanation:
+    """Draws an image, the class activation map over it and the best classes in one picture.
+
+    Args:
+        model_path: a `.keras` file with a classifier; its run's class names and crop are used.
+        image: path of an image file.
+        output: path of a PNG; an old one is replaced.
+        class_name: the class to explain; the best one if `None`.
+        top: how many classes to show.
+
+    Returns:
+        What the picture shows.
+
+    Raises:
+        FileNotFoundError: if the model or the image is not there.
+        ValueError: if one of them cannot be read, the output is no `.png`, the class is
+            unknown, or the model's head has no exact map.
+        ImportError: without matplotlib; the message names the extra.
+    """
+    if not str(output).lower().endswith(".png"):
+        raise ValueError(f"Received output={str(output)!r}. It must end in .png.")
+    plots.require_matplotlib()
+    check_name(output)
+    model, (class_names, crop) = open_model(model_path)
+    pixels = load_image(image, image_size(model), crop)
+    answers = model.predict_on_batch(model_input(model, pixels[None]))
+    probabilities = probabilities_of(model, answers)[0]
+    names = names_of(len(probabilities), class_names)
+    if class_name is not None and class_name not in names:
+        raise ValueError(
+            f"Received class {class_name!r}. The model's classes are "
+            f"{', '.join(names[:20])}{', ...' if len(names) > 20 else ''}."
+        )
+    best = np.argsort(-probabilities, kind="stable")[:top]
+    index = int(best[0]) if class_name is None else names.index(class_name)
+    activation_map = class_activation_map(model, pixels[None], index)[0]
+    shown = [(names[i], float(probabilities[i])) for i in best]
+    plots.plot_explanation(
+        pixels, overlay(pixels, activation_map), activation_map, shown, names[index], output
+    )
+    return Explanation(shown, names[index])

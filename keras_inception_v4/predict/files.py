@@ -1,0 +1,91 @@
+"""Classify image files."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from keras_inception_v4.data import (
+    list_images,
+    read_ahead,
+    sound_images,
+)
+from keras_inception_v4.predict.opening import open_classifier
+from keras_inception_v4.preprocessing import (
+    check_finite,
+    load_image,
+)
+from keras_inception_v4.progress import progress
+
+
+class Prediction(NamedTuple):
+    """The best classes of one image: `(name, probability)`, best first."""
+
+    path: str
+    top: list[tuple[str, float]]
+
+
+def predict_files(
+    model_path: str | os.PathLike | None,
+    images: Sequence[str | os.PathLike],
+    *,
+    top: int = 5,
+    batch_size: int = 8,
+    skip_corrupt: bool = False,
+    precision: str | None = None,
+    verbose: bool = True,
+) -> list[Prediction]:
+    """Classifies image files.
+
+    Args:
+        model_path: `model.keras` of a run folder, whose class names and crop are
+            used, or any `.keras` file of this package, or an artefact of `export_model`;
+            `None` for the ImageNet weights.
+        images: paths of image files, and of folders, searched with their subfolders.
+        top: how many classes for each image; at most all of the model's.
+        batch_size: images a batch.
+        skip_corrupt: whether to leave out files that cannot be read.
+        precision: `"float32"` or `"bfloat16"`, for OpenVINO's artefacts.
+        verbose: whether to show progress bars.
+
+    Returns:
+        One prediction an image, in the given order.
+
+    Raises:
+        FileNotFoundError: if the model or an image is not there.
+        ValueError: if one of them cannot be read; raised before any prediction.
+        OSError: if the ImageNet weights are neither in the cache nor to be had.
+    """
+    for name, value in (("top", top), ("batch_size", batch_size)):
+        if value < 1:
+            raise ValueError(f"Received {name}={value}. It must be at least 1.")
+    paths, _ = sound_images(_expand(images), skip_corrupt=skip_corrupt, verbose=verbose)
+    classifier = open_classifier(model_path, precision=precision)
+    starts = range(0, len(paths), batch_size)
+    batches = read_ahead(
+        np.stack([load_image(path, classifier.size, classifier.crop) for path in chosen])
+        for chosen in (paths[start : start + batch_size] for start in starts)
+    )
+    predictions = []
+    with progress(len(paths), "predicting", "images", verbose) as advance:
+        for start, batch in zip(starts, batches, strict=True):
+            probabilities = classifier.predict(batch)
+            check_finite(probabilities, "answers of the model")
+            best = np.argsort(-probabilities, axis=1, kind="stable")[:, :top]
+            for path, row, indices in zip(paths[start:], probabilities, best, strict=False):
+                found = [(classifier.class_names[i], float(row[i])) for i in indices]
+                predictions.append(Prediction(os.fspath(path), found))
+            advance(len(batch))
+    return predictions
+
+
+def _expand(images: Sequence[str | os.PathLike]) -> list[Path]:
+    """Files as they are, folders as the files below them."""
+    paths = []
+    for image in map(Path, images):
+        if not image.exists():
+            raise FileNotFoundError(f"There is no image file {image}.")
+        paths += list_images(image) if image.is_dir() else [image]
+    return paths

@@ -1,0 +1,95 @@
+"""Open a model or an artefact, with what its run recorded."""
+
+import os
+from collections.abc import Callable
+from typing import NamedTuple
+
+import keras
+import numpy as np
+
+from keras_inception_v4.export import is_artefact, open_artefact
+from keras_inception_v4.model import InceptionV4
+from keras_inception_v4.preprocessing import (
+    EVALUATION_CROP,
+)
+from keras_inception_v4.preprocessing.feeding import (
+    ModelSettings,
+    check_classifier,
+    classifier_of,
+    image_size,
+    model_input,
+    names_of,
+    probabilities_of,
+    read_settings,
+)
+from keras_inception_v4.weights.loading import read_model
+
+
+class Classifier(NamedTuple):
+    """Anything that names what is in an image file.
+
+    `predict` takes raw pixels `(images, height, width, 3)`, 0 to 255, and answers
+    probabilities.
+    """
+
+    size: tuple[int, int]
+    crop: float
+    class_names: list[str]
+    predict: Callable[[np.ndarray], np.ndarray]
+
+
+def open_model(
+    model_path: str | os.PathLike | None, weights: str | os.PathLike = "imagenet"
+) -> tuple[keras.Model, ModelSettings]:
+    """A model and what its run recorded.
+
+    Args:
+        model_path: `model.keras` of a run folder, or any `.keras` file of this package;
+            `None` for InceptionV4 with `weights`.
+        weights: as in `InceptionV4`.
+
+    Raises:
+        FileNotFoundError: if there is no such model.
+        ValueError: if it cannot be read or has no classifier.
+        OSError: if the ImageNet weights are neither in the cache nor to be had.
+    """
+    if model_path is None:
+        return InceptionV4(weights=weights), ModelSettings(None, EVALUATION_CROP)
+    model = classifier_of(read_model(model_path))
+    image_size(model)  # refuses what takes no images
+    check_classifier(model)
+    return model, read_settings(model_path)
+
+
+def open_classifier(
+    model_path: str | os.PathLike | None, *, precision: str | None = None
+) -> Classifier:
+    """A model or an artefact, ready for image files.
+
+    Args:
+        model_path: as in `open_model`, or an artefact of `export_model`.
+        precision: of OpenVINO's arithmetic, as in `open_artefact`.
+
+    Raises:
+        FileNotFoundError: if there is no such model.
+        ValueError: if it cannot be read, or `precision` is for another format.
+        ImportError: without the artefact's runtime; the message names the extra.
+        OSError: if the ImageNet weights are neither in the cache nor to be had.
+    """
+    if model_path is not None and (is_artefact(model_path) or precision is not None):
+        artefact = open_artefact(model_path, precision=precision)
+        about = artefact.description
+        names = names_of(about.classes, about.class_names)
+        return Classifier(about.size, about.crop, names, artefact.predict)
+    if precision is not None:
+        raise ValueError(
+            f"Received precision={precision!r} without a model. It is for OpenVINO's artefacts."
+        )
+    model, settings = open_model(model_path)
+    names = names_of(model.output_shape[-1], settings.class_names)
+    return Classifier(
+        image_size(model),
+        settings.crop,
+        names,
+        lambda pixels: probabilities_of(model, model.predict_on_batch(model_input(model, pixels))),
+    )

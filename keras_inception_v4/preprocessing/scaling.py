@@ -1,0 +1,78 @@
+"""Whether a model scales raw pixels itself, in whatever form, told by its own first layers."""
+
+import weakref
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from keras_inception_v4.preprocessing.graphs import input_of, run_through
+
+if TYPE_CHECKING:
+    import keras
+
+PREPROCESSING_LAYER = "preprocessing"
+"""The layer of this package's models that takes raw pixels to the network's range."""
+
+SIDE = 96  # pixels of the test images where a model leaves its size open
+
+
+def takes_raw_pixels(model: "keras.Model") -> bool:
+    """Whether the model takes pixels from 0 to 255, because something in it scales them.
+
+    A layer named `preprocessing` says so. In other models, what stands before the first layer with
+    a kernel, nested models included, is run on a black and on a white image: if they come out as
+    they went in, the model takes what `preprocess_input` returns, -1 to 1.
+
+    Raises:
+        ValueError: if that cannot be told: for a model without a graph of layers, or one that
+            begins with a batch norm, whose statistics may be those of either range.
+    """
+    if model not in _KNOWN:
+        named = any(layer.name == PREPROCESSING_LAYER for layer in model.layers)
+        _KNOWN[model] = named or _scales(model)
+    return _KNOWN[model]
+
+
+_KNOWN: weakref.WeakKeyDictionary["keras.Model", bool] = weakref.WeakKeyDictionary()
+
+
+class _Reached(Exception):  # noqa: N818  (no error: it carries what was looked for)
+    def __init__(self, tensor):
+        super().__init__()
+        self.tensor = tensor
+
+
+def _scales(model: "keras.Model") -> bool:
+    import keras
+
+    def call(operation, *arguments, training=None, **named):
+        if isinstance(operation, keras.Model):
+            return run_through(operation, arguments[0], call)
+        if isinstance(operation, keras.layers.BatchNormalization):
+            raise ValueError(f"It begins with the batch norm {operation.name!r}.")
+        fixed = isinstance(operation, keras.layers.Normalization)
+        if getattr(operation, "weights", None) and not fixed:
+            raise _Reached(arguments[0])
+        return operation(*arguments, **named)
+
+    try:
+        if not getattr(model, "inputs", None):
+            raise ValueError("It is no graph of layers.")
+        inputs = input_of(model)
+        run_through(model, inputs, call)
+        raise ValueError("It has no layer with a kernel.")
+    except _Reached as reached:
+        before = keras.Model(inputs, reached.tensor)
+    except ValueError as error:
+        raise ValueError(
+            f"It cannot be told whether the model {model.name!r} takes pixels from 0 to 255 or "
+            f"from -1 to 1. {error} Put keras.layers.Rescaling(1 / 127.5, offset=-1, "
+            f"name={PREPROCESSING_LAYER!r}) in front of it, in a functional model."
+        ) from error
+    shape = [side or SIDE for side in inputs.shape[1:]]
+    for value in (0, 255):
+        image = np.full((1, *shape), value, inputs.dtype)
+        found = keras.ops.convert_to_numpy(before(image, training=False)).astype("float32")
+        if abs(np.median(found) - value) > 0.5:
+            return True
+    return False

@@ -1,0 +1,68 @@
+"""Weights of classes, from what people give."""
+
+import numbers
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from keras_inception_v4.data.layout import few
+
+
+def class_weights(
+    class_weight, labels, classes: int, class_names: Sequence[str] | None = None
+) -> dict[int, float] | None:
+    """Weights of classes as Keras takes them.
+
+    Args:
+        class_weight: `None`; `"balanced"`; a dict from class to weight, where a class is an index
+            or, if the data has names, a name, and one that is not there weighs 1; or one weight
+            a class, in order.
+        labels: integer labels of all training images, or a function that returns them.
+        classes: number of classes.
+        class_names: one name a class, where the data has some.
+
+    Raises:
+        ValueError: for anything else; the message says what was expected.
+    """
+    if class_weight is None:
+        return None
+    if isinstance(class_weight, str):
+        if class_weight != "balanced":
+            raise ValueError(
+                f"Received class_weight={class_weight!r}. Allowed are None, 'balanced', a dict "
+                "from class to weight, and one weight a class."
+            )
+        counts = np.bincount(labels() if callable(labels) else labels, minlength=classes)
+        return {label: np.sum(counts) / (classes * max(n, 1)) for label, n in enumerate(counts)}
+    names = list(class_names or ())
+    expected = f"the classes 0 to {classes - 1}" + (f", or {few(names)}" if names else "")
+    if not isinstance(class_weight, Mapping):
+        given = np.asarray(class_weight)
+        if given.shape != (classes,):
+            raise ValueError(
+                f"Received class_weight of shape {given.shape}. It must have one weight for each "
+                f"of {classes} classes, or be a dict with {expected}."
+            )
+        class_weight = dict(enumerate(given.tolist()))
+    weights = dict.fromkeys(range(classes), 1.0)
+    for key, weight in class_weight.items():
+        index = names.index(key) if key in names else key
+        if (
+            isinstance(index, bool)
+            or not isinstance(index, numbers.Integral)
+            or not 0 <= int(index) < classes
+        ):
+            raise ValueError(
+                f"Received class_weight for {key!r}, which is no class. Allowed are {expected}."
+            )
+        if (
+            isinstance(weight, bool)
+            or not isinstance(weight, numbers.Real)
+            or not 0 <= float(weight) < float("inf")
+        ):
+            raise ValueError(
+                f"Received class_weight={weight!r} for {key!r}. It must be a finite number of at "
+                "least 0."
+            )
+        weights[int(index)] = float(weight)
+    return weights
