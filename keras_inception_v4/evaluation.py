@@ -7,6 +7,7 @@ from keras_inception_v4.data import as_batches, check_labels, count_batches, eac
 from keras_inception_v4.preprocessing import check_finite
 from keras_inception_v4.preprocessing.feeding import (
     check_classifier,
+    check_weights,
     classifier_of,
     feeder,
     names_of,
@@ -45,6 +46,7 @@ def evaluate(
     require_scikit_learn()
     model = classifier_of(model)
     check_classifier(model)
+    check_weights(model)
     classes = model.output_shape[-1]
     names = names_of(classes, class_names)
     batches = as_batches(data, batch_size, classes=classes, feed=feeder(model))

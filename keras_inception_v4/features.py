@@ -15,7 +15,12 @@ from keras_inception_v4.files import check_name, replacing
 from keras_inception_v4.model import InceptionV4
 from keras_inception_v4.plots import plot_embedding, require_matplotlib
 from keras_inception_v4.preprocessing import EVALUATION_CROP, check_finite, load_image
-from keras_inception_v4.preprocessing.feeding import image_size, model_input, read_settings
+from keras_inception_v4.preprocessing.feeding import (
+    check_weights,
+    image_size,
+    model_input,
+    read_settings,
+)
 from keras_inception_v4.progress import progress
 from keras_inception_v4.weights.loading import read_model
 
@@ -86,11 +91,13 @@ def embedding_model(model: keras.Model) -> keras.Model:
     It shares the model's layers, and is made and traced once for each model.
 
     Raises:
-        ValueError: if it is no model of this package that reaches the last endpoint.
+        ValueError: if it is no model of this package that reaches the last endpoint, or its weights
+            are not finite.
     """
     # Quantization and adapters change layers in place, and with them their variables.
     layers_now = tuple(id(variable) for variable in model.variables)
     if _EMBEDDINGS.get(model, (None, None))[0] != layers_now:
+        check_weights(model)  # behind a ReLU, JAX makes a 0 of NaN
         _EMBEDDINGS[model] = layers_now, _up_to_the_pool(model)
     return _EMBEDDINGS[model][1]
 
