@@ -75,6 +75,16 @@ def test_what_can_be_read_in_two_ways_is_refused(tmp_path, names, message):
         read_layout(split(tmp_path, **names))
 
 
+@pytest.mark.parametrize("name", ["photo.jpg", "IMG.PNG", "a.webp", "b.tiff"])
+def test_an_image_beside_the_parts_is_named(tmp_path, name):
+    split(tmp_path, train=2, val=1)
+    (tmp_path / "README.md").write_text("about the photos")
+    (tmp_path / name).write_bytes(b"not opened here")
+    assert read_layout(tmp_path).problems == [
+        (str(tmp_path / name), f"{tmp_path / name} is in no part of the data set")
+    ]
+
+
 def test_classes_may_bear_the_names_of_parts(tmp_path):
     plant(tmp_path, "train/1.jpg", "car/1.jpg", "bus/1.jpg", "test/1.jpg", "test/deep/2.jpg")
     assert counts(read_layout(tmp_path)) == {WHOLE: {"bus": 1, "car": 1, "test": 2, "train": 1}}

@@ -79,6 +79,10 @@ def read_layout(folder: str | os.PathLike, *, nested: bool = False) -> Layout:
         )
     folders = _parts(folder, subfolders) or {WHOLE: folder}
     parts = {part: _classes(path, nested, problems) for part, path in folders.items()}
+    if WHOLE not in folders:
+        problems += [
+            (str(path), f"{path} is in no part of the data set") for path in _images(folder)
+        ]
     _each_file_once(parts, problems)
     return Layout(parts, folders, problems)
 
@@ -114,7 +118,7 @@ def _parts(folder: Path, subfolders: list[Path]) -> dict[str, Path]:
     named = {path: part for path in subfolders if (part := _part_of(path.name))}
     deep = {path: part for path, part in named.items() if _holds_folders(path)}
     if len(deep) < 2:  # a class may be called train, as a vehicle; but then it holds images
-        deep = {path: part for path, part in deep.items() if not _holds_images(path)}
+        deep = {path: part for path, part in deep.items() if not _images(path)}
     if not deep or (len(subfolders) > len(deep) and "train" not in deep.values()):
         return {}
     shown = ", ".join(path.name for path in deep)
@@ -149,12 +153,11 @@ def _holds_folders(folder: Path) -> bool:
     return next(_visible(folder, [], only_folders=True), None) is not None
 
 
-def _holds_images(folder: Path) -> bool:
-    """Whether a file with an image's suffix lies in the folder itself."""
+def _images(folder: Path) -> list[Path]:
+    """The files with an image's suffix in the folder itself."""
     suffixes = Image.registered_extensions()
-    return any(
-        entry.suffix.lower() in suffixes for entry in _visible(folder, []) if entry.is_file()
-    )
+    files = (entry for entry in _visible(folder, []) if entry.is_file())
+    return [file for file in files if file.suffix.lower() in suffixes]
 
 
 def _classes(folder: Path, nested: bool, problems: Problems) -> dict[str, list[Path]]:
