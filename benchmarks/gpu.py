@@ -1,6 +1,7 @@
 """Inference and training on a GPU in bfloat16: Keras on JAX and PyTorch beside timm."""
 
 import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from benchmarks.networks import predict_keras, predict_timm, train_keras, train_timm
@@ -9,18 +10,24 @@ from benchmarks.workers import Contender, interleaved, started
 
 SIZE, BATCHES, ROUNDS = 299, (64, 256), 10
 BACKENDS = {"JAX": "jax", "PyTorch": "torch"}
+REFERENCE = "timm, channels last"
+TASKS = {
+    "Inference": (predict_keras, predict_timm),
+    "A step of Adam": (train_keras, train_timm),
+}
 
 
-def contenders(build_keras, build_timm) -> list[Contender]:
+def contenders(build_keras: Callable, build_timm: Callable) -> list[Contender]:
+    """Those of one task."""
     keras = {"network": "InceptionV4", "precision": "bfloat16"}
     timm = {"precision": "bfloat16", "channels_last": True, "device": "cuda"}
     return [
         *(
             Contender(f"InceptionV4 on {name}", build_keras, keras, {"KERAS_BACKEND": backend,
-                      "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}, on_gpu=True)
+                      "XLA_PYTHON_CLIENT_MEM_FRACTION": "0.4"}, on_gpu=True)
             for name, backend in BACKENDS.items()
         ),
-        Contender("timm, channels last", build_timm, timm, on_gpu=True),
+        Contender(REFERENCE, build_timm, timm, on_gpu=True),
         Contender("timm, channels last, compiled", build_timm, {**timm, "compiled": True},
                   on_gpu=True),
     ]  # fmt: skip
@@ -28,30 +35,31 @@ def contenders(build_keras, build_timm) -> list[Contender]:
 
 def measure(run: Path) -> Findings:
     """A table for inference and training and each batch; `run` is not needed."""
-    tables = []
-    for title, *builds in (
-        ("Inference", predict_keras, predict_timm),
-        ("A step of Adam", train_keras, train_timm),
-    ):
-        chosen = contenders(*builds)
+    gpu = _gpu()
+    tables = [table for task in TASKS for table in tables_of(task, bool(gpu))]
+    return Findings(tables, [], [f"GPU: {gpu}."] if gpu else [])
+
+
+def tables_of(task: str, on_gpu: bool) -> Iterator[Table]:
+    """A table a batch; the processes are started once, and compile at once."""
+    chosen = contenders(*TASKS[task])
+    with started(chosen if on_gpu else []) as (workers, reasons):
         for batch in BATCHES:
-            name = f"{title}, bfloat16, {SIZE} x {SIZE}, batch {batch}"
-            if not _has_gpu():
-                rows = [Row(contender.name, note="there is no GPU") for contender in chosen]
+            if on_gpu:
+                seconds, refused = interleaved(
+                    workers, ROUNDS, prepared_at_once=True, batch=batch, size=SIZE
+                )
+                rows = speed_rows(seconds, {**reasons, **refused}, batch, REFERENCE)
             else:
-                rows = _rows(chosen, batch)
-            tables.append(Table(name, "images/s", "timm, channels last", rows))
-    return Findings(tables, [])
+                rows = [Row(contender.name, note="there is no GPU") for contender in chosen]
+            name = f"{task}, bfloat16, {SIZE} x {SIZE}, batch {batch}"
+            yield Table(name, "images/s", REFERENCE, rows)
 
 
-def _has_gpu() -> bool:
+def _gpu() -> str:
+    """Name, memory and driver; empty where there is none."""
+    asked = ["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
     try:
-        return subprocess.run(["nvidia-smi"], capture_output=True).returncode == 0
-    except FileNotFoundError:
-        return False
-
-
-def _rows(chosen: list[Contender], batch: int) -> list[Row]:
-    with started(chosen) as (workers, reasons):
-        seconds, refused = interleaved(workers, ROUNDS, batch=batch, size=SIZE)
-    return speed_rows(seconds, {**reasons, **refused}, batch, "timm, channels last")
+        return subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
+    except (FileNotFoundError, subprocess.CalledProcessError):
+        return ""

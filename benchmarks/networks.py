@@ -96,6 +96,7 @@ def predict_keras(network: str, precision: str = "float32", method: str = "predi
         model, images = model_of(size), inputs(batch, size)
         if method == "predict":
             return lambda: model.predict(images, batch_size=batch, verbose=0)
+        images = keras.ops.convert_to_tensor(images)  # on the device, as timm's are
         return lambda: model.predict_on_batch(images)
 
     return prepare
@@ -117,10 +118,17 @@ def train_keras(network: str, precision: str, batch_norm: bool = True):
         for layer in model.layers:
             if isinstance(layer, keras.layers.BatchNormalization):
                 layer.trainable = batch_norm
-        jit = keras.backend.backend() == "jax"
-        model.compile(keras.optimizers.Adam(1e-4), loss, jit_compile=jit)
-        images, labels = inputs(batch, size), np.arange(batch)
-        return lambda: model.train_on_batch(images, labels)
+        on_jax = keras.backend.backend() == "jax"
+        model.compile(keras.optimizers.Adam(1e-4), loss, jit_compile=on_jax)
+        images, labels = map(keras.ops.convert_to_tensor, (inputs(batch, size), np.arange(batch)))
+
+        def run():
+            model.train_on_batch(images, labels)
+            if on_jax:  # it answers before the weights are updated
+                for variable in model.trainable_variables:
+                    variable.value.block_until_ready()
+
+        return run
 
     return prepare
 

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -137,15 +138,27 @@ def started(contenders) -> Iterator[tuple[dict[str, Worker], dict[str, str]]]:
 
 
 def interleaved(
-    workers: dict[str, Worker], rounds: int, **task
+    workers: dict[str, Worker], rounds: int, *, prepared_at_once: bool = False, **task
 ) -> tuple[dict[str, list[float]], dict[str, str]]:
-    """Seconds of each worker, a round after the other, and for the others why not."""
+    """Seconds of each worker, a round after the other, and for the others why not.
+
+    Workers prepare one after the other, or `prepared_at_once`, where compiling is long and the
+    cores are many.
+    """
     seconds, reasons = {}, {}
-    for name, worker in workers.items():
+
+    def prepare(worker: Worker) -> str:
         try:
             worker.prepare(task)
         except NotMeasuredError as reason:
-            reasons[name] = str(reason)
+            return str(reason)
+        return ""
+
+    with ThreadPoolExecutor(max(len(workers), 1) if prepared_at_once else 1) as pool:
+        refusals = list(pool.map(prepare, workers.values()))
+    for name, refusal in zip(workers, refusals, strict=True):
+        if refusal:
+            reasons[name] = refusal
         else:
             seconds[name] = []
     for _ in range(rounds):
