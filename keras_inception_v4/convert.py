@@ -7,7 +7,7 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
-from keras_inception_v4.files import check_name, replacing, write_tensors
+from keras_inception_v4.files import check_name, model_file, replacing, write_tensors
 from keras_inception_v4.model import InceptionV4
 from keras_inception_v4.preprocessing.feeding import classifier_of
 from keras_inception_v4.weights.loading import model_variables, model_variant, read_model
@@ -53,7 +53,7 @@ def convert_weights(source: str | os.PathLike, target: str | os.PathLike) -> Con
     if suffix is None:
         raise ValueError(f"Received target={str(target)!r}. It must end in {', '.join(TARGETS)}.")
     check_name(target)
-    kind, model = _model_of(Path(source))
+    kind, model = _model_of(model_file(source))
     variables = model_variables(model)
     if suffix == ".safetensors":
         write_tensors(target, _timm_tensors(variables), {"format": "pt"})

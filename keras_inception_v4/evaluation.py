@@ -13,6 +13,7 @@ from keras_inception_v4.preprocessing.feeding import (
     names_of,
     probabilities_of,
 )
+from keras_inception_v4.preprocessing.scaling import say_pixels
 from keras_inception_v4.progress import progress
 
 CALIBRATION_BINS = 15
@@ -24,6 +25,7 @@ def evaluate(
     *,
     class_names: list[str] | None = None,
     batch_size: int = 32,
+    pixels: str | None = None,
     verbose: bool = True,
 ) -> dict:
     """Measures a classifier on labelled images.
@@ -34,6 +36,8 @@ def evaluate(
             `keras.utils.PyDataset` of such pairs; raw pixels, 0 to 255, channels last.
         class_names: one name a class; ImageNet's for 1000 classes, else the index.
         batch_size: images a batch, for arrays.
+        pixels: what the model takes, `"raw"` (0 to 255) or `"scaled"` (-1 to 1), where its layers
+            do not tell.
         verbose: whether to show a progress bar.
 
     Returns:
@@ -44,15 +48,17 @@ def evaluate(
         ImportError: without scikit-learn; the message names the extra.
     """
     require_scikit_learn()
+    say_pixels(model, pixels)
     model = classifier_of(model)
     check_classifier(model)
     check_weights(model)
     classes = model.output_shape[-1]
     names = names_of(classes, class_names)
-    batches = as_batches(data, batch_size, classes=classes, feed=feeder(model))
+    feed = feeder(model)
+    batches = as_batches(data, batch_size, classes=classes, feed=feed)
     answers, labels = [], []
     with progress(count_batches(batches), "evaluating", "batches", verbose) as advance:
-        for pixels, batch_labels in each_batch(batches):
+        for pixels, batch_labels in each_batch(batches, raw=feed is None):
             answers.append(np.asarray(model.predict_on_batch(pixels), "float32"))
             labels.append(check_labels(batch_labels, classes))
             advance(1)

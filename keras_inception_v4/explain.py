@@ -5,11 +5,19 @@ import numpy as np
 from keras import layers
 from PIL import Image, ImageOps
 
+from keras_inception_v4.preprocessing import warn_of_scaled
 from keras_inception_v4.preprocessing.feeding import classifier_of, is_channels_first, model_input
+from keras_inception_v4.preprocessing.graphs import made_once
+from keras_inception_v4.preprocessing.scaling import say_pixels
 
 
 def class_activation_map(
-    model: keras.Model, images, class_index=None, *, batch_size: int = 8
+    model: keras.Model,
+    images,
+    class_index=None,
+    *,
+    batch_size: int = 8,
+    pixels: str | None = None,
 ) -> np.ndarray:
     """What each cell of the last grid adds to the logit of a class.
 
@@ -25,6 +33,8 @@ def class_activation_map(
         class_index: one index for all images, one for each, or `None` for the class
             that the model gives each image.
         batch_size: images a batch.
+        pixels: what the model takes, `"raw"` (0 to 255) or `"scaled"` (-1 to 1), where its layers
+            do not tell.
 
     Returns:
         float32 `(images, h, w)`, logits per cell; 8 x 8 cells for 299 x 299.
@@ -33,6 +43,7 @@ def class_activation_map(
         ValueError: if the model's head is not an average pool and one dense layer, or
             an index is not a class.
     """
+    say_pixels(model, pixels)
     model = classifier_of(model)
     pool, dense = pool_and_dense(model)
     images = np.asarray(images)
@@ -41,7 +52,8 @@ def class_activation_map(
             f"Received images of shape {images.shape}. They must be (images, height, width, "
             "channels); for one image pass image[None]."
         )
-    probe = keras.Model(model.inputs, [pool.input, model.output])
+    probe = made_once(model, "map", lambda: keras.Model(model.inputs, [pool.input, model.output]))
+    warn_of_scaled(images[:1])
     kernel = keras.ops.convert_to_numpy(dense.kernel).astype("float32")
     indices = _indices(class_index, len(images), kernel.shape[1])
     maps = []

@@ -1,7 +1,6 @@
 """The network as a backbone: endpoints as outputs, and embeddings of images."""
 
 import os
-import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -14,16 +13,24 @@ from keras_inception_v4.data import list_images, read_ahead, sound_images
 from keras_inception_v4.files import check_name, replacing
 from keras_inception_v4.model import InceptionV4
 from keras_inception_v4.plots import plot_embedding, require_matplotlib
-from keras_inception_v4.preprocessing import EVALUATION_CROP, check_finite, load_image
+from keras_inception_v4.preprocessing import (
+    EVALUATION_CROP,
+    check_finite,
+    load_image,
+    warn_of_scaled,
+)
 from keras_inception_v4.preprocessing.feeding import (
     check_weights,
     image_size,
     model_input,
     read_settings,
 )
+from keras_inception_v4.preprocessing.graphs import made_once
+from keras_inception_v4.preprocessing.scaling import say_pixels
 from keras_inception_v4.progress import progress
 from keras_inception_v4.weights.loading import read_model
 
+FILE = (str, os.PathLike, bytes)
 PYRAMID = ("conv2d_2b_3x3", "mixed_3a", "mixed_5e", "mixed_6h", "mixed_7d")
 """The last endpoints of strides 2, 8, 16 and 32, and `mixed_3a` of stride 4 (as in timm)."""
 
@@ -94,17 +101,12 @@ def embedding_model(model: keras.Model) -> keras.Model:
         ValueError: if it is no model of this package that reaches the last endpoint, or its weights
             are not finite.
     """
-    # Quantization and adapters change layers in place, and with them their variables.
-    layers_now = tuple(id(variable) for variable in model.variables)
-    if _EMBEDDINGS.get(model, (None, None))[0] != layers_now:
+
+    def make():
         check_weights(model)  # behind a ReLU, JAX makes a 0 of NaN
-        _EMBEDDINGS[model] = layers_now, _up_to_the_pool(model)
-    return _EMBEDDINGS[model][1]
+        return _up_to_the_pool(model)
 
-
-_EMBEDDINGS: weakref.WeakKeyDictionary[keras.Model, tuple[tuple[int, ...], keras.Model]] = (
-    weakref.WeakKeyDictionary()
-)
+    return made_once(model, "embedding", make)
 
 
 def _up_to_the_pool(model: keras.Model) -> keras.Model:
@@ -122,6 +124,7 @@ def embed(
     batch_size: int = 8,
     *,
     crop: float = EVALUATION_CROP,
+    pixels: str | None = None,
     verbose: bool = True,
 ) -> np.ndarray:
     """The 1536 features before the classifier, for each image.
@@ -133,10 +136,12 @@ def embed(
 
     Args:
         model: any model of this package, with or without top.
-        images: pixels `(images, height, width, channels)`, 0 to 255, or a sequence of
-            paths.
+        images: pixels `(images, height, width, channels)`, 0 to 255, or paths of image files:
+            one, or any number in a list, an array or an iterator.
         batch_size: images a batch.
         crop: as in `load_image`, for paths.
+        pixels: what the model takes, `"raw"` (0 to 255) or `"scaled"` (-1 to 1), where its layers
+            do not tell.
         verbose: whether to show a progress bar.
 
     Returns:
@@ -144,10 +149,13 @@ def embed(
 
     Raises:
         FileNotFoundError: if an image is not there.
-        ValueError: if an image cannot be read, or the model is not of this package.
+        ValueError: if an image cannot be read, the pixels are of another shape, or the model is
+            not of this package.
     """
     if batch_size < 1:
         raise ValueError(f"Received batch_size={batch_size}. It must be at least 1.")
+    say_pixels(model, pixels)
+    images = _pixels_or_files(images)
     extractor = embedding_model(model)
     features = np.empty((len(images), extractor.output_shape[-1]), "float32")
     batches = read_ahead(_batches(images, batch_size, image_size(model), crop))
@@ -183,6 +191,29 @@ def embedded(extractor: keras.Model, batches: Iterable, batch_size: int) -> Iter
         yield found
 
 
+def _pixels_or_files(images) -> np.ndarray | list:
+    """An array of pixels, or a list of paths and of encoded images."""
+    if isinstance(images, FILE):
+        return [images]
+    if isinstance(images, dict):
+        raise ValueError("Received a dict of images. Pass its values: pixels or paths.")
+    if not hasattr(images, "__array__"):
+        images = list(images)
+        if all(isinstance(image, FILE) for image in images):
+            return images
+        images = np.stack([np.asarray(image) for image in images])
+    pixels = images if isinstance(images, np.ndarray) else keras.ops.convert_to_numpy(images)
+    if pixels.dtype.kind in "USO":
+        return pixels.ravel().tolist()
+    if pixels.ndim != 4:
+        raise ValueError(
+            f"Received images of shape {pixels.shape}. They must be (images, height, width, "
+            "channels); for one image pass image[None]."
+        )
+    warn_of_scaled(pixels[:1], stacklevel=4)
+    return pixels
+
+
 def _batches(images, batch_size, size, crop) -> Iterator[np.ndarray]:
     for start in range(0, len(images), batch_size):
         chosen = images[start : start + batch_size]
@@ -199,19 +230,21 @@ def embed_folder(
     *,
     batch_size: int = 8,
     skip_corrupt: bool = False,
+    pixels: str | None = None,
     picture: str | os.PathLike | None = None,
     verbose: bool = True,
 ) -> tuple[int, list[tuple[str, str]]]:
     """Embeds every image below a folder into one `.npz` file.
 
     Args:
-        model_path: a `.keras` file, whose run's crop is used; `None` for the ImageNet
-            weights.
+        model_path: a run folder or a `.keras` file, whose run's crop is used; `None` for the
+            ImageNet weights.
         folder: searched with its subfolders.
         output: an `.npz` with `features` (float32, `(images, 1536)`) and `paths`
             (text, relative to the folder, sorted); an old one is replaced.
         batch_size: images a batch.
         skip_corrupt: whether to leave out files that cannot be read.
+        pixels: as in `embed`.
         picture: a PNG to draw, each image a point on the first two principal
             components, coloured by its first subfolder.
         verbose: whether to show progress bars.
@@ -240,7 +273,7 @@ def embed_folder(
         model, crop = InceptionV4(include_top=False, pooling="avg"), EVALUATION_CROP
     else:
         model, crop = read_model(model_path), read_settings(model_path).crop
-    features = embed(model, paths, batch_size, crop=crop, verbose=verbose)
+    features = embed(model, paths, batch_size, crop=crop, pixels=pixels, verbose=verbose)
     relative = np.array([path.relative_to(folder).as_posix() for path in paths])
     with replacing(output) as new:
         np.savez(new, features=features, paths=relative)

@@ -76,6 +76,26 @@ def printable(text: str, encoding: str = "utf-8") -> str:
     return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
+MODEL = "model.keras"
+"""The model's name in a run folder."""
+
+
+def model_file(path: str | os.PathLike) -> Path:
+    """The model in a run folder; any other path as it is.
+
+    Raises:
+        FileNotFoundError: if the folder's run has no model yet.
+    """
+    path = Path(path)
+    if (path / MODEL).is_file():
+        return path / MODEL
+    if (path / "config.json").is_file():
+        raise FileNotFoundError(
+            f"The run in {path} has no {MODEL} yet. The command that began it goes on with it."
+        )
+    return path
+
+
 def is_temporary(path: Path) -> bool:
     """Whether this is what `replacing` leaves when its process is killed."""
     return path.name.startswith(".") and path.name.endswith(TEMPORARY)

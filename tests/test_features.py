@@ -1,3 +1,6 @@
+import gc
+import weakref
+
 import keras
 import numpy as np
 import pytest
@@ -6,7 +9,14 @@ from PIL import Image
 from safetensors import safe_open
 from tiny import tiny
 
-from keras_inception_v4 import ENDPOINTS, InceptionV4, embed, feature_extractor, load_image
+from keras_inception_v4 import (
+    ENDPOINTS,
+    InceptionV4,
+    class_activation_map,
+    embed,
+    feature_extractor,
+    load_image,
+)
 from keras_inception_v4.cli import main
 from keras_inception_v4.features import PYRAMID, embed_folder
 
@@ -148,6 +158,78 @@ class TestEmbed:
     def test_nothing(self):
         model = small(include_top=False)
         assert embed(model, [], verbose=False).shape == (0, model.output_shape[-1])
+
+    @pytest.mark.parametrize("form", ["array", "objects", "generator", "tuple", "text", "bytes"])
+    def test_paths_in_any_form(self, photos, form):
+        model = small(include_top=False)
+        paths = sorted(path for path in photos.rglob("*") if path.is_file())[:2]
+        given = {
+            "array": np.array([str(path) for path in paths]),
+            "objects": np.array(paths),
+            "generator": iter(paths),
+            "tuple": tuple(paths),
+            "text": [str(path) for path in paths],
+            "bytes": [path.read_bytes() for path in paths],
+        }[form]
+        expected = embed(model, paths, 2, verbose=False)
+        np.testing.assert_array_equal(embed(model, given, 2, verbose=False), expected)
+
+    @pytest.mark.parametrize("form", [str, lambda path: path, lambda path: path.read_bytes()])
+    def test_one_image(self, photos, form):
+        model = small(include_top=False)
+        expected = embed(model, [photos / "c.png"], 2, verbose=False)
+        found = embed(model, form(photos / "c.png"), 2, verbose=False)
+        np.testing.assert_array_equal(found, expected)
+
+    @pytest.mark.parametrize("form", [list, iter, keras.ops.convert_to_tensor])
+    def test_pixels_in_any_form(self, form):
+        model = small(include_top=False)
+        pixels = np.random.default_rng(0).uniform(0, 255, (2, 75, 80, 3)).astype("float32")
+        expected = embed(model, pixels, 2, verbose=False)
+        np.testing.assert_array_equal(embed(model, form(pixels), 2, verbose=False), expected)
+
+    @pytest.mark.parametrize(
+        ("images", "message"),
+        [
+            (np.zeros((75, 80, 3)), r"images of shape \(75, 80, 3\).*pass image\[None\]"),
+            (np.zeros((2, 75, 80)), r"images of shape \(2, 75, 80\)"),
+            ({"images": np.zeros((1, 75, 80, 3))}, "a dict of images. Pass its values"),
+            (np.zeros(3), r"images of shape \(3,\)"),
+        ],
+    )
+    def test_what_are_no_images(self, images, message):
+        with pytest.raises(ValueError, match=message):
+            embed(small(include_top=False), images, verbose=False)
+
+    @pytest.mark.parametrize(("least", "most"), [(0, 1), (-1, 1), (0, 0.4), (-0.2, 0.3)])
+    def test_scaled_pixels_are_warned_of(self, least, most):
+        pixels = np.random.default_rng(0).uniform(least, most, (1, 75, 80, 3))
+        with pytest.warns(UserWarning, match="expected are raw ones, 0 to 255") as told:
+            embed(small(include_top=False), pixels, verbose=False)
+        assert told[0].filename == __file__
+
+    def test_the_part_is_made_once_and_goes_with_its_model(self):
+        model = small(include_preprocessing=True, classes=3)
+        pixels = np.random.default_rng(0).uniform(0, 255, (1, 75, 80, 3))
+        parts, made = [], keras.Model.predict_on_batch
+
+        def spy(part, batch):
+            parts.append(weakref.ref(part))
+            return made(part, batch)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(keras.Model, "predict_on_batch", spy)
+            for work in (embed, class_activation_map):
+                first = work(model, pixels)
+                model.get_layer("mixed_7d_branch_2_conv2d_0e_3x1_bn").beta.assign_add(
+                    np.ones(model.get_layer("mixed_7d_branch_2_conv2d_0e_3x1_bn").beta.shape)
+                )
+                assert np.abs(work(model, pixels) - first).max() > 0  # new weights are used
+        assert parts[0]() is parts[1]() is not parts[2]() is parts[3]()
+        del model
+        for _ in range(2):  # the model, and then what was kept for it
+            gc.collect()
+        assert [part() for part in parts] == [None] * 4
 
     def test_a_bad_path_and_batch(self, tmp_path):
         model = small(include_top=False)

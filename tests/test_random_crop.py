@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_inception_v4.preprocessing import RANDOM_CROPS, channels_of, open_channels, random_crop
+from keras_inception_v4.preprocessing import RANDOM_CROPS, Picture, opened, random_crop
 from keras_inception_v4.preprocessing.random_crop import Ranges, random_box
 
 PHOTOGRAPHS = RANDOM_CROPS["photographs"]
@@ -44,13 +44,13 @@ def test_what_never_fits_is_the_whole_image():
 
 def test_the_whole_image_without_changes_is_the_image():
     pixels = photograph(64, 64)
-    found = random_crop(channels_of(pixels), (64, 64), WHOLE, rng())
+    found = random_crop(Picture.of(pixels), (64, 64), WHOLE, rng())
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, pixels, atol=1e-4)
 
 
 def test_it_is_a_function_of_the_generator():
-    channels = channels_of(photograph())
+    channels = Picture.of(photograph())
     first, again, other = (
         random_crop(channels, (75, 90), PHOTOGRAPHS, rng(seed)) for seed in (1, 1, 2)
     )
@@ -64,7 +64,7 @@ def test_half_are_mirrored():
     pixels = photograph(64, 64)
     mirrored = sum(
         np.allclose(
-            random_crop(channels_of(pixels), (64, 64), WHOLE._replace(mirror=True), rng(seed)),
+            random_crop(Picture.of(pixels), (64, 64), WHOLE._replace(mirror=True), rng(seed)),
             pixels[:, ::-1],
             atol=1e-3,
         )
@@ -82,7 +82,7 @@ def test_half_are_mirrored():
 )
 def test_colours_by_hand(change, expected):
     pixels = 100 + photograph(64, 64) / 5  # far from the ends of the range
-    found = random_crop(channels_of(pixels), (64, 64), WHOLE._replace(**change), rng())
+    found = random_crop(Picture.of(pixels), (64, 64), WHOLE._replace(**change), rng())
     np.testing.assert_allclose(found, expected(pixels.astype("float64")), atol=0.5)
 
 
@@ -90,7 +90,7 @@ def test_brightness_is_one_shift_within_its_range():
     pixels = 100 + photograph(64, 64) / 5
     shifts = []
     for seed in range(50):
-        found = random_crop(channels_of(pixels), (64, 64), WHOLE._replace(brightness=32), rng(seed))
+        found = random_crop(Picture.of(pixels), (64, 64), WHOLE._replace(brightness=32), rng(seed))
         difference = found - pixels
         assert np.ptp(difference) < 0.01
         shifts.append(difference.mean())
@@ -102,7 +102,7 @@ def test_the_hue_turns_and_luminance_stays():
     red = np.zeros((8, 8, 3), "float32") + np.array([140, 110, 110], "float32")
     hues = []
     for seed in range(60):
-        found = random_crop(channels_of(red), (8, 8), WHOLE._replace(hue=0.2), rng(seed))[0, 0]
+        found = random_crop(Picture.of(red), (8, 8), WHOLE._replace(hue=0.2), rng(seed))[0, 0]
         assert found @ [0.299, 0.587, 0.114] == pytest.approx(119, abs=0.5)
         hue = colorsys.rgb_to_hsv(*found)[0]
         hues.append(hue if hue < 0.5 else hue - 1)
@@ -116,7 +116,7 @@ def test_symbols_keep_their_colours_and_sides():
     pixels = np.zeros((40, 40, 3), "float32")
     pixels[:, :20] = 255
     for seed in range(20):
-        found = random_crop(channels_of(pixels), (40, 40), RANDOM_CROPS["symbols"], rng(seed))
+        found = random_crop(Picture.of(pixels), (40, 40), RANDOM_CROPS["symbols"], rng(seed))
         assert found[20, 0].min() == 255
         assert found[20, -1].max() == 0
 
@@ -125,6 +125,7 @@ def test_files_of_every_kind_are_read_as_load_image_does(tmp_path):
     Image.fromarray(photograph().astype("uint8")).save(tmp_path / "a.png")
     Image.fromarray((photograph()[..., 0] * 257).astype("uint16")).save(tmp_path / "grey16.png")
     for name in ("a.png", "grey16.png"):
-        found = random_crop(open_channels(tmp_path / name), (32, 32), PHOTOGRAPHS, rng())
+        with opened(tmp_path / name) as picture:
+            found = random_crop(picture, (32, 32), PHOTOGRAPHS, rng())
         assert found.shape == (32, 32, 3)
         assert found.std() > 5

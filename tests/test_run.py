@@ -1,5 +1,6 @@
 """The train and evaluate commands over folders: results, errors, and killed processes."""
 
+import errno
 import json
 import os
 import shutil
@@ -17,9 +18,10 @@ from thin import thin_network
 
 from keras_inception_v4.architecture import IMAGENET_CLASSES
 from keras_inception_v4.cli import main
-from keras_inception_v4.data import digit_scans
+from keras_inception_v4.data import ImageFiles, digit_scans
 from keras_inception_v4.files import read_json
 from keras_inception_v4.preprocessing import imagenet_classes
+from keras_inception_v4.transfer.caching import Features
 
 THIN = str(Path(__file__).with_name("thin.py"))  # the command on a thin network
 
@@ -122,6 +124,31 @@ def test_predict_takes_folders_and_writes_formats(run, scans, capsys):
     assert "There is no image file" in capsys.readouterr().err
 
 
+def test_a_run_folder_is_a_model(run, scans, tmp_path, capsys):
+    image, model = str(next((scans / "one").iterdir())), str(run)
+    places = {name: str(tmp_path / name) for name in ("x.npz", "map.png", "x.safetensors")}
+    assert main(["predict", "--model", model, image, "--format", "csv"]) == 0
+    by_folder = capsys.readouterr().out
+    assert main(["predict", "--model", f"{model}/model.keras", image, "--format", "csv"]) == 0
+    assert capsys.readouterr().out == by_folder
+    assert "one" in by_folder
+    for arguments in (
+        ["evaluate", model, str(scans)],
+        ["embed", str(scans), "--model", f"{model}/", "--output", places["x.npz"]],
+        ["explain", image, "--model", model, "--output", places["map.png"]],
+        ["convert", model, places["x.safetensors"]],
+    ):
+        assert main(arguments) == 0, capsys.readouterr().err
+    capsys.readouterr()
+    unfinished = tmp_path / "unfinished"
+    unfinished.mkdir()
+    (unfinished / "config.json").write_text("{}")
+    assert main(["predict", "--model", str(unfinished), image]) == 1
+    assert "has no model.keras yet. The command that began it" in capsys.readouterr().err
+    assert main(["convert", str(unfinished), places["x.safetensors"]]) == 1
+    assert "has no model.keras yet" in capsys.readouterr().err
+
+
 @pytest.mark.usefixtures("shallow")
 def test_imagenet_s_validation_set_by_synset(weights, tmp_path, capsys):
     """A stand-in for ILSVRC: three of the thousand synset folders, weights from a path."""
@@ -174,6 +201,108 @@ def test_options_of_the_other_way_are_refused(scans, tmp_path, capsys):
     arguments = ["train", str(scans), "--weights", "none", "--output", str(tmp_path / "run")]
     assert main([*arguments, "--balanced"]) == 1
     assert "Received balanced with weights=None" in capsys.readouterr().err
+
+
+WRITTEN = ["config.json", "data.json", "train.features", "validation.features.json",
+           "head.safetensors", "fine_tuning.safetensors", "model.keras", "class_names.json",
+           "history.csv", "confusion_matrix.png", "examples", "saved_model",
+           "report.json"]  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("shallow")
+def test_a_disk_that_fills_at_each_step_in_turn(run, scans, weights, tmp_path, monkeypatch, capsys):
+    """The same command goes on once there is room, and loses nothing of what was finished."""
+    output, real = tmp_path / "run", os.replace
+    for name in WRITTEN:
+        if name == "saved_model" and keras.backend.backend() != "tensorflow":
+            continue
+
+        def full(new, path, name=name):
+            if Path(path).name == name:
+                raise OSError(errno.ENOSPC, "No space left on device", str(path))
+            real(new, path)
+
+        with monkeypatch.context() as disk:
+            disk.setattr(os, "replace", full)
+            assert main(command(scans, weights, output)) == 1
+        assert "No space left on device" in capsys.readouterr().err
+        assert not (output / "report.json").exists()
+        assert not (output / name).exists()
+        assert not [path for path in output.rglob(".*") if path.name.endswith(".unfinished")]
+    assert main(command(scans, weights, output)) == 0
+    assert sorted(os.listdir(output)) == sorted(os.listdir(run))
+    ends = [(folder / "history.csv").read_text().splitlines() for folder in (run, output)]
+    assert len(ends[0]) == len(ends[1])
+    for one, other in zip(ends[0][1:], ends[1][1:], strict=True):
+        losses = [float(line.split(",")[3]) for line in (one, other)]
+        assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("shallow")
+def test_a_run_that_meets_nan_goes_on_once_the_cause_is_gone(
+    scans, weights, tmp_path, monkeypatch, capsys
+):
+    output = tmp_path / "run"
+    photos = tmp_path / "photos"
+    shutil.copytree(scans, photos)
+    spoilt = photos / "one" / "a.tiff"
+    Image.fromarray(np.full((40, 40), np.nan, "float32")).save(spoilt)
+    assert main(command(photos, weights, output)) == 1
+    assert "a.tiff cannot be read as an image: 1,600 of 1,600 pixels" in capsys.readouterr().err
+    spoilt.unlink()
+
+    def nan(take):
+        return lambda *arguments: take(*arguments) * np.float32(np.nan)
+
+    finished = {"features": set(), "head": {"train.features", "validation.features"},
+                "fine-tuning": {"train.features", "head.safetensors"}}  # fmt: skip
+    for phase, kept in finished.items():
+        kind = Features if phase == "head" else ImageFiles
+        with monkeypatch.context() as cause:
+            cause.setattr(kind, "take", nan(kind.take))
+            assert main(command(photos, weights, output)) == 1
+        assert "not finite" in (err := capsys.readouterr().err), err
+        assert kept <= set(os.listdir(output / "checkpoints"))
+        assert not (output / "model.keras").exists()
+    assert main(command(photos, weights, output)) == 0
+    assert read_json(output / "report.json")["epochs"] == {"head": 3, "fine-tuning": 2}
+
+
+FOREIGN = [b"caf\xe9", b"$5_$10", b"[red]x", b":cat: a_b^c"]
+
+
+@pytest.mark.usefixtures("shallow")
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere, file names are Unicode")
+def test_names_of_other_times_and_markup(scans, weights, tmp_path, capsys):
+    """Class and file names in Latin-1 bytes and in the markup of what prints and draws them."""
+    photos, names = tmp_path / "photos", [os.fsdecode(name) for name in FOREIGN]
+    sources = sorted(path for path in scans.rglob("*.png"))
+    for index, name in enumerate(names):
+        (photos / name).mkdir(parents=True)
+        for place, source in enumerate(sources[index * 8 : index * 8 + 6]):
+            shutil.copy(source, photos / name / f"{place} {names[place % 4]}.png")
+    output, model = tmp_path / "run", str(tmp_path / "run")
+    assert main(command(photos, weights, output)) == 0
+    err = capsys.readouterr().err
+    assert "Traceback" not in err
+    assert "was not drawn" not in err
+    assert read_json(output / "class_names.json") == sorted(names)
+    assert {path.stem for path in (output / "examples").iterdir()} == set(names)
+    image = str(photos / names[0] / f"0 {names[0]}.png")
+    for arguments in (
+        ["predict", "--model", model, image],
+        ["predict", "--model", model, str(photos), "--format", "csv"],
+        ["evaluate", model, str(photos), "--report", str(tmp_path / "report.json")],
+        ["embed", str(photos), "--model", model, "--output", str(tmp_path / "x.npz"),
+         "--picture", str(tmp_path / "x.png")],
+        ["explain", image, "--model", model, "--output", str(tmp_path / "map.png")],
+    ):  # fmt: skip
+        assert main(arguments) == 0, capsys.readouterr().err
+    with np.load(tmp_path / "x.npz") as file:
+        assert len(file["paths"]) == 24
+    assert set(read_json(tmp_path / "report.json")["per_class"]) == set(names)
 
 
 @pytest.mark.slow

@@ -248,8 +248,83 @@ def without_kernels():
     ],
 )
 def test_what_cannot_be_told_is_refused(build, message):
-    with pytest.raises(ValueError, match=f"cannot be told.*{message}.*Rescaling"):
+    with pytest.raises(ValueError, match=f"cannot be told.*{message}.*pixels='raw'"):
         takes_raw_pixels(build())
+
+
+def scaled_by_its_batch_norm():
+    """Trained on raw pixels: its first batch norm knows their mean and variance."""
+    model = begins_with_batch_norm()
+    norm = next(x for x in model.layers if isinstance(x, keras.layers.BatchNormalization))
+    norm.set_weights([np.full(3, v, "float32") for v in (1, 0, 127.5, 127.5**2)])
+    return model
+
+
+def own_class_in_a_graph():
+    inputs = keras.Input(ordered(*SIZE, 3))
+    return keras.Model(inputs, subclassed()(inputs))
+
+
+@pytest.mark.parametrize(
+    ("build", "pixels"),
+    [
+        (scaled_by_its_batch_norm, "raw"),
+        (begins_with_batch_norm, "scaled"),
+        (own_class_in_a_graph, "raw"),
+        (ours, "raw"),
+        (none, "scaled"),
+    ],
+)
+def test_the_caller_s_word_decides(build, pixels, photos, tmp_path):
+    model = build()
+    images = np.stack([load_image(path, SIZE) for path in paths_of(photos)])
+    expected = answers(model, pixels == "raw", images)
+    labels = expected.argmax(axis=1)
+    found = evaluate(model, (images, labels), pixels=pixels, verbose=False)
+    assert found["accuracy"] == 1
+    assert takes_raw_pixels(model) == (pixels == "raw")  # said once
+    if build is own_class_in_a_graph:  # Keras does not load it without its code
+        return
+    file = tmp_path / "model.keras"
+    build().save(file)
+    for path, row in zip(paths_of(photos), expected, strict=True):
+        (prediction,) = predict_files(file, [path], top=3, pixels=pixels, verbose=False)
+        top = dict(prediction.top)
+        np.testing.assert_allclose([top[name] for name in "012"], row, atol=1e-5)
+    part = keras.Model(model.inputs, model.get_layer("avg_pool").output)
+    x = model_input(model, images)
+    np.testing.assert_allclose(
+        embed(build(), images, pixels=pixels, verbose=False), part.predict(x, verbose=0), atol=1e-5
+    )
+    if keras.backend.backend() == "tensorflow":
+        from keras_inception_v4 import export_model, open_artefact
+
+        export_model(build(), tmp_path / "s", format="saved_model", pixels=pixels, verbose=False)
+        artefact = open_artefact(tmp_path / "s")
+        np.testing.assert_allclose(artefact.predict(images), expected, atol=1e-5)
+
+
+def test_the_command_line_asks_and_takes_the_word(photos, tmp_path, capsys):
+    model, image = str(tmp_path / "model.keras"), str(paths_of(photos)[0])
+    scaled_by_its_batch_norm().save(model)
+    report = str(tmp_path / "report.json")
+    commands = {
+        "predict": [image, "--model", model],
+        "evaluate": [model, str(photos), "--report", report],
+        "embed": [str(photos), "--model", model, "--output", str(tmp_path / "x.npz")],
+        "explain": [image, "--model", model, "--output", str(tmp_path / "map.png")],
+    }
+    if keras.backend.backend() == "tensorflow":
+        commands["export"] = [model, str(tmp_path / "saved"), "--format", "saved_model"]
+    for name, arguments in commands.items():
+        assert main([name, *arguments]) == 1
+        assert "pixels='raw' or 'scaled' (--pixels)" in capsys.readouterr().err
+        assert main([name, *arguments, "--pixels", "raw"]) == 0, capsys.readouterr().err
+    if keras.backend.backend() == "tensorflow":
+        assert main(["predict", image, "--model", str(tmp_path / "saved"), "--pixels", "raw"]) == 1
+        assert "An artefact knows what it takes" in capsys.readouterr().err
+    with pytest.raises(ValueError, match=r"pixels='rwa'.*'raw'"):
+        embed(ours(), np.zeros((1, 75, 75, 3)), pixels="rwa")
 
 
 # Heads.

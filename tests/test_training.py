@@ -253,6 +253,24 @@ def test_a_folder_of_something_else_is_refused(tmp_path):
     assert os.listdir(tmp_path) == ["thesis.tex"]
 
 
+@pytest.mark.parametrize("name", [".DS_Store", ".gitkeep", ".nfs0001", ".cache"])
+def test_hidden_files_are_no_run(tmp_path, name):
+    (tmp_path / name).touch()
+    RunFolder(tmp_path, {}, crop=1.0).begin({})
+    assert (tmp_path / name).exists()
+
+
+@pytest.mark.parametrize("key", ["data", "weights"])
+@pytest.mark.parametrize("spelled", ["photos/", "./photos", "photos//", "x/../photos"])
+def test_a_path_is_the_same_however_it_is_spelled(tmp_path, key, spelled):
+    RunFolder(tmp_path, {key: "photos", "seed": 0}, crop=1.0).begin({})
+    RunFolder(tmp_path, {key: spelled, "seed": 0}, crop=1.0)
+    with pytest.raises(ValueError, match=f"{key} is 'photos' there and 'photos2' here"):
+        RunFolder(tmp_path, {key: "photos2", "seed": 0}, crop=1.0)
+    with pytest.raises(ValueError, match=f"{key} is 'photos' there and None here"):
+        RunFolder(tmp_path, {key: None, "seed": 0}, crop=1.0)
+
+
 def test_a_run_killed_while_it_began_begins_again(tmp_path):
     left = tmp_path / ".config.json-abc.unfinished"
     left.mkdir()

@@ -75,6 +75,27 @@ class Pairs(keras.utils.PyDataset):
         return self.images[chosen], self.labels[chosen]
 
 
+class Keyed(Pairs):
+    """Batches that are no pairs."""
+
+    def __getitem__(self, index):
+        pixels, labels = super().__getitem__(index)
+        return {"image": pixels, "label": labels}
+
+
+def of_generator(pixels, labels, *specs, once=False):
+    """A dataset of one batch, from a generator; of one that is exhausted after it, if `once`."""
+    import tensorflow as tf
+
+    only = iter([(pixels, labels)])
+    specs = specs or (
+        tf.TensorSpec((None, *pixels.shape[1:]), pixels.dtype), tf.TensorSpec((None,), labels.dtype)
+    )  # fmt: skip
+    return tf.data.Dataset.from_generator(
+        lambda: only if once else iter([(pixels, labels)]), output_signature=specs
+    )
+
+
 class TestModel:
     def test_one_flat_graph_with_a_frozen_backbone(self, backbone, data_format):
         model = build(None, augment=True)
@@ -319,10 +340,39 @@ class TestHead:
             train_head(tiny(), whole)
         with pytest.raises(ValueError, match="without end"):
             train_head(tiny(), whole.batch(16).repeat())
+        unknown = of_generator(pixels, labels, tf.TensorSpec(None), tf.TensorSpec(None))
+        with pytest.raises(ValueError, match=r"images of shape <unknown>.*It must be batched"):
+            train_head(tiny(), unknown)
+        with pytest.raises(ValueError, match="gives its images only once"):
+            train_head(tiny(), of_generator(pixels, labels, once=True))
+        with pytest.raises(ValueError, match="the dataset is empty"):
+            train_head(tiny(), whole.batch(16).take(0))
+        with pytest.raises(ValueError, match="the dataset is empty"):
+            train_head(tiny(), whole.filter(lambda x, y: False).batch(16))
+        with pytest.raises(ValueError, match=r"'image'.*must give pairs"):
+            train_head(tiny(), whole.map(lambda x, y: {"image": x, "label": y}).batch(16))
+        with pytest.raises(ValueError, match=r"batches of keys \['image', 'label'\]"):
+            train_head(tiny(), Keyed(pixels, labels))
+        with pytest.raises(ValueError, match="data of type dict"):
+            train_head(tiny(), {"image": pixels, "label": labels})
+        with pytest.raises(ValueError, match="data of type generator"):
+            train_head(tiny(), (pair for pair in [(pixels, labels)]))
         with pytest.raises(ValueError, match="label_mode='int'"):
             train_head(tiny(), tf.data.Dataset.from_tensors((pixels, np.eye(3)[labels])))
         with pytest.raises(ValueError, match="labels from 4 to 4"):
             fine_tune(unfreeze(tiny(), "mixed_7d"), Pairs(pixels[40:], 2 * labels[40:]))
+
+    @pytest.mark.parametrize("kind", ["arrays", "PyDataset", "tf.data", "tf.data, scaling model"])
+    def test_scaled_pixels_are_warned_of(self, digits, kind):
+        pixels, labels = digits[0][:16] / 255, digits[1][:16]
+        data = (pixels, labels)
+        if kind == "PyDataset":
+            data = Pairs(pixels, labels)
+        elif kind.startswith("tf.data"):
+            tf = pytest.importorskip("tensorflow")
+            data = tf.data.Dataset.from_tensor_slices((pixels, labels)).batch(16)
+        with pytest.warns(UserWarning, match="expected are raw ones, 0 to 255"):
+            train_head(tiny(raw="scaling" in kind), data, epochs=1, verbose=0)
 
     @pytest.mark.usefixtures("shallow")
     def test_wrong_models(self, digits):

@@ -40,6 +40,15 @@ def add_images(command: argparse.ArgumentParser, batch_size: int):
     return images
 
 
+def add_pixels(model) -> None:
+    """Adds what every command that reads a `.keras` file takes, to a group."""
+    model.add_argument(
+        "--pixels",
+        choices=["raw", "scaled"],
+        help="what the model takes, 0 to 255 or -1 to 1, where its layers do not tell",
+    )
+
+
 def add_nested(images) -> None:
     """Adds what every command that reads labelled folders takes, to a group."""
     images.add_argument(

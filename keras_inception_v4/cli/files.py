@@ -1,6 +1,6 @@
 """Subcommands that turn one file into another."""
 
-from keras_inception_v4.cli.command import add_command, print_table
+from keras_inception_v4.cli.command import add_command, add_pixels, print_table
 
 
 def add_convert(commands) -> None:
@@ -15,7 +15,7 @@ def add_convert(commands) -> None:
     command.add_argument(
         "source",
         help=".safetensors, .pth or .bin of timm or Cadene; a TF-slim prefix, folder or .tar.gz; "
-        ".h5 of Keras 2; .weights.h5 or .keras",
+        ".h5 of Keras 2; .weights.h5 or .keras; a run folder",
     )
     command.add_argument("target", help="ends in .weights.h5, .keras or .safetensors")
 
@@ -54,12 +54,13 @@ def add_export(commands) -> None:
         "  onnx         float32                 ONNX Runtime (.onnx)\n"
         "  openvino     float32 float16 int8    servers with x86 processors (a folder)",
     )
-    command.add_argument("model", help="a .keras file")
+    command.add_argument("model", help="a run folder or a .keras file")
     command.add_argument("path", help="of the artefact")
     artefact = command.add_argument_group("artefact")
     artefact.add_argument("--format", required=True, help="see below")
     artefact.add_argument("--precision", default="float32", help="see below")
     artefact.add_argument("--overwrite", action="store_true", help="replace an old artefact")
+    add_pixels(artefact)
     check = command.add_argument_group("calibration and verification")
     check.add_argument(
         "--calibration", metavar="FOLDER", help="images to calibrate int8 and to verify on"
@@ -84,6 +85,7 @@ def _export(options) -> None:
         calibration=options.calibration,
         overwrite=options.overwrite,
         verification=options.verification,
+        pixels=options.pixels,
     )
     if verified is None:
         print(f"{options.path} was written and not verified.")

@@ -3,7 +3,13 @@
 import os
 import sys
 
-from keras_inception_v4.cli.command import add_command, add_images, add_nested, print_table
+from keras_inception_v4.cli.command import (
+    add_command,
+    add_images,
+    add_nested,
+    add_pixels,
+    print_table,
+)
 
 
 def add_train(commands) -> None:
@@ -160,7 +166,9 @@ def add_evaluate(commands) -> None:
         "keras-inception-v4 evaluate runs/photos/model.keras photos/validation\n"
         "  keras-inception-v4 evaluate --weights imagenet ILSVRC2012/validation",
     )
-    command.add_argument("model", nargs="?", help="a .keras file; InceptionV4 without it")
+    command.add_argument(
+        "model", nargs="?", help="a run folder or a .keras file; InceptionV4 without it"
+    )
     command.add_argument(
         "data", help="a folder with a subfolder a class; synsets for ImageNet weights"
     )
@@ -168,6 +176,7 @@ def add_evaluate(commands) -> None:
     model.add_argument(
         "--weights", default="imagenet", help="without a model: imagenet or a path of weights"
     )
+    add_pixels(model)
     add_nested(add_images(command, batch_size=32))
     answer = command.add_argument_group("answer")
     answer.add_argument("--report", metavar="FILE", help="a .json file for all numbers")
@@ -184,6 +193,7 @@ def _evaluate(options) -> None:
         batch_size=options.batch_size,
         skip_corrupt=options.skip_corrupt,
         nested=options.nested,
+        pixels=options.pixels,
         report=options.report,
         picture=options.picture,
     )

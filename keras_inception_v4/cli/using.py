@@ -5,7 +5,7 @@ import json
 import os
 import sys
 
-from keras_inception_v4.cli.command import add_command, add_images, print_table
+from keras_inception_v4.cli.command import add_command, add_images, add_pixels, print_table
 
 
 def add_predict(commands) -> None:
@@ -20,13 +20,15 @@ def add_predict(commands) -> None:
     command.add_argument("images", nargs="+", metavar="IMAGE", help="image files and folders")
     model = command.add_argument_group("model")
     model.add_argument(
-        "--model", help="a .keras file or an exported artefact; the ImageNet weights without it"
+        "--model",
+        help="a run folder, a .keras file or an exported artefact; the ImageNet weights without it",
     )
     model.add_argument(
         "--precision",
         choices=["float32", "bfloat16"],
         help="of an OpenVINO artefact's arithmetic (default: its own choice)",
     )
+    add_pixels(model)
     add_images(command, batch_size=8)
     answer = command.add_argument_group("answer")
     answer.add_argument("--top", type=int, default=3, metavar="N", help="classes for each image")
@@ -45,6 +47,7 @@ def _predict(options) -> None:
         batch_size=options.batch_size,
         skip_corrupt=options.skip_corrupt,
         precision=options.precision,
+        pixels=options.pixels,
         verbose=len(options.images) > 1 or os.path.isdir(options.images[0]),
     )
     rows = [
@@ -83,7 +86,10 @@ def add_embed(commands) -> None:
     )
     command.add_argument("folder", help="searched with its subfolders")
     model = command.add_argument_group("model")
-    model.add_argument("--model", help="a .keras file; the ImageNet weights without it")
+    model.add_argument(
+        "--model", help="a run folder or a .keras file; the ImageNet weights without it"
+    )
+    add_pixels(model)
     add_images(command, batch_size=8)
     answer = command.add_argument_group("answer")
     answer.add_argument("--output", required=True, metavar="FILE", help="an .npz file")
@@ -101,6 +107,7 @@ def _embed(options) -> None:
         options.output,
         batch_size=options.batch_size,
         skip_corrupt=options.skip_corrupt,
+        pixels=options.pixels,
         picture=options.picture,
     )
     print(f"{options.output}: {count:,} images, 1536 features each; {len(bad)} files left out.")
@@ -118,7 +125,8 @@ def add_explain(commands) -> None:
     )
     command.add_argument("image", metavar="IMAGE", help="an image file")
     model = command.add_argument_group("model")
-    model.add_argument("--model", required=True, help="a .keras file")
+    model.add_argument("--model", required=True, help="a run folder or a .keras file")
+    add_pixels(model)
     answer = command.add_argument_group("answer")
     answer.add_argument("--output", required=True, metavar="FILE", help="a .png file")
     answer.add_argument("--class", dest="class_name", help="class to explain (default: the best)")
@@ -134,6 +142,7 @@ def _explain(options) -> None:
         options.output,
         class_name=options.class_name,
         top=options.top,
+        pixels=options.pixels,
     )
     print_table(
         ["class", "probability"],

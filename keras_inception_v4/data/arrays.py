@@ -4,6 +4,7 @@ import math
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from PIL import Image
 
-from keras_inception_v4.preprocessing import RANDOM_CROPS, channels_of, random_crop
+from keras_inception_v4.preprocessing import RANDOM_CROPS, Picture, random_crop
 
 if TYPE_CHECKING:
     from keras_inception_v4.data.folders import ImageFiles
@@ -31,9 +32,9 @@ class Images:
         """The pixels of some images."""
         return self.pixels[indices]
 
-    def channels(self, index: int) -> list[Image.Image]:
-        """One image as `open_channels` gives it."""
-        return channels_of(self.pixels[index])
+    def picture(self, index: int) -> AbstractContextManager[Picture]:
+        """One image, to cut a window out of."""
+        return nullcontext(Picture.of(self.pixels[index]))
 
     def save(self, index: int, path: Path) -> None:
         """Writes one image as a PNG; `path` is without suffix."""
@@ -81,7 +82,8 @@ class RandomCrops:
 
         def read(index):
             rng = np.random.default_rng((self.seed, epoch, int(index)))
-            return random_crop(self.source.channels(index), self.size, self.ranges, rng)
+            with self.source.picture(index) as picture:
+                return random_crop(picture, self.size, self.ranges, rng)
 
         return read_all(read, indices)
 

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from keras_inception_v4.data.arrays import Images
-from keras_inception_v4.preprocessing import check_finite
+from keras_inception_v4.preprocessing import check_finite, warn_of_scaled
 
 
 class _Ordered(keras.utils.PyDataset):
@@ -147,8 +147,16 @@ class _OwnBatches(_Ordered):
         return self._count
 
     def __getitem__(self, index):
-        pixels, labels = self.batches[int(self._order[index])]
+        batch = self.batches[int(self._order[index])]
+        if not isinstance(batch, (tuple, list)) or len(batch) != 2:
+            found = f"keys {sorted(batch)}" if isinstance(batch, dict) else type(batch).__name__
+            raise ValueError(
+                f"Received batches of {found}. Each must be a pair of images and integer labels."
+            )
+        pixels, labels = batch
         pixels = np.asarray(pixels)
+        if index == 0:
+            warn_of_scaled(pixels)
         check_finite(pixels, f"pixels of batch {index}")
         return self.feed(pixels), check_labels(labels, self.classes)
 
@@ -182,6 +190,7 @@ def as_batches(data, batch_size: int, *, classes: int, seed: int | None = None, 
     elif isinstance(data, (tuple, list)) and len(data) == 2:
         source = Images(np.asarray(data[0]), check_labels(data[1], classes))
         check_finite(source.pixels, "pixels of the images")
+        warn_of_scaled(source.pixels[:1], stacklevel=4)
         if source.pixels.ndim != 4 or len(source.pixels) != len(source.labels):
             raise ValueError(
                 f"Received images of shape {source.pixels.shape} and labels of shape "
@@ -207,7 +216,7 @@ def _mapped(dataset, feed):
             f"Received a dataset of {dataset.element_spec}. It must give pairs of images and "
             "integer labels."
         )
-    if len(dataset.element_spec[0].shape) != 4:
+    if dataset.element_spec[0].shape.rank != 4:
         raise ValueError(
             f"Received a dataset of images of shape {dataset.element_spec[0].shape}. It must be "
             "batched: (batch, height, width, channels)."
@@ -222,8 +231,16 @@ def _mapped(dataset, feed):
         return dataset
     import tensorflow as tf
 
+    looked_at = []
+
+    def read(pixels):
+        if not looked_at:
+            looked_at.append(True)
+            warn_of_scaled(pixels[:1])
+        return feed(pixels).astype("float32")
+
     def fed(pixels, labels):
-        (fed,) = tf.numpy_function(lambda x: feed(x).astype("float32"), [pixels], ["float32"])
+        (fed,) = tf.numpy_function(read, [pixels], ["float32"])
         sides = [8 if side is None else side for side in pixels.shape[1:]]
         shape = feed(np.zeros((1, *sides), "float32")).shape[1:]
         fed.set_shape((None, *(None,) * 3) if None in pixels.shape[1:] else (None, *shape))
@@ -260,23 +277,43 @@ def count_batches(batches) -> int:
     """How many batches an epoch has; counts a dataset of unknown length.
 
     Raises:
-        ValueError: if it has no end.
+        ValueError: if it has none, has no end, or can be read only once.
     """
     if isinstance(batches, keras.utils.PyDataset):
         return batches.num_batches
     count = int(batches.cardinality())
     if count == -1:
         raise ValueError("The dataset repeats without end. Leave out .repeat(), or .take(n) of it.")
-    return count if count >= 0 else sum(1 for _ in batches)
+    if count < 0:
+        count = sum(1 for _ in batches)
+        if count and next(iter(batches), None) is None:
+            raise ValueError(
+                "The dataset gives its images only once, as one does whose generator is exhausted. "
+                "Make it from a function that returns a new generator each time."
+            )
+    if count == 0:
+        raise ValueError("Received no images: the dataset is empty.")
+    return count
 
 
-def each_batch(batches, first: int = 0) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """One pass over batches as arrays, each read by a thread while the caller uses the last."""
+def each_batch(
+    batches, first: int = 0, *, raw: bool = False
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """One pass over batches as arrays, each read by a thread while the caller uses the last.
+
+    Args:
+        batches: from `as_batches`.
+        first: index of the first one to read.
+        raw: whether they hold raw pixels, which are looked at: scaled ones give a warning.
+    """
     if isinstance(batches, keras.utils.PyDataset):
         pairs = (batches[index] for index in range(first, batches.num_batches))
     else:
         pairs = iter(batches.skip(first).as_numpy_iterator())
     for pixels, labels in read_ahead(pairs):
+        if raw:
+            warn_of_scaled(np.asarray(pixels[:1]))
+            raw = False
         yield np.asarray(pixels), np.asarray(labels)
 
 

@@ -6,11 +6,11 @@ import sys
 import unicodedata
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from keras_inception_v4.data.arrays import LabelledData, read_all, split_indices
 from keras_inception_v4.data.layout import (
@@ -22,7 +22,7 @@ from keras_inception_v4.data.layout import (
     list_files,
     read_layout,
 )
-from keras_inception_v4.preprocessing import check_image, load_image, open_channels
+from keras_inception_v4.preprocessing import Picture, check_image, load_image, opened
 from keras_inception_v4.progress import progress
 
 LISTED = 10
@@ -44,9 +44,9 @@ class ImageFiles:
         """Raw pixels of some images, decoded by all cores."""
         return read_all(lambda i: load_image(self.paths[i], self.size, self.crop), indices)
 
-    def channels(self, index: int) -> list[Image.Image]:
-        """One whole image as `open_channels` gives it."""
-        return open_channels(self.paths[index])
+    def picture(self, index: int) -> AbstractContextManager[Picture]:
+        """One image, to cut a window out of."""
+        return opened(self.paths[index])
 
     def save(self, index: int, path: Path) -> None:
         """Copies one image's file; `path` is without suffix."""

@@ -1,12 +1,13 @@
 """From a model file to an artefact."""
 
 import os
-from pathlib import Path
 
 from keras_inception_v4.export.formats import export_model
 from keras_inception_v4.export.verification import Verification
+from keras_inception_v4.files import model_file
 from keras_inception_v4.preprocessing import imagenet_classes
 from keras_inception_v4.preprocessing.feeding import classifier_of, names_of, read_settings
+from keras_inception_v4.preprocessing.scaling import say_pixels
 from keras_inception_v4.weights.loading import read_model
 
 
@@ -19,12 +20,13 @@ def export_file(
     calibration: str | os.PathLike | None = None,
     overwrite: bool = False,
     verification: bool = True,
+    pixels: str | None = None,
     verbose: bool = True,
 ) -> Verification | None:
     """Exports a model file; its run's class names, crop and example images are used.
 
     Args:
-        model_path: a `.keras` file.
+        model_path: a run folder or a `.keras` file.
         path: as in `export_model`, and so is the rest.
         format: of the artefact.
         precision: of its weights.
@@ -32,6 +34,7 @@ def export_file(
         overwrite: whether to replace what is at `path`.
         verification: whether to run the artefact before it gets its name, on the
             calibration images and the run's examples.
+        pixels: as in `export_model`.
         verbose: whether to show progress bars.
 
     Returns:
@@ -41,12 +44,14 @@ def export_file(
         FileNotFoundError: if there is no such model or folder.
         ValueError, ImportError, OSError: as `export_model`.
     """
-    model = classifier_of(read_model(model_path))
+    model = read_model(model_path)
+    say_pixels(model, pixels)
+    model = classifier_of(model)
     class_names, crop = read_settings(model_path)
     classes = model.output_shape[-1]
     if class_names is not None or classes == len(imagenet_classes()):
         class_names = names_of(classes, class_names)
-    examples = Path(model_path).parent / "examples"
+    examples = model_file(model_path).parent / "examples"
     return export_model(
         model,
         path,
@@ -58,5 +63,6 @@ def export_file(
         verification=verification,
         class_names=class_names,
         crop=crop,
+        pixels=pixels,
         verbose=verbose,
     )

@@ -28,6 +28,7 @@ from keras_inception_v4.preprocessing.feeding import (
     is_channels_first,
     model_input,
 )
+from keras_inception_v4.preprocessing.scaling import say_pixels
 
 EXPORTS = {
     "saved_model": ("float32",),
@@ -56,6 +57,7 @@ def export_model(
     verification: bool = True,
     class_names: list[str] | None = None,
     crop: float = EVALUATION_CROP,
+    pixels: str | None = None,
     verbose: bool = True,
 ) -> Verification | None:
     """Writes a model for a runtime and checks that it answers there what it answered here.
@@ -75,6 +77,8 @@ def export_model(
         verification: whether to load and run the artefact before it gets its name.
         class_names: one name a class, kept inside the artefact.
         crop: as in `load_image`, for folders; kept inside the artefact.
+        pixels: what the model takes, `"raw"` (0 to 255) or `"scaled"` (-1 to 1), where its layers
+            do not tell.
         verbose: whether to show progress bars.
 
     Returns:
@@ -88,19 +92,23 @@ def export_model(
         ImportError: without the format's runtime; the message names the extra.
         OSError: if it cannot be written. Whatever was at `path` is untouched.
     """
+    say_pixels(model, pixels)
     path, model = Path(path), inference_model(classifier_of(model))
     _check(model, path, format, precision, calibration, overwrite)
-    pixels = _pixels(model, calibration, crop, "calibration", verbose)
+    calibrating = _pixels(model, calibration, crop, "calibration", verbose)
     if precision == "int8":
-        _check_calibration(pixels)
-    given = {"calibration": pixels, "sample": _pixels(model, samples, crop, "samples", verbose)}
+        _check_calibration(calibrating)
+    given = {
+        "calibration": calibrating,
+        "sample": _pixels(model, samples, crop, "samples", verbose),
+    }
     sets = {name: images for name, images in given.items() if images is not None}
     if not sets:
         channels = model.input_shape[1 if is_channels_first(model) else 3]
         sets["synthetic"] = synthetic_images(SYNTHETIC, image_size(model), channels)
     description = describe(model, format, precision, crop, class_names)
     with replacing(path) as new, converter_errors(path):
-        WRITERS[format](model, new, precision, pixels, description)
+        WRITERS[format](model, new, precision, calibrating, description)
         return verify(model, new, precision, sets) if verification else None
 
 

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 
 from keras_inception_v4.preprocessing.graphs import input_of, run_through
+from keras_inception_v4.preprocessing.scaling import same_pixels
 
 TRAINING_ONLY = (
     "GaussianNoise", "MixUp", "CutMix", "RandAugment", "AugMix", "RandomBrightness",
@@ -62,4 +63,5 @@ def inference_model(model: keras.Model) -> keras.Model:
         return operation(*arguments, **named)
 
     inputs = input_of(model)
-    return keras.Model(inputs, run_through(model, inputs, call), name=model.name)
+    made = keras.Model(inputs, run_through(model, inputs, call), name=model.name)
+    return same_pixels(model, made)

@@ -19,7 +19,7 @@ from keras_inception_v4.preprocessing.feeding import (
     image_size,
     is_channels_first,
 )
-from keras_inception_v4.preprocessing.scaling import takes_raw_pixels
+from keras_inception_v4.preprocessing.scaling import say_pixels, takes_raw_pixels
 
 
 @contextlib.contextmanager
@@ -55,6 +55,7 @@ def export_saved_model(
     class_names: list[str] | None = None,
     top_k: int = 5,
     crop: float = EVALUATION_CROP,
+    pixels: str | None = None,
 ) -> None:
     """Writes a SavedModel that loads where only TensorFlow is installed.
 
@@ -76,12 +77,15 @@ def export_saved_model(
         class_names: one name a class; the indices as text if `None`.
         top_k: how many of the best classes; at most all.
         crop: as in `load_image`.
+        pixels: what the model takes, `"raw"` (0 to 255) or `"scaled"` (-1 to 1), where its layers
+            do not tell.
 
     Raises:
         ValueError: on another backend than TensorFlow, or for a wrong argument.
         OSError: if the folder cannot be written.
     """
     require_tensorflow_backend()
+    say_pixels(model, pixels)
     model = inference_model(classifier_of(model))
     check_probabilities(model)
     check_weights(model)
@@ -105,6 +109,7 @@ def _write(model, path: Path, class_names, top_k: int, crop: float) -> None:
     size = image_size(model)
     first, raw = is_channels_first(model), takes_raw_pixels(model)
     names = class_names or [str(index) for index in range(model.output_shape[-1])]
+    named = [name.encode("utf-8", "surrogateescape") for name in names]  # as the folder's own bytes
 
     @tf.function  # traced once for all signatures
     def network(pixels):
@@ -119,7 +124,7 @@ def _write(model, path: Path, class_names, top_k: int, crop: float) -> None:
         scores, best = tf.math.top_k(probabilities, top_k)
         return {
             "probabilities": probabilities,
-            "classes": tf.gather(tf.constant(names), best),
+            "classes": tf.gather(tf.constant(named), best),
             "scores": scores,
         }
 

@@ -9,9 +9,7 @@ from keras_inception_v4 import plots
 from keras_inception_v4.explain import class_activation_map, overlay
 from keras_inception_v4.files import check_name
 from keras_inception_v4.predict.opening import open_model
-from keras_inception_v4.preprocessing import (
-    load_image,
-)
+from keras_inception_v4.preprocessing import load_image
 from keras_inception_v4.preprocessing.feeding import (
     image_size,
     model_input,
@@ -34,15 +32,19 @@ def explain_file(
     *,
     class_name: str | None = None,
     top: int = 5,
+    pixels: str | None = None,
 ) -> Explanation:
     """Draws an image, the class activation map over it and the best classes in one picture.
 
     Args:
-        model_path: a `.keras` file with a classifier; its run's class names and crop are used.
+        model_path: a run folder or a `.keras` file with a classifier; its run's class names and
+            crop are used.
         image: path of an image file.
         output: path of a PNG; an old one is replaced.
         class_name: the class to explain; the best one if `None`.
         top: how many classes to show.
+        pixels: what the model takes, `"raw"` (0 to 255) or `"scaled"` (-1 to 1), where its layers
+            do not tell.
 
     Returns:
         What the picture shows.
@@ -57,9 +59,9 @@ def explain_file(
         raise ValueError(f"Received output={str(output)!r}. It must end in .png.")
     plots.require_matplotlib()
     check_name(output)
-    model, (class_names, crop) = open_model(model_path)
-    pixels = load_image(image, image_size(model), crop)
-    answers = model.predict_on_batch(model_input(model, pixels[None]))
+    model, (class_names, crop) = open_model(model_path, pixels=pixels)
+    seen = load_image(image, image_size(model), crop)
+    answers = model.predict_on_batch(model_input(model, seen[None]))
     probabilities = probabilities_of(model, answers)[0]
     names = names_of(len(probabilities), class_names)
     if class_name is not None and class_name not in names:
@@ -69,9 +71,9 @@ def explain_file(
         )
     best = np.argsort(-probabilities, kind="stable")[:top]
     index = int(best[0]) if class_name is None else names.index(class_name)
-    activation_map = class_activation_map(model, pixels[None], index)[0]
+    activation_map = class_activation_map(model, seen[None], index)[0]
     shown = [(names[i], float(probabilities[i])) for i in best]
     plots.plot_explanation(
-        pixels, overlay(pixels, activation_map), activation_map, shown, names[index], output
+        seen, overlay(seen, activation_map), activation_map, shown, names[index], output
     )
     return Explanation(shown, names[index])

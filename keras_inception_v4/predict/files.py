@@ -35,12 +35,13 @@ def predict_files(
     batch_size: int = 8,
     skip_corrupt: bool = False,
     precision: str | None = None,
+    pixels: str | None = None,
     verbose: bool = True,
 ) -> list[Prediction]:
     """Classifies image files.
 
     Args:
-        model_path: `model.keras` of a run folder, whose class names and crop are
+        model_path: a run folder or its `model.keras`, whose class names and crop are
             used, or any `.keras` file of this package, or an artefact of `export_model`;
             `None` for the ImageNet weights.
         images: paths of image files, and of folders, searched with their subfolders.
@@ -48,6 +49,8 @@ def predict_files(
         batch_size: images a batch.
         skip_corrupt: whether to leave out files that cannot be read.
         precision: `"float32"` or `"bfloat16"`, for OpenVINO's artefacts.
+        pixels: what the model takes, `"raw"` (0 to 255) or `"scaled"` (-1 to 1), where its layers
+            do not tell.
         verbose: whether to show progress bars.
 
     Returns:
@@ -62,7 +65,7 @@ def predict_files(
         if value < 1:
             raise ValueError(f"Received {name}={value}. It must be at least 1.")
     paths, _ = sound_images(_expand(images), skip_corrupt=skip_corrupt, verbose=verbose)
-    classifier = open_classifier(model_path, precision=precision)
+    classifier = open_classifier(model_path, precision=precision, pixels=pixels)
     starts = range(0, len(paths), batch_size)
     batches = read_ahead(
         np.stack([load_image(path, classifier.size, classifier.crop) for path in chosen])

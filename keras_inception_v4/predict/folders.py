@@ -36,6 +36,7 @@ def evaluate_folder(
     batch_size: int = 32,
     skip_corrupt: bool = False,
     nested: bool = False,
+    pixels: str | None = None,
     report: str | os.PathLike | None = None,
     picture: str | os.PathLike | None = None,
     verbose: bool = True,
@@ -43,7 +44,7 @@ def evaluate_folder(
     """Measures a classifier on a folder with a subfolder a class.
 
     Args:
-        model_path: `model.keras` of a run folder; `None` for InceptionV4 with `weights`.
+        model_path: a run folder or its `model.keras`; `None` for InceptionV4 with `weights`.
         folder: its subfolders bear names of the model's classes, WordNet synsets
             (`n01440764`) for ImageNet's 1000; not every class needs one. Of a folder that is
             split (see `data.read_layout`) the test part is measured, else the held-out one.
@@ -51,6 +52,8 @@ def evaluate_folder(
         batch_size: images a batch.
         skip_corrupt: whether to leave out files that cannot be read.
         nested: whether folders that hold only folders are classes all the same.
+        pixels: what the model takes, `"raw"` (0 to 255) or `"scaled"` (-1 to 1), where its layers
+            do not tell.
         report: a JSON file to write, or `None`.
         picture: a PNG of the confusion matrix to write, or `None`.
         verbose: whether to show progress bars.
@@ -76,7 +79,7 @@ def evaluate_folder(
     folder, found = layout.folders[part], layout.parts[part]
     if verbose and part:
         print(f"measured on {folder}", file=sys.stderr)
-    model, settings = open_model(model_path, weights)
+    model, settings = open_model(model_path, weights, pixels=pixels)
     names = names_of(model.output_shape[-1], settings.class_names)
     known = names
     if settings.class_names is None and len(names) == len(imagenet_classes()):

@@ -22,6 +22,7 @@ from keras_inception_v4.preprocessing.feeding import (
     probabilities_of,
     read_settings,
 )
+from keras_inception_v4.preprocessing.scaling import say_pixels
 from keras_inception_v4.weights.loading import read_model
 
 
@@ -39,14 +40,19 @@ class Classifier(NamedTuple):
 
 
 def open_model(
-    model_path: str | os.PathLike | None, weights: str | os.PathLike = "imagenet"
+    model_path: str | os.PathLike | None,
+    weights: str | os.PathLike = "imagenet",
+    *,
+    pixels: str | None = None,
 ) -> tuple[keras.Model, ModelSettings]:
     """A model and what its run recorded.
 
     Args:
-        model_path: `model.keras` of a run folder, or any `.keras` file of this package;
+        model_path: a run folder or its `model.keras`, or any `.keras` file of this package;
             `None` for InceptionV4 with `weights`.
         weights: as in `InceptionV4`.
+        pixels: what the model takes, `"raw"` (0 to 255) or `"scaled"` (-1 to 1), where its layers
+            do not tell.
 
     Raises:
         FileNotFoundError: if there is no such model.
@@ -55,20 +61,26 @@ def open_model(
     """
     if model_path is None:
         return InceptionV4(weights=weights), ModelSettings(None, EVALUATION_CROP)
-    model = classifier_of(read_model(model_path))
+    model = read_model(model_path)
+    say_pixels(model, pixels)
+    model = classifier_of(model)
     image_size(model)  # refuses what takes no images
     check_classifier(model)
     return model, read_settings(model_path)
 
 
 def open_classifier(
-    model_path: str | os.PathLike | None, *, precision: str | None = None
+    model_path: str | os.PathLike | None,
+    *,
+    precision: str | None = None,
+    pixels: str | None = None,
 ) -> Classifier:
     """A model or an artefact, ready for image files.
 
     Args:
         model_path: as in `open_model`, or an artefact of `export_model`.
         precision: of OpenVINO's arithmetic, as in `open_artefact`.
+        pixels: as in `open_model`; an artefact knows.
 
     Raises:
         FileNotFoundError: if there is no such model.
@@ -77,6 +89,10 @@ def open_classifier(
         OSError: if the ImageNet weights are neither in the cache nor to be had.
     """
     if model_path is not None and (is_artefact(model_path) or precision is not None):
+        if pixels is not None:
+            raise ValueError(
+                f"Received pixels={pixels!r} for {model_path}. An artefact knows what it takes."
+            )
         artefact = open_artefact(model_path, precision=precision)
         about = artefact.description
         names = names_of(about.classes, about.class_names)
@@ -85,7 +101,7 @@ def open_classifier(
         raise ValueError(
             f"Received precision={precision!r} without a model. It is for OpenVINO's artefacts."
         )
-    model, settings = open_model(model_path)
+    model, settings = open_model(model_path, pixels=pixels)
     names = names_of(model.output_shape[-1], settings.class_names)
     return Classifier(
         image_size(model),

@@ -2,19 +2,19 @@
 
 import os
 from collections import Counter
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from keras_inception_v4.files import read_json
+from keras_inception_v4.files import model_file, read_json
+from keras_inception_v4.preprocessing.checks import check_finite
+from keras_inception_v4.preprocessing.graphs import made_once
 from keras_inception_v4.preprocessing.images import (
     EVALUATION_CROP,
-    check_finite,
     imagenet_classes,
     preprocess_input,
 )
-from keras_inception_v4.preprocessing.scaling import takes_raw_pixels
+from keras_inception_v4.preprocessing.scaling import same_pixels, takes_raw_pixels
 
 if TYPE_CHECKING:
     import keras
@@ -75,7 +75,10 @@ def classifier_of(model: "keras.Model") -> "keras.Model":
         return model
     import keras
 
-    return keras.Model(model.inputs, model.get_layer("predictions").output, name=model.name)
+    def make():
+        return keras.Model(model.inputs, model.get_layer("predictions").output, name=model.name)
+
+    return same_pixels(model, made_once(model, "classifier", make))
 
 
 def check_classifier(model: "keras.Model") -> None:
@@ -161,13 +164,13 @@ def read_settings(model_path: str | os.PathLike) -> ModelSettings:
     """Reads what the training run recorded beside its model.
 
     Args:
-        model_path: `model.keras` of a run folder, or any model file.
+        model_path: a run folder or its `model.keras`, or any model file.
 
     Returns:
         The run's class names and crop; for a model that stands alone, no names and
         the evaluation crop of the published accuracy.
     """
-    folder = Path(model_path).parent
+    folder = model_file(model_path).parent
     names, config = folder / "class_names.json", folder / "config.json"
     return ModelSettings(
         read_json(names) if names.is_file() else None,

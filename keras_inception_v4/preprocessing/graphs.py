@@ -1,5 +1,6 @@
-"""Walking through a model's graph, nested models included, with its own layers."""
+"""Models that share another's layers: walking through a graph, keeping what was made of it."""
 
+import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -41,3 +42,22 @@ def input_of(model: "keras.Model"):
 
     (given,) = model.inputs
     return keras.Input(batch_shape=given.shape, dtype=given.dtype)
+
+
+def made_once(model: "keras.Model", name: str, make: Callable[[], "keras.Model"]) -> "keras.Model":
+    """What `make` made of a model, kept as long as the model; a new one takes seconds to trace.
+
+    Args:
+        model: whose layers the other one shares.
+        name: of what is made.
+        make: makes it. Called again where the model's layers have other variables than before,
+            as quantization and adapters leave them.
+    """
+    kept = _MADE.setdefault(model, {})
+    variables = tuple(id(variable) for variable in model.variables)
+    if kept.get(name, (None,))[0] != variables:
+        kept[name] = variables, make()
+    return kept[name][1]
+
+
+_MADE: weakref.WeakKeyDictionary["keras.Model", dict] = weakref.WeakKeyDictionary()

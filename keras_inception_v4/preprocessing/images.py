@@ -2,14 +2,13 @@
 
 import csv
 import functools
-import io
 import os
-import warnings
 from importlib import resources
-from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image, ImageCms
+from PIL import Image
+
+from keras_inception_v4.preprocessing.pictures import Picture, opened
 
 EVALUATION_CROP = 0.875
 """Share of the short side that the published accuracy was measured on."""
@@ -119,7 +118,8 @@ def load_image(
     height, width = _check_size(size)
     if not 0 < crop <= 1:
         raise ValueError(f"Received crop={crop!r}. It must be above 0 and at most 1.")
-    return _central_window(open_channels(path_or_bytes), height, width, crop)
+    with opened(path_or_bytes) as picture:
+        return _central_window(picture, height, width, crop)
 
 
 def check_image(path: str | os.PathLike) -> None:
@@ -129,7 +129,8 @@ def check_image(path: str | os.PathLike) -> None:
         FileNotFoundError: if there is no such file.
         ValueError: if it cannot be read as an image.
     """
-    open_channels(path)
+    with opened(path) as picture:
+        picture.check()
 
 
 def resize_image(
@@ -151,30 +152,7 @@ def resize_image(
     pixels = np.asarray(pixels, "float32")
     if pixels.ndim == 2:
         pixels = np.repeat(pixels[..., None], 3, axis=2)
-    return _central_window(channels_of(pixels[..., :3]), height, width, crop)
-
-
-def channels_of(pixels: np.ndarray) -> list[Image.Image]:
-    """The channels of `(height, width, channels)` as float images (PIL mode "F")."""
-    pixels = np.asarray(pixels, "float32")
-    return [Image.fromarray(np.ascontiguousarray(channel)) for channel in np.moveaxis(pixels, 2, 0)]
-
-
-def check_finite(values: np.ndarray, what: str) -> None:
-    """Checks that there is no NaN and no infinity.
-
-    Args:
-        values: numbers of any shape.
-        what: what they are, plural.
-
-    Raises:
-        ValueError: with how many are not finite.
-    """
-    if values.dtype.kind != "f":
-        return
-    bad = values.size - int(np.count_nonzero(np.isfinite(values)))
-    if bad:
-        raise ValueError(f"{bad:,} of {values.size:,} {what} are not finite (NaN or infinity)")
+    return _central_window(Picture.of(pixels[..., :3]), height, width, crop)
 
 
 def _check_size(size) -> tuple[int, int]:
@@ -189,89 +167,15 @@ def _check_size(size) -> tuple[int, int]:
     return height, width
 
 
-def open_channels(path_or_bytes) -> list[Image.Image]:
-    """The red, green and blue channels as float images (PIL mode "F"), 0 to 255.
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it cannot be read as an image.
-    """
-    source: io.BytesIO | Path
-    if isinstance(path_or_bytes, (bytes, bytearray, memoryview)):
-        name, source = "the given bytes", io.BytesIO(path_or_bytes)
-    elif isinstance(path_or_bytes, (str, os.PathLike)):
-        name, source = str(path_or_bytes), Path(path_or_bytes)
-        if not source.exists():
-            raise FileNotFoundError(f"There is no image file {name}.")
-        if source.is_dir():
-            raise ValueError(f"{name} is a folder, not an image file.")
-    else:
-        raise ValueError(
-            f"Received {type(path_or_bytes).__name__}. An image is given as a path or as the "
-            "bytes of an encoded file."
-        )
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(source) as image:
-                return _channels(_upright(image))
-    except Exception as error:  # PIL's plugins raise whatever a damaged file leads to
-        raise ValueError(f"{name} cannot be read as an image: {error}") from error
-
-
-TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}  # by the value of EXIF's orientation
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    """The image turned by its EXIF tag; as it is where that cannot be read: pixels are sound."""
-    try:
-        orientation = image.getexif().get(ExifTags.Base.Orientation)
-    except Exception:  # PIL's parsers raise whatever damaged metadata leads to
-        orientation = None
-    return image.transpose(TURNS[orientation]) if orientation in TURNS else image
-
-
-def _channels(image: Image.Image) -> list[Image.Image]:
-    if image.mode.startswith("I"):  # 16-bit grey; PIL gives 16-bit colour as 8-bit
-        grey = np.asarray(image).astype("float32") / 257
-        return [Image.fromarray(grey)] * 3
-    if image.mode == "F":
-        check_finite(np.asarray(image), "pixels")
-        return [image] * 3
-    if image.mode == "LAB":
-        to_rgb = ImageCms.buildTransform(
-            ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB"), "LAB", "RGB"
-        )
-        image = to_rgb.apply(image)
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image)
-    return [channel.convert("F") for channel in image.convert("RGB").split()]
-
-
-def _central_window(channels, height, width, crop) -> np.ndarray:
+def _central_window(picture: Picture, height: int, width: int, crop: float) -> np.ndarray:
     """Resizes only what the window needs: the `box` of a full resize and a crop."""
-    image_width, image_height = channels[0].size
     # Round as timm does: the short side down, the window's corner to the even.
-    scaled_height, scaled_width = covering_size(image_height, image_width, height, width, crop)
+    scaled_height, scaled_width = covering_size(picture.height, picture.width, height, width, crop)
     top = round((scaled_height - height) / 2)
     left = round((scaled_width - width) / 2)
-    y, x = image_height / scaled_height, image_width / scaled_width
+    y, x = picture.height / scaled_height, picture.width / scaled_width
     box = (left * x, top * y, (left + width) * x, (top + height) * y)
-    resized = [
-        np.asarray(channel.resize((width, height), Image.Resampling.BICUBIC, box))
-        for channel in channels
-    ]
-    return np.clip(np.stack(resized, axis=-1), 0, 255)
+    return np.clip(picture.window(box, (height, width), Image.Resampling.BICUBIC), 0, 255)
 
 
 def covering_size(image_height, image_width, height, width, crop) -> tuple[int, int]:

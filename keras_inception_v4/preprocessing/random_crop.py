@@ -5,6 +5,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from keras_inception_v4.preprocessing.pictures import Picture
+
 ATTEMPTS = 100
 LUMINANCE = np.array([0.299, 0.587, 0.114], "float32")  # ITU-R BT.601
 TO_YIQ = np.array(
@@ -38,7 +40,7 @@ RANDOM_CROPS = {
 
 
 def random_crop(
-    channels: list[Image.Image], size: tuple[int, int], ranges: Ranges, rng: np.random.Generator
+    picture: Picture, size: tuple[int, int], ranges: Ranges, rng: np.random.Generator
 ) -> np.ndarray:
     """Cuts a random window out of an image, scales it, mirrors it and changes its colours.
 
@@ -46,7 +48,7 @@ def random_crop(
     `inception_preprocessing`. The hue turns in YIQ, not in HSV.
 
     Args:
-        channels: red, green and blue, from `open_channels`.
+        picture: from a file or an array.
         size: height and width of the result, in pixels.
         ranges: what is drawn.
         rng: draws it.
@@ -54,15 +56,8 @@ def random_crop(
     Returns:
         float32 `(height, width, 3)`, RGB, 0 to 255.
     """
-    height, width = size
-    box = random_box(channels[0].height, channels[0].width, ranges, rng)
-    pixels = np.stack(
-        [
-            np.asarray(channel.resize((width, height), Image.Resampling.BILINEAR, box))
-            for channel in channels
-        ],
-        axis=-1,
-    )
+    box = random_box(picture.height, picture.width, ranges, rng)
+    pixels = picture.window(box, size, Image.Resampling.BILINEAR)
     if ranges.mirror and rng.random() < 0.5:
         pixels = pixels[:, ::-1]
     return np.clip(_recoloured(pixels, ranges, rng), 0, 255)

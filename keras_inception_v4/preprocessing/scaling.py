@@ -16,6 +16,37 @@ PREPROCESSING_LAYER = "preprocessing"
 SIDE = 96  # pixels of the test images where a model leaves its size open
 
 
+PIXELS = {"raw": True, "scaled": False}
+"""What a caller may say of a model: it takes 0 to 255, or -1 to 1."""
+
+
+def say_pixels(model: "keras.Model", pixels: str | None) -> None:
+    """Takes a caller's word for what a model's pixels are, for as long as there is the model.
+
+    Args:
+        model: of which that cannot be told, or is to be told otherwise.
+        pixels: a key of `PIXELS`; `None` says nothing.
+
+    Raises:
+        ValueError: for any other word.
+    """
+    if pixels is None:
+        return
+    if pixels not in PIXELS:
+        raise ValueError(
+            f"Received pixels={pixels!r}. Allowed are 'raw' (the model takes 0 to 255), 'scaled' "
+            "(-1 to 1) and None (find out)."
+        )
+    _KNOWN[model] = PIXELS[pixels]
+
+
+def same_pixels(model: "keras.Model", part: "keras.Model") -> "keras.Model":
+    """The part, which takes what the model takes, if that is known."""
+    if model in _KNOWN:
+        _KNOWN[part] = _KNOWN[model]
+    return part
+
+
 def takes_raw_pixels(model: "keras.Model") -> bool:
     """Whether the model takes pixels from 0 to 255, because something in it scales them.
 
@@ -66,8 +97,7 @@ def _scales(model: "keras.Model") -> bool:
     except ValueError as error:
         raise ValueError(
             f"It cannot be told whether the model {model.name!r} takes pixels from 0 to 255 or "
-            f"from -1 to 1. {error} Put keras.layers.Rescaling(1 / 127.5, offset=-1, "
-            f"name={PREPROCESSING_LAYER!r}) in front of it, in a functional model."
+            f"from -1 to 1. {error} Say which: pixels='raw' or 'scaled' (--pixels)."
         ) from error
     shape = [side or SIDE for side in inputs.shape[1:]]
     for value in (0, 255):

@@ -11,7 +11,7 @@ from keras_inception_v4 import plots
 from keras_inception_v4.data import LabelledData
 from keras_inception_v4.errors import in_one_line
 from keras_inception_v4.export import export_saved_model
-from keras_inception_v4.files import replacing, write_json
+from keras_inception_v4.files import MODEL, replacing, write_json
 from keras_inception_v4.training.run_folder import RunFolder
 
 
@@ -31,7 +31,7 @@ def write_results(
         phases: name of each phase to its history.
         metrics: from `evaluation.evaluate`.
     """
-    with replacing(run.path / "model.keras") as new:
+    with replacing(run.path / MODEL) as new:
         model.save(new)
     write_json(run.path / "class_names.json", data.class_names)
     run.write_history(phases)

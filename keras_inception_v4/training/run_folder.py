@@ -6,7 +6,6 @@ import shutil
 from pathlib import Path
 
 from keras_inception_v4.files import (
-    is_temporary,
     read_json,
     remove_temporary,
     replacing,
@@ -38,7 +37,9 @@ class RunFolder:
         self.config = {"arguments": arguments, "crop": crop}
         if (self.path / "config.json").is_file():
             _check_same(self.path, recorded_arguments(self.path), arguments)
-        elif self.path.is_dir() and any(not is_temporary(entry) for entry in self.path.iterdir()):
+        elif self.path.is_dir() and any(
+            not entry.name.startswith(".") for entry in self.path.iterdir()
+        ):
             raise ValueError(
                 f"{path} is not empty and holds no run (no config.json). Name a new folder."
             )
@@ -108,9 +109,19 @@ def recorded_arguments(path: str | os.PathLike) -> dict:
     return read_json(config).get("arguments", {}) if config.is_file() else {}
 
 
+PATHS = ("data", "weights")
+
+
+def _plain(key: str, value):
+    """A path in one spelling: `photos/` is `photos`."""
+    return os.path.normpath(value) if key in PATHS and value is not None else value
+
+
 def _check_same(path, recorded, received) -> None:
     different = sorted(
-        key for key in recorded.keys() | received.keys() if recorded.get(key) != received.get(key)
+        key
+        for key in recorded.keys() | received.keys()
+        if _plain(key, recorded.get(key)) != _plain(key, received.get(key))
     )
     if different:
         changes = ", ".join(

@@ -66,12 +66,13 @@ def cached_features(
         ValueError: if the file is of other images or another network.
     """
     classes = model.output_shape[-1]
-    batches = as_batches(data, batch_size, classes=classes, feed=feeder(model))
+    feed = feeder(model)
+    batches = as_batches(data, batch_size, classes=classes, feed=feed)
     extractor = embedding_model(model)
     record = np.dtype([("features", "float32", extractor.output_shape[-1]), ("label", "int64")])
 
     def append(file):
-        _append(file, record, extractor, batches, batch_size, classes, verbose)
+        _append(file, record, extractor, batches, batch_size, classes, feed is None, verbose)
 
     with contextlib.ExitStack() as stack:
         file: IO[bytes]
@@ -115,7 +116,7 @@ def _check_same(path: Path, model, batches, batch_size: int) -> None:
         )
 
 
-def _append(file, record, extractor, batches, batch_size, classes, verbose) -> None:
+def _append(file, record, extractor, batches, batch_size, classes, raw, verbose) -> None:
     """Writes a record for each image, after the whole batches that are there."""
     whole = batch_size * record.itemsize
     first = 0
@@ -126,7 +127,7 @@ def _append(file, record, extractor, batches, batch_size, classes, verbose) -> N
     labels = []
 
     def pixels_only():
-        for pixels, batch_labels in each_batch(batches, first):
+        for pixels, batch_labels in each_batch(batches, first, raw=raw):
             labels.append(check_labels(batch_labels, classes))
             yield pixels
 

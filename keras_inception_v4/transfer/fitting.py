@@ -17,6 +17,7 @@ from keras_inception_v4.data import (
 from keras_inception_v4.explain import pool_and_dense
 from keras_inception_v4.model import classifier
 from keras_inception_v4.preprocessing.feeding import activation_of, feeder
+from keras_inception_v4.preprocessing.scaling import say_pixels
 from keras_inception_v4.training import (
     AUTO,
     PRECISIONS,
@@ -49,6 +50,7 @@ def train_head(
     learning_rate: float = HEAD_RATE,
     class_weight: Mapping | Sequence[float] | str | None = None,
     memory_budget: int = MEMORY_BUDGET,
+    pixels: str | None = None,
     seed: int = 0,
     folder: str | os.PathLike | None = None,
     verbose="auto",
@@ -72,6 +74,8 @@ def train_head(
             however many images it has.
         memory_budget: bytes of features to hold in memory (6 kB an image); beyond it they
             are on disk.
+        pixels: what the model takes, `"raw"` (0 to 255) or `"scaled"` (-1 to 1), where its layers
+            do not tell.
         seed: of the order and the dropout.
         folder: where features and the state after each epoch are kept, so that the same call
             goes on after an interruption; `None` keeps nothing.
@@ -86,6 +90,7 @@ def train_head(
         OSError: if `folder` cannot be written.
     """
     _check(epochs=epochs, batch_size=batch_size)
+    say_pixels(model, pixels)
     _, dense = pool_and_dense(model)
     classes = model.output_shape[-1]
     names = getattr(train, "class_names", None)
@@ -149,6 +154,7 @@ def fine_tune(
     class_weight: Mapping | Sequence[float] | str | None = None,
     patience: int | None = None,
     precision: str = "float32",
+    pixels: str | None = None,
     seed: int = 0,
     folder: str | os.PathLike | None = None,
     verbose="auto",
@@ -174,6 +180,8 @@ def fine_tune(
             `"mixed_bfloat16"` where that is known to be faster and else `"float32"` (to go on from
             `folder` on a machine of another kind, name it); the model stays in float32 whatever it
             is trained in.
+        pixels: what the model takes, `"raw"` (0 to 255) or `"scaled"` (-1 to 1), where its layers
+            do not tell.
         seed: of the order, for arrays.
         folder: where the state after each epoch is kept, so that the same call goes on
             after an interruption, at the epoch that it broke off; `None` keeps nothing. A
@@ -199,6 +207,7 @@ def fine_tune(
         raise ValueError(f"Received precision={precision!r}. Allowed are {allowed}.")
     if precision == AUTO:
         precision = fastest_precision()
+    say_pixels(model, pixels)
     pool_and_dense(model)  # refuses other heads
     if not model.trainable_weights:
         raise ValueError(f"Nothing of {model.name!r} is trainable. Call unfreeze(model) first.")

@@ -11,6 +11,7 @@ import numpy as np
 
 from keras_inception_v4.architecture import IMAGENET_CLASSES
 from keras_inception_v4.errors import in_one_line
+from keras_inception_v4.files import model_file
 from keras_inception_v4.weights import names
 from keras_inception_v4.weights.raw import keras_weights_shapes
 from keras_inception_v4.weights.sources import (
@@ -39,7 +40,8 @@ def load_weights(
         model: a model of this package, of any backend, format or number of channels.
         source: `.safetensors`, `.pth` or `.bin` of timm or Cadene; the `.safetensors.index.json`
             of a file in shards, or its folder; a TF-slim checkpoint (prefix, folder or
-            `.tar.gz`); `.h5` of Keras 2; `.weights.h5` or `.keras`. Recognised by content.
+            `.tar.gz`); `.h5` of Keras 2; `.weights.h5` or `.keras`; a run folder. Recognised by
+            content.
             Prefixes that wrappers put before all names (`module.`, `model.`, `_orig_mod.`) are
             left out.
         entry: name of the state dict in a PyTorch training checkpoint; by default averaged
@@ -51,7 +53,7 @@ def load_weights(
             unused, mis-shaped and non-finite tensors. The model is unchanged.
         ImportError: for a PyTorch pickle without PyTorch.
     """
-    source = Path(source)
+    source = model_file(source)
     variables = model_variables(model)
     with _open(source, model, variables, entry) as checkpoint:
         readers = _plan(source, variables, checkpoint)
@@ -126,13 +128,14 @@ def _twin(source: Path, kind: str, model: keras.Model) -> keras.Model:
 
 
 def read_model(path: str | os.PathLike) -> keras.Model:
-    """Reads a `.keras` file, uncompiled.
+    """Reads a `.keras` file, or that of a run folder, uncompiled.
 
     Raises:
         FileNotFoundError: if there is none.
         ValueError: if it is no Keras model; the message names the file.
     """
-    if not os.path.exists(path):
+    path = model_file(path)
+    if not path.exists():
         raise FileNotFoundError(f"There is no model file {path}.")
     try:
         return keras.saving.load_model(path, compile=False)
