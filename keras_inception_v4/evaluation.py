@@ -58,8 +58,8 @@ def evaluate(
     batches = as_batches(data, batch_size, classes=classes, feed=feed)
     answers, labels = [], []
     with progress(count_batches(batches), "evaluating", "batches", verbose) as advance:
-        for pixels, batch_labels in each_batch(batches, raw=feed is None):
-            answers.append(np.asarray(model.predict_on_batch(pixels), "float32"))
+        for images, batch_labels in each_batch(batches, raw=feed is None):
+            answers.append(np.asarray(model.predict_on_batch(images), "float32"))
             labels.append(check_labels(batch_labels, classes))
             advance(1)
     probabilities = np.concatenate(answers)

@@ -188,25 +188,36 @@ def test_embeddings_and_maps_are_of_the_same_pixels_or_refused(build, photos):
     assert takes_raw_pixels(model) == raw
 
 
+AT_ONCE = {("saved_model", build) for build in (*RAW, *SCALED)} | {
+    ("onnx", build) for build in (arithmetic, normalization, all_in_a_sequential, none)
+}
+SUFFIXES = {"saved_model": "saved", "onnx": "x.onnx", "litert": "x.tflite", "openvino": "x"}
+
+
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="exports go through TensorFlow")
 @pytest.mark.parametrize(
     ("build", "format"),
     [
-        *((build, "saved_model") for build in (*RAW, *SCALED)),
-        *((build, "onnx") for build in (arithmetic, normalization, all_in_a_sequential, none)),
+        pytest.param(
+            build, format, marks=[] if (format, build) in AT_ONCE else pytest.mark.slow,
+            id=f"{build.__name__}-{format}",
+        )
+        for format in SUFFIXES
+        for build in (*RAW, *SCALED)
     ],
-)
+)  # fmt: skip
 def test_artefacts_answer_as_keras_answers_or_are_refused(build, format, photos, tmp_path):
     from keras_inception_v4 import export_model, open_artefact
 
     model, raw = build(), build in RAW
-    path = tmp_path / ("x.onnx" if format == "onnx" else "saved")
+    path = tmp_path / SUFFIXES[format]
     if build is logits:
         with pytest.raises(ValueError, match="answers logits"):
             export_model(model, path, format=format, verbose=False)
         return
     export_model(model, path, format=format, verbose=False)
-    artefact = open_artefact(path)
+    precision = "float32" if format == "openvino" else None
+    artefact = open_artefact(path, precision=precision)
     assert artefact.description.raw_pixels == raw
     pixels = np.stack([load_image(path, SIZE) for path in paths_of(photos)])
     np.testing.assert_allclose(artefact.predict(pixels), answers(model, raw, pixels), atol=1e-5)

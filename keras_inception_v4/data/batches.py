@@ -231,7 +231,7 @@ def _mapped(dataset, feed):
         return dataset
     import tensorflow as tf
 
-    looked_at = []
+    looked_at: list[bool] = []
 
     def read(pixels):
         if not looked_at:

@@ -17,6 +17,7 @@ from keras_inception_v4.preprocessing.checks import check_finite
 BAND = 2**22  # pixels of one picture that are floating-point numbers at a time
 AT_ONCE = 2**27  # pixels that all threads together hold decoded; a larger picture comes alone
 
+UPRIGHT = (False, False, False)
 TURNS = {
     2: (False, False, True),
     3: (False, True, True),
@@ -39,7 +40,7 @@ class Picture:
 
     def __init__(self, images: list[Image.Image]):
         self._images = images
-        self._turn = TURNS.get(_orientation(images[0]), (False, False, False))
+        self._turn = TURNS.get(_orientation(images[0]), UPRIGHT)
         sides = images[0].size
         self.width, self.height = sides[::-1] if self._turn[0] else sides
 
@@ -120,12 +121,12 @@ def opened(path_or_bytes) -> Iterator[Picture]:
         raise ValueError(f"{name} cannot be read as an image: {error}") from error
 
 
-def _orientation(image: Image.Image) -> int | None:
-    """EXIF's; none where that cannot be read, since the pixels are sound."""
+def _orientation(image: Image.Image) -> int:
+    """EXIF's; upright where that cannot be read, since the pixels are sound."""
     try:
-        return image.getexif().get(ExifTags.Base.Orientation)
+        return image.getexif().get(ExifTags.Base.Orientation, 1)
     except Exception:  # PIL's parsers raise whatever damaged metadata leads to
-        return None
+        return 1
 
 
 class _Budget:
