@@ -106,6 +106,12 @@ class TestFeatureExtractor:
             feature_extractor(model=other, weights=None)
 
 
+@pytest.fixture(scope="module")
+def network():
+    """Any model, where the network is no matter."""
+    return tiny()
+
+
 @pytest.mark.usefixtures("shallow")
 class TestEmbed:
     def test_arrays_are_what_the_model_pools(self, data_format):
@@ -160,8 +166,7 @@ class TestEmbed:
         assert embed(model, [], verbose=False).shape == (0, model.output_shape[-1])
 
     @pytest.mark.parametrize("form", ["array", "objects", "generator", "tuple", "text", "bytes"])
-    def test_paths_in_any_form(self, photos, form):
-        model = small(include_top=False)
+    def test_paths_in_any_form(self, network, photos, form):
         paths = sorted(path for path in photos.rglob("*") if path.is_file())[:2]
         given = {
             "array": np.array([str(path) for path in paths]),
@@ -171,41 +176,39 @@ class TestEmbed:
             "text": [str(path) for path in paths],
             "bytes": [path.read_bytes() for path in paths],
         }[form]
-        expected = embed(model, paths, 2, verbose=False)
-        np.testing.assert_array_equal(embed(model, given, 2, verbose=False), expected)
+        expected = embed(network, paths, 2, verbose=False)
+        np.testing.assert_array_equal(embed(network, given, 2, verbose=False), expected)
 
     @pytest.mark.parametrize("form", [str, lambda path: path, lambda path: path.read_bytes()])
-    def test_one_image(self, photos, form):
-        model = small(include_top=False)
-        expected = embed(model, [photos / "c.png"], 2, verbose=False)
-        found = embed(model, form(photos / "c.png"), 2, verbose=False)
+    def test_one_image(self, network, photos, form):
+        expected = embed(network, [photos / "c.png"], 2, verbose=False)
+        found = embed(network, form(photos / "c.png"), 2, verbose=False)
         np.testing.assert_array_equal(found, expected)
 
     @pytest.mark.parametrize("form", [list, iter, keras.ops.convert_to_tensor])
-    def test_pixels_in_any_form(self, form):
-        model = small(include_top=False)
-        pixels = np.random.default_rng(0).uniform(0, 255, (2, 75, 80, 3)).astype("float32")
-        expected = embed(model, pixels, 2, verbose=False)
-        np.testing.assert_array_equal(embed(model, form(pixels), 2, verbose=False), expected)
+    def test_pixels_in_any_form(self, network, form):
+        pixels = np.random.default_rng(0).uniform(0, 255, (2, 75, 75, 3)).astype("float32")
+        expected = embed(network, pixels, 2, verbose=False)
+        np.testing.assert_array_equal(embed(network, form(pixels), 2, verbose=False), expected)
 
     @pytest.mark.parametrize(
         ("images", "message"),
         [
-            (np.zeros((75, 80, 3)), r"images of shape \(75, 80, 3\).*pass image\[None\]"),
-            (np.zeros((2, 75, 80)), r"images of shape \(2, 75, 80\)"),
-            ({"images": np.zeros((1, 75, 80, 3))}, "a dict of images. Pass its values"),
+            (np.zeros((75, 75, 3)), r"images of shape \(75, 75, 3\).*pass image\[None\]"),
+            (np.zeros((2, 75, 75)), r"images of shape \(2, 75, 75\)"),
+            ({"images": np.zeros((1, 75, 75, 3))}, "a dict of images. Pass its values"),
             (np.zeros(3), r"images of shape \(3,\)"),
         ],
     )
-    def test_what_are_no_images(self, images, message):
+    def test_what_are_no_images(self, network, images, message):
         with pytest.raises(ValueError, match=message):
-            embed(small(include_top=False), images, verbose=False)
+            embed(network, images, verbose=False)
 
     @pytest.mark.parametrize(("least", "most"), [(0, 1), (-1, 1), (0, 0.4), (-0.2, 0.3)])
-    def test_scaled_pixels_are_warned_of(self, least, most):
-        pixels = np.random.default_rng(0).uniform(least, most, (1, 75, 80, 3))
+    def test_scaled_pixels_are_warned_of(self, network, least, most):
+        pixels = np.random.default_rng(0).uniform(least, most, (1, 75, 75, 3))
         with pytest.warns(UserWarning, match="expected are raw ones, 0 to 255") as told:
-            embed(small(include_top=False), pixels, verbose=False)
+            embed(network, pixels, verbose=False)
         assert told[0].filename == __file__
 
     def test_the_part_is_made_once_and_goes_with_its_model(self):

@@ -162,8 +162,8 @@ def test_files_and_arrays_are_answered_as_keras_answers(build, photos, tmp_path)
     if build is a_lambda:  # Keras does not load a Lambda from a file
         return
     model.save(tmp_path / "model.keras")
-    for path, row in zip(paths, expected, strict=True):
-        (prediction,) = predict_files(tmp_path / "model.keras", [path], top=3, verbose=False)
+    found = predict_files(tmp_path / "model.keras", paths, top=3, verbose=False)
+    for prediction, row in zip(found, expected, strict=True):
         top = dict(prediction.top)
         np.testing.assert_allclose([top[name] for name in "012"], row, atol=1e-5)
 
@@ -298,8 +298,8 @@ def test_the_caller_s_word_decides(build, pixels, photos, tmp_path):
         return
     file = tmp_path / "model.keras"
     build().save(file)
-    for path, row in zip(paths_of(photos), expected, strict=True):
-        (prediction,) = predict_files(file, [path], top=3, pixels=pixels, verbose=False)
+    predictions = predict_files(file, paths_of(photos), top=3, pixels=pixels, verbose=False)
+    for prediction, row in zip(predictions, expected, strict=True):
         top = dict(prediction.top)
         np.testing.assert_allclose([top[name] for name in "012"], row, atol=1e-5)
     part = keras.Model(model.inputs, model.get_layer("avg_pool").output)
