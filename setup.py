@@ -16,7 +16,9 @@ ONNX = ["onnx>=1.23", "onnxruntime>=1.32", "tf2onnx>=1.17"]
 OPENVINO = ["keras>=3.15", "openvino>=2026.4", "nncf>=3.4"]
 EXPORT = [*LITERT, *ONNX, *OPENVINO]
 NOTEBOOKS = [*DEMO, *EXPORT, "scikit-image>=0.24", "ipykernel>=6.29", "ipywidgets>=8.1"]
-TEST = [*NOTEBOOKS, "nbmake>=1.5", "pytest>=8.0", "pytest-xdist>=3.5", "hypothesis>=6.100"]
+TENSORBOARD = ["tensorboardX>=2.6.4"]
+TESTING = ["nbmake>=1.5", "pytest>=8.0", "pytest-xdist>=3.5", "hypothesis>=6.100"]
+TEST = [*NOTEBOOKS, *TENSORBOARD, *TESTING]
 
 setup(
     name="keras-inception-v4",
@@ -41,6 +43,7 @@ setup(
         "pillow>=10.1",
         "huggingface_hub>=0.26",
         "safetensors>=0.4.3",
+        "tqdm>=4.60",
     ],
     extras_require={
         "demo": DEMO,
@@ -49,6 +52,7 @@ setup(
         "openvino": OPENVINO,
         "export": EXPORT,
         "notebooks": NOTEBOOKS,
+        "tensorboard": TENSORBOARD,
         "test": TEST,
     },
     entry_points={"console_scripts": ["keras-inception-v4 = keras_inception_v4.cli:main"]},

@@ -30,6 +30,7 @@ _HOME = {
     "train_head": "transfer",
     "transfer_model": "transfer",
     "unfreeze": "transfer",
+    "with_auxiliary_head": "training",
 }
 
 __all__ = ["__version__", *_HOME]
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from keras_inception_v4.preprocessing import decode_predictions as decode_predictions
     from keras_inception_v4.preprocessing import load_image as load_image
     from keras_inception_v4.preprocessing import preprocess_input as preprocess_input
+    from keras_inception_v4.training import with_auxiliary_head as with_auxiliary_head
     from keras_inception_v4.transfer import fine_tune as fine_tune
     from keras_inception_v4.transfer import train as train
     from keras_inception_v4.transfer import train_head as train_head

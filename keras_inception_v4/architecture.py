@@ -254,17 +254,24 @@ def convolutions(variant: str = "released", channels: int = 3) -> list[Unit]:
     ]
 
 
-def _endpoints() -> dict[str, tuple[int, int]]:
+class Endpoint(NamedTuple):
+    """Of a feature map: pixels of the image a cell, and channels."""
+
+    stride: int
+    channels: int
+
+
+def _endpoints() -> dict[str, Endpoint]:
     endpoints, stride = {}, 1
     for endpoint, branches in walk():
         for unit in branches[0]:
             stride *= unit.op.strides
         outputs = [unit for units in branches for unit in branch_outputs(units)]
-        endpoints[endpoint] = (stride, sum(_out_channels(unit) for unit in outputs))
+        endpoints[endpoint] = Endpoint(stride, sum(_out_channels(unit) for unit in outputs))
     return endpoints
 
 
-ENDPOINTS: dict[str, tuple[int, int]] = _endpoints()
+ENDPOINTS: dict[str, Endpoint] = _endpoints()
 """Name of each of the 22 endpoints to its stride and channels."""
 
 AUXILIARY_ENDPOINT = "mixed_6h"
@@ -280,7 +287,7 @@ def auxiliary_units(grid: tuple[int, int] = (5, 5)) -> list[Unit]:
         grid: height and width of what the pool leaves, 5 x 5 for an image of 299 x 299; the
             last convolution covers it whole.
     """
-    channels = ENDPOINTS[AUXILIARY_ENDPOINT][1]
+    channels = ENDPOINTS[AUXILIARY_ENDPOINT].channels
     first, second = AUXILIARY_FILTERS
     return [
         Unit(f"auxlogits_{name}", op, incoming, "auxlogits")

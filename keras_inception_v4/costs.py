@@ -95,12 +95,12 @@ def network_costs(
                 endpoint,
                 block_name(endpoint),
                 side,
-                ENDPOINTS[endpoint][1],
+                ENDPOINTS[endpoint].channels,
                 weights,
                 multiply_adds,
             )
         )
     if classes is not None:
-        kernel = ENDPOINTS[endpoint][1] * classes
+        kernel = ENDPOINTS[endpoint].channels * classes
         costs.append(Cost("predictions", "Head", 1, classes, kernel + classes, kernel))
     return costs

@@ -101,8 +101,8 @@ def _draw_chain(axis, stages: dict[str, list[str]], costs: dict[str, Cost]) -> f
         count = f"{len(endpoints)} x " if name != "Stem" and len(endpoints) > 1 else ""
         rows.append((count + name, _shape(costs[endpoints[-1]]), STAGE))
     rows += [
-        ("Average pooling", str(ENDPOINTS["mixed_7d"][1]), POOL),
-        ("Dropout (keep 0.8)", str(ENDPOINTS["mixed_7d"][1]), JOIN),
+        ("Average pooling", str(ENDPOINTS["mixed_7d"].channels), POOL),
+        ("Dropout (keep 0.8)", str(ENDPOINTS["mixed_7d"].channels), JOIN),
         ("Softmax", str(IMAGENET_CLASSES), JOIN),
     ]
     axis.text(0, 0, "Inception-v4", fontsize=11, fontweight="bold", va="center")

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 
 from keras_inception_v4.data import as_batches, check_labels, count_batches, each_batch
+from keras_inception_v4.errors import require_extra
 from keras_inception_v4.preprocessing import check_finite
 from keras_inception_v4.preprocessing.feeding import (
     check_classifier,
@@ -111,13 +112,7 @@ def require_scikit_learn():
     Raises:
         ImportError: without scikit-learn; the message names the extra.
     """
-    try:
-        from sklearn import metrics
-    except ImportError:
-        raise ImportError(
-            "Evaluation needs scikit-learn: pip install 'keras-inception-v4[demo]'"
-        ) from None
-    return metrics
+    return require_extra("sklearn.metrics", "Evaluation needs", "scikit-learn", "demo")
 
 
 def calibration_error(probabilities, labels) -> float:

@@ -22,6 +22,7 @@ from keras_inception_v4.preprocessing import (
 from keras_inception_v4.preprocessing.feeding import (
     check_weights,
     image_size,
+    is_channels_first,
     model_input,
     read_settings,
 )
@@ -113,7 +114,7 @@ def _up_to_the_pool(model: keras.Model) -> keras.Model:
     if any(layer.name == "avg_pool" for layer in model.layers):
         return keras.Model(model.inputs, model.get_layer("avg_pool").output)
     grid = _endpoint(model, "mixed_7d")
-    data_format = keras.config.image_data_format()
+    data_format = "channels_first" if is_channels_first(model) else "channels_last"
     pool = layers.GlobalAveragePooling2D(data_format=data_format, name="avg_pool", dtype="float32")
     return keras.Model(model.inputs, pool(grid))
 

@@ -76,6 +76,18 @@ def printable(text: str, encoding: str = "utf-8") -> str:
     return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
+def require(path: str | os.PathLike, kind: str) -> Path:
+    """The path of something that is there.
+
+    Raises:
+        FileNotFoundError: if it is not; `kind` says what it should be.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"There is no {kind} {path}.")
+    return path
+
+
 MODEL = "model.keras"
 """The model's name in a run folder."""
 

@@ -4,6 +4,7 @@ import os
 
 import numpy as np
 
+from keras_inception_v4.errors import require_extra
 from keras_inception_v4.files import printable, replacing
 
 
@@ -13,13 +14,7 @@ def require_matplotlib():
     Raises:
         ImportError: without matplotlib; the message names the extra.
     """
-    try:
-        from matplotlib import figure
-    except ImportError:
-        raise ImportError(
-            "Pictures need matplotlib: pip install 'keras-inception-v4[demo]'"
-        ) from None
-    return figure
+    return require_extra("matplotlib.figure", "Pictures need", "matplotlib", "demo")
 
 
 def _figure(width: float, height: float, columns: int = 1):

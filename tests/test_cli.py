@@ -1,3 +1,4 @@
+import contextlib
 import io
 import os
 import subprocess
@@ -10,7 +11,7 @@ from PIL import Image
 from tiny import tiny
 
 from keras_inception_v4 import InceptionV4, __version__
-from keras_inception_v4.cli import main
+from keras_inception_v4.cli import main, starting
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +40,58 @@ def test_module_and_version():
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert done.stdout.strip() == __version__
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what"),
+    [
+        ("predict gone.png", "image file gone.png"),
+        ("predict --model gone here.png", "model file gone"),
+        ("embed gone --output x.npz", "folder gone"),
+        ("explain gone.png --model here.png --output m.png", "image file gone.png"),
+        ("evaluate gone.keras .", "model file gone.keras"),
+        ("evaluate gone", "folder gone"),
+        ("export gone.keras x.onnx --format onnx", "model file gone.keras"),
+        ("convert gone.pth x.keras", "weight file, checkpoint prefix or folder gone.pth"),
+        ("train gone --output run", "folder gone"),
+    ],
+)
+def test_what_is_not_there_is_said_before_keras_is_imported(tmp_path, arguments, what):
+    (tmp_path / "here.png").touch()
+    code = (
+        "import sys\n"
+        "from keras_inception_v4.cli import main\n"
+        f"status = main({arguments.split()!r})\n"
+        "sys.exit(9 if 'keras' in sys.modules else status)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (1, f"error: There is no {what}.\n")
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="the greeting is TensorFlow's")
+def test_tensorflow_does_not_greet(model_file, photo):
+    environment = {name: v for name, v in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
+    done = subprocess.run(
+        [sys.executable, "-m", "keras_inception_v4", "predict", "--model", model_file, photo],
+        capture_output=True, text=True, env=environment, check=True,
+    )  # fmt: skip
+    assert done.stderr == ""
+    assert "photo.png" in done.stdout
+
+
+def test_what_is_no_greeting_is_kept(capfd):
+    """Also what C++ writes to the file behind stderr."""
+    with starting._without(starting.GREETING):
+        os.write(2, b"I0000 00:00:1.2  31 cudart_stub.cc:31] Could not find cuda drivers\n")
+        os.write(2, b"W0000 00:00:1.2  31 other.cc:31] something\n")
+    with contextlib.suppress(ImportError), starting._without(starting.GREETING):
+        os.write(2, b"cudart is broken\n")
+        raise ImportError
+    err = capfd.readouterr().err
+    assert "Could not find" not in err
+    assert "other.cc:31] something\ncudart is broken\n" in err
 
 
 COMMANDS = ["train", "evaluate", "predict", "embed", "explain", "convert", "export", "summary"]

@@ -375,8 +375,9 @@ def test_another_backend_is_refused(tmp_path, monkeypatch):
         export_model(tiny(), tmp_path / "x.onnx", format="onnx")
 
 
-@pytest.mark.parametrize("format", ["saved_model", "litert", "onnx", "openvino"])
+@pytest.mark.parametrize("format", ["tf_saved_model", "litert", "onnx", "openvino"])
 def test_damaged_artefacts_are_named(tmp_path, format):
+    """The SavedModel by Keras's name for it."""
     path = tmp_path / f"artefact{SUFFIXES.get(format, '')}"
     export_model(tiny(), path, format=format, verification=False)
     files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]

@@ -14,11 +14,13 @@ from keras_inception_v4 import (
     InceptionV4,
     class_activation_map,
     embed,
+    evaluate,
     feature_extractor,
     load_image,
 )
 from keras_inception_v4.cli import main
 from keras_inception_v4.features import PYRAMID, embed_folder
+from keras_inception_v4.training import with_auxiliary_head
 
 
 def small(**arguments):
@@ -82,7 +84,7 @@ class TestFeatureExtractor:
     @pytest.mark.usefixtures("shallow")
     def test_unknown_size_and_other_channels(self, data_format):
         extractor = feature_extractor(weights=None, input_shape=ordered(None, None, 5))
-        channels = ENDPOINTS["mixed_7d"][1]
+        channels = ENDPOINTS["mixed_7d"].channels
         assert extractor.output["mixed_7d"].shape == (None, *ordered(None, None, channels))
 
     @pytest.mark.parametrize(
@@ -110,6 +112,28 @@ class TestFeatureExtractor:
 def network():
     """Any model, where the network is no matter."""
     return tiny()
+
+
+def two_heads():
+    model = InceptionV4(
+        weights=None, classes=3, input_shape=ordered(107, 107, 3), include_preprocessing=True
+    )
+    return with_auxiliary_head(model, 3)
+
+
+def with_a_softmax_layer():
+    model = tiny(activation=None)
+    return keras.Model(model.inputs, keras.layers.Softmax()(model.output))
+
+
+WORKS = {
+    "embed": lambda model, pixels: embed(model, pixels, verbose=False),
+    "class_activation_map": class_activation_map,
+    "a map of a class": lambda model, pixels: class_activation_map(model, pixels, 2),
+    "evaluate": lambda model, pixels: np.array(
+        evaluate(model, (pixels, np.array([0])), verbose=False)["calibration_error"]
+    ),
+}
 
 
 @pytest.mark.usefixtures("shallow")
@@ -211,28 +235,46 @@ class TestEmbed:
             embed(network, pixels, verbose=False)
         assert told[0].filename == __file__
 
-    def test_the_part_is_made_once_and_goes_with_its_model(self):
-        model = small(include_preprocessing=True, classes=3)
-        pixels = np.random.default_rng(0).uniform(0, 255, (1, 75, 80, 3))
-        parts, made = [], keras.Model.predict_on_batch
+    @pytest.mark.parametrize(
+        ("work", "build"),
+        [
+            ("embed", tiny),
+            ("embed", two_heads),
+            ("class_activation_map", with_a_softmax_layer),
+            ("class_activation_map", two_heads),
+            ("a map of a class", tiny),
+            ("evaluate", two_heads),
+        ],
+    )
+    def test_a_part_is_made_once_and_goes_with_its_model(self, monkeypatch, work, build):
+        model = build()
+        side = 107 if build is two_heads else 75
+        pixels = np.random.default_rng(0).uniform(0, 255, (1, side, side, 3))
+        parts, predict = [], keras.Model.predict_on_batch
 
         def spy(part, batch):
             parts.append(weakref.ref(part))
-            return made(part, batch)
+            return predict(part, batch)
 
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(keras.Model, "predict_on_batch", spy)
-            for work in (embed, class_activation_map):
-                first = work(model, pixels)
-                model.get_layer("mixed_7d_branch_2_conv2d_0e_3x1_bn").beta.assign_add(
-                    np.ones(model.get_layer("mixed_7d_branch_2_conv2d_0e_3x1_bn").beta.shape)
-                )
-                assert np.abs(work(model, pixels) - first).max() > 0  # new weights are used
-        assert parts[0]() is parts[1]() is not parts[2]() is parts[3]()
-        del model
+        monkeypatch.setattr(keras.Model, "predict_on_batch", spy)
+        first = WORKS[work](model, pixels)
+        beta = [x for x in model.layers if isinstance(x, keras.layers.BatchNormalization)][-1].beta
+        beta.assign(beta + np.arange(beta.shape[0]))
+        assert np.abs(WORKS[work](model, pixels) - first).max() > 0  # new weights are used
+        assert parts[0]() is parts[1]() is not None
+        del model, beta
         for _ in range(2):  # the model, and then what was kept for it
             gc.collect()
-        assert [part() for part in parts] == [None] * 4
+        assert [part() for part in parts] == [None] * 2
+
+    def test_the_part_is_in_the_model_s_own_data_format(self, data_format):
+        model = small(include_top=False)
+        pixels = np.random.default_rng(0).uniform(0, 255, (1, 75, 80, 3)).astype("float32")
+        expected = embed(small_copy := keras.models.clone_model(model), pixels, verbose=False)
+        model.set_weights(small_copy.get_weights())
+        other = {"channels_last": "channels_first", "channels_first": "channels_last"}
+        keras.config.set_image_data_format(other[data_format])
+        np.testing.assert_array_equal(embed(model, pixels, verbose=False), expected)
 
     def test_a_bad_path_and_batch(self, tmp_path):
         model = small(include_top=False)

@@ -102,7 +102,7 @@ def test_every_op_is_as_the_released_graph_has_it(full_network):
 @pytest.mark.parametrize("channels", [1, 4])
 def test_contract_variable_size_and_channels(data_format, channels):
     model = InceptionV4(include_top=False, weights=None, input_shape=ordered(None, None, channels))
-    assert model.output_shape == (None, *ordered(None, None, ENDPOINTS["mixed_7d"][1]))
+    assert model.output_shape == (None, *ordered(None, None, ENDPOINTS["mixed_7d"].channels))
 
 
 def test_contract_default_arguments_and_serialization(full_network, data_format):
@@ -117,7 +117,7 @@ def test_contract_default_arguments_and_serialization(full_network, data_format)
 @pytest.mark.usefixtures("shallow")
 def test_contract_custom_size(data_format):
     model = InceptionV4(include_top=False, weights=None, input_shape=ordered(123, 123, 3))
-    assert model.output_shape == (None, *ordered(2, 2, ENDPOINTS["mixed_7d"][1]))
+    assert model.output_shape == (None, *ordered(2, 2, ENDPOINTS["mixed_7d"].channels))
 
 
 @pytest.mark.usefixtures("shallow")
@@ -125,7 +125,7 @@ def test_contract_input_tensor(data_format):
     inputs = layers.Input(shape=ordered(200, 200, 4), name="custom_input")
     x = layers.Conv2D(3, (2, 2), padding="valid", strides=(2, 2))(inputs)
     model = InceptionV4(weights=None, include_top=False, input_tensor=x)
-    assert model.output_shape == (None, *ordered(1, 1, ENDPOINTS["mixed_7d"][1]))
+    assert model.output_shape == (None, *ordered(1, 1, ENDPOINTS["mixed_7d"].channels))
     assert model.input_shape == (None, *ordered(200, 200, 4))
 
 
@@ -133,7 +133,7 @@ def test_contract_input_tensor(data_format):
 @pytest.mark.parametrize("pooling", ["avg", "max"])
 def test_contract_pooling(data_format, pooling):
     model = InceptionV4(weights=None, include_top=False, pooling=pooling)
-    assert model.output_shape == (None, ENDPOINTS["mixed_7d"][1])
+    assert model.output_shape == (None, ENDPOINTS["mixed_7d"].channels)
     assert model.layers[-1].name == f"{pooling}_pool"
 
 
@@ -291,4 +291,4 @@ def test_an_input_tensor_of_unknown_size_may_be_narrowed():
         input_tensor=layers.Input((None, None, 3)),
         input_shape=(299, 299, 3),
     )
-    assert model.output_shape == (None, None, None, ENDPOINTS["mixed_7d"][1])
+    assert model.output_shape == (None, None, None, ENDPOINTS["mixed_7d"].channels)

@@ -76,6 +76,6 @@ def test_names_are_no_markup(tmp_path, names):
 
 
 def test_without_matplotlib_the_error_names_the_extra(monkeypatch, tmp_path):
-    monkeypatch.setitem(__import__("sys").modules, "matplotlib", None)
+    monkeypatch.setitem(__import__("sys").modules, "matplotlib.figure", None)
     with pytest.raises(ImportError, match=r"keras-inception-v4\[demo\]"):
         plots.plot_curves({"loss": [1]}, tmp_path / "x.png")

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -21,6 +22,7 @@ from keras_inception_v4.cli import main
 from keras_inception_v4.data import ImageFiles, digit_scans
 from keras_inception_v4.files import read_json
 from keras_inception_v4.preprocessing import imagenet_classes
+from keras_inception_v4.transfer import train
 from keras_inception_v4.transfer.caching import Features
 
 THIN = str(Path(__file__).with_name("thin.py"))  # the command on a thin network
@@ -203,18 +205,34 @@ def test_options_of_the_other_way_are_refused(scans, tmp_path, capsys):
     assert "Received balanced with weights=None" in capsys.readouterr().err
 
 
-WRITTEN = ["config.json", "data.json", "train.features", "validation.features.json",
-           "head.safetensors", "fine_tuning.safetensors", "model.keras", "class_names.json",
-           "history.csv", "confusion_matrix.png", "examples", "saved_model",
-           "report.json"]  # fmt: skip
+BEGUN = ["config.json", "data.json"]
+ENDED = ["model.keras", "class_names.json", "history.csv", "confusion_matrix.png", "examples",
+         "saved_model", "report.json"]  # fmt: skip
+PHASES = {
+    "transfer": ["train.features", "validation.features.json", "head.safetensors",
+                 "fine_tuning.safetensors"],
+    "scratch": ["from_scratch.safetensors"],
+}  # fmt: skip
+
+
+def either_command(way, scans, weights, output):
+    """The command of fine-tuning, or of training from scratch."""
+    if way == "transfer":
+        return command(scans, weights, output)
+    short = "--image-size 75 --crop 1 --augment symbols --epochs 2 --batch-size 8 --weights none"
+    return ["train", str(scans), "--output", str(output), *short.split()]
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("shallow")
-def test_a_disk_that_fills_at_each_step_in_turn(run, scans, weights, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("way", PHASES)
+def test_a_disk_that_fills_at_each_step_in_turn(
+    run, scans, weights, tmp_path, monkeypatch, capsys, way
+):
     """The same command goes on once there is room, and loses nothing of what was finished."""
     output, real = tmp_path / "run", os.replace
-    for name in WRITTEN:
+    arguments = either_command(way, scans, weights, output)
+    for name in [*BEGUN, *PHASES[way], *(ENDED if way == "transfer" else ["report.json"])]:
         if name == "saved_model" and keras.backend.backend() != "tensorflow":
             continue
 
@@ -225,13 +243,16 @@ def test_a_disk_that_fills_at_each_step_in_turn(run, scans, weights, tmp_path, m
 
         with monkeypatch.context() as disk:
             disk.setattr(os, "replace", full)
-            assert main(command(scans, weights, output)) == 1
+            assert main(arguments) == 1
         assert "No space left on device" in capsys.readouterr().err
         assert not (output / "report.json").exists()
         assert not (output / name).exists()
         assert not [path for path in output.rglob(".*") if path.name.endswith(".unfinished")]
-    assert main(command(scans, weights, output)) == 0
+    assert main(arguments) == 0
     assert sorted(os.listdir(output)) == sorted(os.listdir(run))
+    if way == "scratch":
+        assert read_json(output / "report.json")["epochs"] == {"from scratch": 2}
+        return
     ends = [(folder / "history.csv").read_text().splitlines() for folder in (run, output)]
     assert len(ends[0]) == len(ends[1])
     for one, other in zip(ends[0][1:], ends[1][1:], strict=True):
@@ -241,33 +262,81 @@ def test_a_disk_that_fills_at_each_step_in_turn(run, scans, weights, tmp_path, m
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("shallow")
+@pytest.mark.parametrize("way", PHASES)
 def test_a_run_that_meets_nan_goes_on_once_the_cause_is_gone(
-    scans, weights, tmp_path, monkeypatch, capsys
+    scans, weights, tmp_path, monkeypatch, capsys, way
 ):
-    output = tmp_path / "run"
-    photos = tmp_path / "photos"
+    output, photos = tmp_path / "run", tmp_path / "photos"
+    arguments = either_command(way, photos, weights, output)
     shutil.copytree(scans, photos)
     spoilt = photos / "one" / "a.tiff"
     Image.fromarray(np.full((40, 40), np.nan, "float32")).save(spoilt)
-    assert main(command(photos, weights, output)) == 1
+    assert main(arguments) == 1
     assert "a.tiff cannot be read as an image: 1,600 of 1,600 pixels" in capsys.readouterr().err
+    assert not output.exists()
     spoilt.unlink()
 
     def nan(take):
         return lambda *arguments: take(*arguments) * np.float32(np.nan)
 
-    finished = {"features": set(), "head": {"train.features", "validation.features"},
+    transfer = {"features": set(), "head": {"train.features", "validation.features"},
                 "fine-tuning": {"train.features", "head.safetensors"}}  # fmt: skip
-    for phase, kept in finished.items():
+    for phase, kept in (transfer if way == "transfer" else {"from scratch": set()}).items():
         kind = Features if phase == "head" else ImageFiles
         with monkeypatch.context() as cause:
             cause.setattr(kind, "take", nan(kind.take))
-            assert main(command(photos, weights, output)) == 1
+            assert main(arguments) == 1
         assert "not finite" in (err := capsys.readouterr().err), err
-        assert kept <= set(os.listdir(output / "checkpoints"))
+        assert not kept or kept <= set(os.listdir(output / "checkpoints"))
         assert not (output / "model.keras").exists()
-    assert main(command(photos, weights, output)) == 0
-    assert read_json(output / "report.json")["epochs"] == {"head": 3, "fine-tuning": 2}
+    assert main(arguments) == 0
+    epochs = {"head": 3, "fine-tuning": 2} if way == "transfer" else {"from scratch": 2}
+    assert read_json(output / "report.json")["epochs"] == epochs
+
+
+def events_of(file):
+    """What TensorBoard reads: records of a length, its checksum, an event and its checksum."""
+    from tensorboardX.proto.event_pb2 import Event
+
+    content = file.read_bytes()
+    while content:
+        (length,) = struct.unpack("<Q", content[:8])
+        yield Event.FromString(content[12 : 12 + length])
+        content = content[16 + length :]
+
+
+@pytest.mark.usefixtures("shallow")
+def test_one_timeline_of_both_phases_goes_on_after_a_stop(scans, weights, tmp_path):
+    class Stops(keras.callbacks.Callback):
+        """Ends the run in the second epoch of fine-tuning."""
+
+        seen = 0
+
+        def on_epoch_end(self, epoch, logs=None):
+            self.seen += 1
+            if self.seen == 4:
+                raise RuntimeError("stopped")
+
+    arguments = {
+        "weights": weights, "image_size": 75, "crop": 1.0, "augment": "symbols", "head_epochs": 3,
+        "epochs": 2, "batch_size": 8, "from_endpoint": "mixed_7d", "verbose": 0,
+    }  # fmt: skip
+    output = tmp_path / "run"
+    with pytest.raises(RuntimeError, match="stopped"):
+        train(scans, output, tensorboard=True, callbacks=[Stops()], **arguments)
+    assert main([*command(scans, weights, output), "--tensorboard"]) == 0
+    points = {}
+    for file in sorted((output / "tensorboard").iterdir()):
+        for event in events_of(file):
+            for value in event.summary.value:
+                points.setdefault(value.tag, {})[event.step] = value.simple_value
+    lines = [line.split(",") for line in (output / "history.csv").read_text().splitlines()]
+    assert points.keys() == {*lines[0][2:], "learning_rate"}
+    for column, name in enumerate(lines[0][2:], start=2):
+        written = points[name]
+        assert list(written) == [1, 2, 3, 4, 5]
+        expected = [float(line[column]) for line in lines[1:]]
+        np.testing.assert_allclose(list(written.values()), expected, rtol=1e-4)
 
 
 FOREIGN = [b"caf\xe9", b"$5_$10", b"[red]x", b":cat: a_b^c"]

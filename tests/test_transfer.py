@@ -75,6 +75,21 @@ class Pairs(keras.utils.PyDataset):
         return self.images[chosen], self.labels[chosen]
 
 
+class Seen(keras.callbacks.Callback):
+    """Notes the epochs that it sees."""
+
+    def __init__(self):
+        super().__init__()
+        self.epochs = []
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.epochs.append(epoch)
+
+
+def own_loss(labels, answers):
+    return keras.losses.sparse_categorical_crossentropy(labels, answers)
+
+
 class Keyed(Pairs):
     """Batches that are no pairs."""
 
@@ -115,7 +130,7 @@ class TestModel:
         found = values(model)
         assert set(found) == set(source)
         assert changed({n: v for n, v in source.items() if n not in HEAD}, found) == set()
-        assert found["predictions/kernel"].shape == (ENDPOINTS["mixed_7d"][1], 3)
+        assert found["predictions/kernel"].shape == (ENDPOINTS["mixed_7d"].channels, 3)
 
     @pytest.mark.usefixtures("shallow")
     @pytest.mark.parametrize("kind", ["photographs", "symbols"])
@@ -133,6 +148,10 @@ class TestModel:
         assert np.abs(moved - again).max() > 10
 
     @pytest.mark.usefixtures("shallow")
+    @pytest.mark.usefixtures("shallow")
+    def test_the_default_shape_follows_the_data_format(self, data_format):
+        assert transfer_model(5, weights=None).input_shape == (None, *ordered(299, 299, 3))
+
     def test_batch_norm_momentum(self):
         name = "mixed_7d_branch_0_conv2d_0a_1x1_bn"
         assert build().get_layer(name).momentum == 0.99
@@ -533,7 +552,9 @@ class TestFineTuning:
             tf = pytest.importorskip("tensorflow")
             data = tf.data.Dataset.from_tensor_slices(digits).batch(16)
         model = unfreeze(tiny(), "mixed_7d")
-        history = fine_tune(model, data, data, epochs=1, class_weight="balanced", verbose=0)
+        history = fine_tune(
+            model, data, validation_data=data, epochs=1, class_weight="balanced", verbose=0
+        )
         assert np.isfinite(history.history["val_loss"][0])
 
     def test_an_interrupted_epoch_starts_anew_with_the_same_numbers(self, digits, tmp_path):
@@ -587,11 +608,99 @@ class TestFineTuning:
             ({"label_smoothing": -1}, "label_smoothing=-1"),
             ({"precision": "int8"}, "precision='int8'"),
             ({"patience": 2}, "patience needs held-out images"),
+            (
+                {"optimizer": keras.optimizers.SGD(), "learning_rate": 1e-3},
+                "optimizer with learning_rate or warmup",
+            ),
+            ({"optimizer": keras.optimizers.SGD(), "warmup": 0.5}, "optimizer with"),
+            ({"loss": "mse", "label_smoothing": 0.0}, "loss with label_smoothing"),
+            ({"validation": (), "validation_data": ()}, "validation and validation_data"),
         ],
     )
     def test_wrong_arguments(self, digits, arguments, message):
         with pytest.raises(ValueError, match=message):
             fine_tune(tiny(), digits, **arguments)
+
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            ({"optimizer": lambda: keras.optimizers.SGD(1e-2)}, "SGD"),
+            ({"optimizer": lambda: keras.optimizers.RMSprop(1e-4)}, "RMSprop"),
+            ({"optimizer": lambda: keras.optimizers.SGD(2e-2, momentum=0.9)}, "momentum"),
+            ({"loss": lambda: "sparse_categorical_crossentropy"}, "sparse_categorical"),
+            ({"loss": lambda: keras.losses.SparseCategoricalCrossentropy()}, "SparseCategorical"),
+            ({"loss": lambda: own_loss}, "own_loss"),
+        ],
+    )
+    def test_an_own_optimizer_or_loss(self, digits, tmp_path, change, message):
+        def tune(callback, **change):
+            made = {name: make() for name, make in change.items()}
+            model = unfreeze(tiny(), "mixed_7d")
+            history = fine_tune(
+                model, digits, epochs=2, folder=tmp_path, callbacks=[callback], verbose=0, **made
+            )
+            return history.history["loss"], made
+
+        class Stops(keras.callbacks.Callback):
+            def on_epoch_end(self, epoch, logs=None):
+                raise RuntimeError("the user's")
+
+        with pytest.raises(RuntimeError, match="the user's"):
+            tune(Stops(), **change)
+        seen = Seen()
+        with pytest.raises(ValueError, match=f"other arguments.*{message}"):
+            tune(seen)
+        losses, made = tune(seen, **change)
+        assert np.isfinite(losses).all()
+        assert seen.epochs == [1]
+        for name, value in made.items():
+            assert getattr(seen.model, name) is value
+
+    def test_a_used_optimizer_is_refused(self, digits):
+        optimizer = keras.optimizers.SGD()
+        fine_tune(unfreeze(tiny(), "mixed_7d"), digits, epochs=1, optimizer=optimizer, verbose=0)
+        with pytest.raises(ValueError, match=r"has trained another model.*from_config"):
+            fine_tune(unfreeze(tiny(), "mixed_7d"), digits, epochs=1, optimizer=optimizer)
+
+    @pytest.mark.parametrize("where", ["on_epoch_begin", "on_train_batch_end", "on_epoch_end"])
+    @pytest.mark.parametrize("phase", [train_head, fine_tune])
+    def test_a_callback_that_raises_leaves_a_phase_that_goes_on(
+        self, digits, tmp_path, phase, where
+    ):
+        class Raises(keras.callbacks.Callback):
+            epochs = 0
+
+            def on_train_batch_end(self, batch, logs=None):
+                self.at("on_train_batch_end")
+
+            def on_epoch_begin(self, epoch, logs=None):
+                self.epochs = epoch
+                self.at("on_epoch_begin")
+
+            def on_epoch_end(self, epoch, logs=None):
+                self.at("on_epoch_end")
+
+            def at(self, place):
+                if place == where and self.epochs == 1:
+                    raise RuntimeError("the user's own")
+
+        def run(folder, callbacks=()):
+            model = unfreeze(tiny("symbols", 0.5), "mixed_7d")
+            history = phase(
+                model, digits, digits, epochs=3, folder=folder, callbacks=callbacks, verbose=0
+            )
+            return history.history, values(model)
+
+        expected, weights = run(None)
+        with pytest.raises(RuntimeError, match="the user's own"):
+            run(tmp_path, [Raises()])
+        seen = Seen()
+        resumed, found = run(tmp_path, [seen])
+        assert seen.epochs == ([2] if where == "on_epoch_end" else [1, 2])
+        for name, numbers in expected.items():
+            np.testing.assert_allclose(resumed[name], numbers, rtol=1e-4, err_msg=name)
+        for name, value in weights.items():
+            np.testing.assert_allclose(found[name], value, atol=1e-4, err_msg=name)
 
     def test_nothing_trainable(self, digits):
         model = tiny()

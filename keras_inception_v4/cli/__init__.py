@@ -1,13 +1,13 @@
 """Arguments in, one call down, a table or picture out."""
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 
 from keras_inception_v4 import __version__
 from keras_inception_v4.cli.files import add_convert, add_export
 from keras_inception_v4.cli.network import add_summary
+from keras_inception_v4.cli.starting import check_places, import_keras
 from keras_inception_v4.cli.training import add_evaluate, add_train
 from keras_inception_v4.cli.using import add_embed, add_explain, add_predict
 
@@ -25,8 +25,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     options = _parser().parse_args(arguments)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
+        check_places(options)
+        import_keras(options)
         options.run(options)
     except (ValueError, OSError, ImportError) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -15,8 +15,28 @@ class _Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescription
         return super()._get_help_string(action) if has_one else action.help
 
 
-def add_command(commands, name: str, run, help: str, example: str) -> argparse.ArgumentParser:
-    """Adds a subcommand with its example."""
+def add_command(
+    commands,
+    name: str,
+    run,
+    help: str,
+    example: str,
+    *,
+    reads: dict[str, str] | None = None,
+    environment: dict[str, str] | None = {},  # noqa: B006  (never changed)
+) -> argparse.ArgumentParser:
+    """Adds a subcommand.
+
+    Args:
+        commands: of the parser.
+        name: of the command.
+        run: takes the options and does the work.
+        help: in one line.
+        example: a call, or some.
+        reads: option to what its path is (`"image file"`), which must be there.
+        environment: variables that Keras's backend reads when it is imported; the user's own
+            come first. `None` for a command that needs no Keras.
+    """
     command = commands.add_parser(
         name,
         help=help,
@@ -24,7 +44,7 @@ def add_command(commands, name: str, run, help: str, example: str) -> argparse.A
         epilog=f"example:\n  {example}",
         formatter_class=_Formatter,
     )
-    command.set_defaults(run=run)
+    command.set_defaults(run=run, reads=reads or {}, environment=environment)
     return command
 
 

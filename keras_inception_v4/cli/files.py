@@ -11,6 +11,7 @@ def add_convert(commands) -> None:
         _convert,
         "convert weights of this network into another format",
         "keras-inception-v4 convert inception_v4_2016_09_09.tar.gz inception_v4.weights.h5",
+        reads={"source": "weight file, checkpoint prefix or folder"},
     )
     command.add_argument(
         "source",
@@ -53,6 +54,7 @@ def add_export(commands) -> None:
         "  litert       float32 float16 int8    phones and small devices (.tflite)\n"
         "  onnx         float32                 ONNX Runtime (.onnx)\n"
         "  openvino     float32 float16 int8    servers with x86 processors (a folder)",
+        reads={"model": "model file", "calibration": "folder"},
     )
     command.add_argument("model", help="a run folder or a .keras file")
     command.add_argument("path", help="of the artefact")

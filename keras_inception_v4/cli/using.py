@@ -16,6 +16,7 @@ def add_predict(commands) -> None:
         _predict,
         "classify image files",
         "keras-inception-v4 predict --model runs/digits/model.keras runs/digits/examples/7.png",
+        reads={"model": "model file", "images": "image file"},
     )
     command.add_argument("images", nargs="+", metavar="IMAGE", help="image files and folders")
     model = command.add_argument_group("model")
@@ -83,6 +84,7 @@ def add_embed(commands) -> None:
         _embed,
         "turn a folder of images into 1536 numbers each",
         "keras-inception-v4 embed photos --output features.npz",
+        reads={"model": "model file", "folder": "folder"},
     )
     command.add_argument("folder", help="searched with its subfolders")
     model = command.add_argument_group("model")
@@ -122,6 +124,7 @@ def add_explain(commands) -> None:
         "draw where in an image a class was seen",
         "keras-inception-v4 explain --model runs/digits/model.keras "
         "runs/digits/examples/7.png --output map.png",
+        reads={"model": "model file", "image": "image file"},
     )
     command.add_argument("image", metavar="IMAGE", help="an image file")
     model = command.add_argument_group("model")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from PIL import Image
 
+from keras_inception_v4.errors import require_extra
 from keras_inception_v4.preprocessing import RANDOM_CROPS, Picture, random_crop
 
 if TYPE_CHECKING:
@@ -134,12 +135,7 @@ def split_indices(labels, validation_split: float, seed: int) -> tuple[np.ndarra
         ValueError: if the share leaves a class without training images.
         ImportError: without scikit-learn; the message names the extra.
     """
-    try:
-        from sklearn.model_selection import train_test_split
-    except ImportError:
-        raise ImportError(
-            "Splitting needs scikit-learn: pip install 'keras-inception-v4[demo]'"
-        ) from None
+    selection = require_extra("sklearn.model_selection", "Splitting needs", "scikit-learn", "demo")
     labels = np.asarray(labels)
     classes = len(np.unique(labels))
     held_out_count = max(math.ceil(validation_split * len(labels)), classes)
@@ -148,7 +144,7 @@ def split_indices(labels, validation_split: float, seed: int) -> tuple[np.ndarra
             f"Received validation_split={validation_split} for {len(labels)} images of {classes} "
             "classes. It must be above 0, below 1, and leave a training image for every class."
         )
-    train, held_out = train_test_split(
+    train, held_out = selection.train_test_split(
         np.arange(len(labels)), test_size=held_out_count, stratify=labels, random_state=seed
     )
     for rare in np.setdiff1d(labels, labels[held_out]):  # too few images for their share

@@ -3,6 +3,7 @@
 import numpy as np
 
 from keras_inception_v4.data.arrays import Images, LabelledData, split_indices
+from keras_inception_v4.errors import require_extra
 from keras_inception_v4.preprocessing import resize_image
 
 DIGITS_CROP = 1.0  # a quarter of a digit's ink is in the outer ring
@@ -19,13 +20,8 @@ def digit_scans() -> tuple[np.ndarray, np.ndarray]:
     Raises:
         ImportError: without scikit-learn; the message names the extra.
     """
-    try:
-        from sklearn.datasets import load_digits
-    except ImportError:
-        raise ImportError(
-            "The digits need scikit-learn: pip install 'keras-inception-v4[demo]'"
-        ) from None
-    digits = load_digits()
+    datasets = require_extra("sklearn.datasets", "The digits need", "scikit-learn", "demo")
+    digits = datasets.load_digits()
     return np.round(digits.images * (255 / 16)).astype("uint8"), digits.target
 
 

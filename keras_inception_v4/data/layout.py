@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 from PIL import Image
 
+from keras_inception_v4.files import require
+
 PARTS = {
     "train": ("train", "training", "trn"),
     "validation": ("validation", "valid", "val", "dev", "heldout", "holdout"),
@@ -45,9 +47,7 @@ def existing_folder(folder: str | os.PathLike) -> Path:
         FileNotFoundError: if there is none.
         ValueError: if it is a file.
     """
-    folder = Path(folder)
-    if not folder.exists():
-        raise FileNotFoundError(f"There is no folder {folder}.")
+    folder = require(folder, "folder")
     if not folder.is_dir():
         raise ValueError(f"{folder} is a file, not a folder of images.")
     return folder

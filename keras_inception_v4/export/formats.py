@@ -38,6 +38,7 @@ EXPORTS = {
 }
 """Each format and the precisions that it carries."""
 
+KERAS_NAMES = {"tf_saved_model": "saved_model"}
 SUFFIXES = {"saved_model": "", "litert": ".tflite", "onnx": ".onnx", "openvino": ""}
 LEAST_CALIBRATION = 16
 MOST_CALIBRATION = 300
@@ -66,7 +67,7 @@ def export_model(
         model: a classifier of this package, on the TensorFlow backend.
         path: a folder for `"saved_model"` and `"openvino"`, a `.tflite` for `"litert"`, an
             `.onnx` for `"onnx"`.
-        format: a key of `EXPORTS`.
+        format: a key of `EXPORTS`; `"tf_saved_model"`, as Keras calls it, is `"saved_model"`.
         precision: one that the format carries there: `"float32"`; `"float16"`, weights of
             half the size; `"int8"`, quantized weights and activations.
         calibration: a folder of images, or raw pixels `(images, height, width, channels)`;
@@ -92,6 +93,7 @@ def export_model(
         ImportError: without the format's runtime; the message names the extra.
         OSError: if it cannot be written. Whatever was at `path` is untouched.
     """
+    format = KERAS_NAMES.get(format, format)
     say_pixels(model, pixels)
     path, model = Path(path), inference_model(classifier_of(model))
     _check(model, path, format, precision, calibration, overwrite)

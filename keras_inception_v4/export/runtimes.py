@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from keras_inception_v4.errors import in_one_line
+from keras_inception_v4.errors import in_one_line, require_extra
 from keras_inception_v4.export.description import Description, read_description
+from keras_inception_v4.files import require
 from keras_inception_v4.preprocessing import preprocess_input
 
 EXTRAS = {
@@ -58,12 +59,7 @@ def require_runtime(format: str) -> None:
     if format not in EXTRAS:
         return
     extra, module = EXTRAS[format]
-    try:
-        __import__(module)
-    except ImportError:
-        raise ImportError(
-            f"The format {format} needs {module}: pip install 'keras-inception-v4[{extra}]'"
-        ) from None
+    require_extra(module, f"The format {format} needs", module, extra)
 
 
 def open_artefact(path: str | os.PathLike, *, precision: str | None = None) -> Artefact:
@@ -79,9 +75,7 @@ def open_artefact(path: str | os.PathLike, *, precision: str | None = None) -> A
         ValueError: if it is no such artefact, or `precision` is for another format.
         ImportError: without the format's runtime; the message names the extra.
     """
-    path = Path(path)
-    if not path.exists():
-        raise FileNotFoundError(f"There is no artefact {path}.")
+    path = require(path, "artefact")
     format = format_of(path)
     if format is None:
         raise ValueError(

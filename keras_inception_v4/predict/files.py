@@ -12,6 +12,7 @@ from keras_inception_v4.data import (
     read_ahead,
     sound_images,
 )
+from keras_inception_v4.files import require
 from keras_inception_v4.predict.opening import open_classifier
 from keras_inception_v4.preprocessing import (
     check_finite,
@@ -88,7 +89,6 @@ def _expand(images: Sequence[str | os.PathLike]) -> list[Path]:
     """Files as they are, folders as the files below them."""
     paths = []
     for image in map(Path, images):
-        if not image.exists():
-            raise FileNotFoundError(f"There is no image file {image}.")
+        require(image, "image file")
         paths += list_images(image) if image.is_dir() else [image]
     return paths

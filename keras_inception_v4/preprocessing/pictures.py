@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image, ImageCms
 
+from keras_inception_v4.files import require
 from keras_inception_v4.preprocessing.checks import check_finite
 
 BAND = 2**22  # pixels of one picture that are floating-point numbers at a time
@@ -102,9 +103,7 @@ def opened(path_or_bytes) -> Iterator[Picture]:
     if isinstance(path_or_bytes, (bytes, bytearray, memoryview)):
         name, source = "the given bytes", io.BytesIO(path_or_bytes)
     elif isinstance(path_or_bytes, (str, os.PathLike)):
-        name, source = str(path_or_bytes), Path(path_or_bytes)
-        if not source.exists():
-            raise FileNotFoundError(f"There is no image file {name}.")
+        name, source = str(path_or_bytes), require(path_or_bytes, "image file")
         if source.is_dir():
             raise ValueError(f"{name} is a folder, not an image file.")
     else:

@@ -14,6 +14,7 @@ from keras_inception_v4.training.recipes import RECIPES
 from keras_inception_v4.training.results import write_results
 from keras_inception_v4.training.run_folder import RunFolder, recorded_arguments
 from keras_inception_v4.training.scratch import check_batch_size, scratch_model, train_from_scratch
+from keras_inception_v4.training.timeline import Timeline, require_tensorboard
 
 __all__ = [
     "AUGMENTATIONS",
@@ -21,12 +22,14 @@ __all__ = [
     "PRECISIONS",
     "RECIPES",
     "RunFolder",
+    "Timeline",
     "augmentation_layers",
     "check_batch_size",
     "fastest_precision",
     "fit",
     "make_reproducible",
     "recorded_arguments",
+    "require_tensorboard",
     "scratch_model",
     "smoothed_crossentropy",
     "train_from_scratch",

@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import keras
@@ -185,6 +185,7 @@ def fit(
     keep_best: bool = False,
     checkpoint: Path | None = None,
     arguments: dict | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
     verbose="auto",
 ) -> keras.callbacks.History:
     """Compiles and fits a classifier; goes on where a checkpoint ends.
@@ -203,6 +204,8 @@ def fit(
         checkpoint: a file for the state after each epoch; a fit that it records goes on.
         arguments: what else decides the result, as JSON values; a checkpoint of other ones is
             refused.
+        callbacks: of the user's; called last, when an epoch is on disk. One that raises ends the
+            fit, which the checkpoint goes on with.
         verbose: as in `keras.Model.fit`.
 
     Returns:
@@ -218,11 +221,11 @@ def fit(
     kind = "weighted_metrics" if class_weight is None else "metrics"
     model.compile(optimizer, loss, loss_weights=loss_weights, jit_compile=jit, **{kind: metrics})
     model.optimizer.build(model.trainable_variables)
-    callbacks: list[keras.callbacks.Callback] = [_Sound()]
+    own: list[keras.callbacks.Callback] = [_Sound()]
     if hasattr(train, "start_epoch"):
-        callbacks.append(_StartEpoch(train))
+        own.append(_StartEpoch(train))
     if optimizer.use_ema:  # held-out images are measured with the averages
-        callbacks.append(keras.callbacks.SwapEMAWeights())
+        own.append(keras.callbacks.SwapEMAWeights())
     stopping = keeper = None
     if validation is not None and (keep_best or patience is not None):
         stopping = keras.callbacks.EarlyStopping(
@@ -231,19 +234,19 @@ def fit(
             patience=epochs if patience is None else patience,
             restore_best_weights=keep_best,
         )
-        callbacks.append(stopping)
+        own.append(stopping)
     if checkpoint is not None:
         known = {"epochs": epochs, "batches": count_batches(train), **(arguments or {})}
         keeper = EpochCheckpoint(checkpoint, known, stopping, writes=is_first())
         keeper.restore(model)
         check_same("the finished epochs", [keeper.epochs, keeper.done])
-        callbacks.append(keeper)
+        own.append(keeper)
         if keeper.done:
             return _history(model, keeper)
     if keras.backend.backend() == "tensorflow":
         if isinstance(train, keras.utils.PyDataset):
             _create_metrics(model, train[0])
-        callbacks.append(_EndEpoch(train, validation))
+        own.append(_EndEpoch(train, validation))
         train, validation = (
             indexed_dataset(data, model.input_shape)
             if isinstance(data, keras.utils.PyDataset)
@@ -257,7 +260,7 @@ def fit(
             epochs=epochs,
             initial_epoch=keeper.first_epoch(epochs) if keeper else 0,
             class_weight=class_weight,
-            callbacks=callbacks,
+            callbacks=[*own, *callbacks],
             shuffle=False,  # batches have an order of their own, which can be repeated
             verbose=verbose,
         )

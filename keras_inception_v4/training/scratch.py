@@ -1,5 +1,6 @@
 """From random weights to a classifier."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
@@ -71,6 +72,7 @@ def train_from_scratch(
     precision: str,
     augment: str,
     checkpoint: Path | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
     verbose="auto",
 ) -> dict[str, list[float]]:
     """Trains all of a model's weights, on all devices (see `devices`).
@@ -85,6 +87,7 @@ def train_from_scratch(
         precision: dtype policy of training.
         augment: `"photographs"`, `"symbols"` or `"none"`: a kind of random crops or layers.
         checkpoint: a file for the state after each epoch.
+        callbacks: as in `fit`.
         verbose: as in `keras.Model.fit`.
 
     Returns:
@@ -109,6 +112,7 @@ def train_from_scratch(
             loss=dict.fromkeys(both, answers) if recipe.auxiliary_weight else answers,
             loss_weights=both if recipe.auxiliary_weight else None,
             checkpoint=checkpoint,
+            callbacks=callbacks,
             verbose=verbose,
         )
     copy_weights(classifier_of(trained), model)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import keras
 from keras import layers
 
-from keras_inception_v4.architecture import ENDPOINTS
+from keras_inception_v4.architecture import DEFAULT_SIZE, ENDPOINTS
 from keras_inception_v4.model import InceptionV4, classifier
 from keras_inception_v4.training import augmentation_layers
 
@@ -15,7 +15,7 @@ def transfer_model(
     classes: int,
     *,
     weights: str | os.PathLike | None = "imagenet",
-    input_shape=(299, 299, 3),
+    input_shape: Sequence[int] | None = None,
     dropout_rate: float = 0.2,
     augment: bool | str | Sequence[layers.Layer] = True,
     batch_norm_momentum: float = 0.99,
@@ -32,7 +32,7 @@ def transfer_model(
         weights: of the backbone: `"imagenet"`, a path that `load_weights` reads (its head
             is left aside; the `model.keras` of a run is one), or `None` for random ones.
         input_shape: three entries without the batch, in the order of
-            `keras.config.image_data_format()`; as in `InceptionV4`.
+            `keras.config.image_data_format()`; as in `InceptionV4`, by default of 299 x 299.
         dropout_rate: in [0, 1), before the head.
         augment: `True` or `"photographs"` mirrors, shifts, turns and zooms; `"symbols"` does
             not mirror and does less of the rest; `False` or `"none"` does nothing; or your
@@ -50,6 +50,10 @@ def transfer_model(
         ValueError: for a wrong argument, or weights that do not fit.
         OSError: if the ImageNet weights are neither in the cache nor to be had.
     """
+    if input_shape is None:
+        first = keras.config.image_data_format() == "channels_first"
+        size = (DEFAULT_SIZE, DEFAULT_SIZE)
+        input_shape = (3, *size) if first else (*size, 3)
     x = layers.Input(tuple(input_shape))
     for layer in _augmentation(augment):
         x = layer(x)

@@ -53,6 +53,8 @@ def train_head(
     pixels: str | None = None,
     seed: int = 0,
     folder: str | os.PathLike | None = None,
+    validation_data=None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
     verbose="auto",
 ) -> keras.callbacks.History:
     """Trains the head alone, passing each image through the backbone only once.
@@ -79,6 +81,9 @@ def train_head(
         seed: of the order and the dropout.
         folder: where features and the state after each epoch are kept, so that the same call
             goes on after an interruption; `None` keeps nothing.
+        validation_data: Keras's name for `validation`.
+        callbacks: of Keras; their `model` is the head, which takes features. One that raises ends
+            the phase, which goes on from `folder`.
         verbose: as in `keras.Model.fit`.
 
     Returns:
@@ -90,6 +95,7 @@ def train_head(
         OSError: if `folder` cannot be written.
     """
     _check(epochs=epochs, batch_size=batch_size)
+    validation = _one_of(validation, validation_data)
     say_pixels(model, pixels)
     _, dense = pool_and_dense(model)
     classes = model.output_shape[-1]
@@ -129,6 +135,7 @@ def train_head(
                 "class_weight": str(class_weight),
                 "seed": seed,
             },
+            callbacks=callbacks,
             verbose=verbose,
         )
         dense.set_weights(head.layers[-1].get_weights())
@@ -148,15 +155,19 @@ def fine_tune(
     *,
     epochs: int = EPOCHS,
     batch_size: int = BATCH_SIZE,
-    learning_rate: float = RATE,
-    warmup: float = WARMUP,
-    label_smoothing: float = LABEL_SMOOTHING,
+    learning_rate: float | None = None,
+    warmup: float | None = None,
+    label_smoothing: float | None = None,
     class_weight: Mapping | Sequence[float] | str | None = None,
     patience: int | None = None,
     precision: str = "float32",
     pixels: str | None = None,
     seed: int = 0,
     folder: str | os.PathLike | None = None,
+    optimizer: keras.optimizers.Optimizer | None = None,
+    loss=None,
+    validation_data=None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
     verbose="auto",
 ) -> keras.callbacks.History:
     """Trains what `unfreeze` made trainable, at a low rate that warms up and decays.
@@ -170,9 +181,9 @@ def fine_tune(
         validation: as in `train_head`.
         epochs: passes over the images.
         batch_size: images a step, for arrays.
-        learning_rate: peak.
-        warmup: share of all steps in which the rate rises, in [0, 1).
-        label_smoothing: in [0, 1), share of a label that is spread over all classes.
+        learning_rate: peak; default 1e-4.
+        warmup: share of all steps in which the rate rises, in [0, 1); default 0.1.
+        label_smoothing: in [0, 1), share of a label that is spread over all classes; default 0.1.
         class_weight: as in `train_head`.
         patience: epochs without a lower held-out loss after which to stop; `None` never
             stops early.
@@ -186,6 +197,13 @@ def fine_tune(
         folder: where the state after each epoch is kept, so that the same call goes on
             after an interruption, at the epoch that it broke off; `None` keeps nothing. A
             `tf.data.Dataset` that shuffles itself resumes in another order.
+        optimizer: in the place of Adam with its `learning_rate` and `warmup`; one that has trained
+            nothing yet.
+        loss: of integer labels and the model's answers, by its name in Keras or as a function, in
+            the place of cross entropy with `label_smoothing`.
+        validation_data: Keras's name for `validation`.
+        callbacks: of Keras; their `model` is a twin of this one in `precision`. One that raises
+            ends the phase, which goes on from `folder`.
         verbose: as in `keras.Model.fit`.
 
     Returns:
@@ -197,8 +215,18 @@ def fine_tune(
         OSError: if `folder` cannot be written.
     """
     _check(epochs=epochs, batch_size=batch_size)
+    validation = _one_of(validation, validation_data)
     if patience is not None and validation is None:
         raise ValueError("patience needs held-out images: pass validation.")
+    if optimizer is not None and (learning_rate, warmup) != (None, None):
+        raise ValueError(
+            "Received optimizer with learning_rate or warmup. It has a rate of its own."
+        )
+    if loss is not None and label_smoothing is not None:
+        raise ValueError("Received loss with label_smoothing. Smooth in the loss.")
+    learning_rate = RATE if learning_rate is None else learning_rate
+    warmup = WARMUP if warmup is None else warmup
+    label_smoothing = LABEL_SMOOTHING if label_smoothing is None else label_smoothing
     for name, share in (("warmup", warmup), ("label_smoothing", label_smoothing)):
         if not 0 <= share < 1:
             raise ValueError(f"Received {name}={share}. It must be at least 0 and below 1.")
@@ -218,15 +246,25 @@ def fine_tune(
     if validation is not None:
         validation = as_batches(validation, batch_size, classes=classes, feed=feed)
     weights = class_weights(class_weight, lambda: _labels(train, classes), classes, names)
-    rate = warmup_cosine(learning_rate, epochs * count_batches(train), warmup)
+    own = {"optimizer": _recorded(optimizer), "loss": _recorded(loss)}
+    if optimizer is None:
+        rate = warmup_cosine(learning_rate, epochs * count_batches(train), warmup)
+        optimizer = keras.optimizers.Adam(rate)
+    elif optimizer.built:
+        raise ValueError(
+            f"The optimizer {optimizer.name!r} has trained another model. Pass a new one: "
+            "type(optimizer).from_config(optimizer.get_config())."
+        )
+    if loss is None:
+        loss = _loss(activation_of(model), classes, smoothing=label_smoothing)
     with trainable_twin(model, precision) as twin:
         return fit(
             twin,
             train,
             validation,
             epochs=epochs,
-            optimizer=keras.optimizers.Adam(rate),
-            loss=_loss(activation_of(model), classes, smoothing=label_smoothing),
+            optimizer=optimizer,
+            loss=loss,
             class_weight=weights,
             patience=patience,
             keep_best=True,
@@ -240,7 +278,9 @@ def fine_tune(
                 "patience": patience,
                 "precision": precision,
                 "seed": seed,
+                **{name: value for name, value in own.items() if value is not None},
             },
+            callbacks=callbacks,
             verbose=verbose,
         )
 
@@ -249,6 +289,22 @@ def _check(**counts) -> None:
     for name, value in counts.items():
         if value < 1:
             raise ValueError(f"Received {name}={value}. It must be at least 1.")
+
+
+def _one_of(validation, validation_data):
+    if validation is not None and validation_data is not None:
+        raise ValueError("Received validation and validation_data, which are the same.")
+    return validation if validation_data is None else validation_data
+
+
+def _recorded(given) -> str | None:
+    """What tells an optimizer or a loss from another, as far as Keras can say it."""
+    if given is None or isinstance(given, str):
+        return given
+    if isinstance(given, (keras.optimizers.Optimizer, keras.losses.Loss)):
+        config = {name: value for name, value in given.get_config().items() if name != "name"}
+        return f"{type(given).__name__} {config}"
+    return f"{given.__module__}.{getattr(given, '__qualname__', type(given).__name__)}"
 
 
 def _loss(activation: str | None, classes: int, smoothing: float):

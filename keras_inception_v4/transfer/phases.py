@@ -1,6 +1,8 @@
 """The phases of a run: what is trained, in which order, and what is delivered."""
 
 import sys
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import keras
 
@@ -8,6 +10,7 @@ from keras_inception_v4.data import LabelledData
 from keras_inception_v4.training import (
     RECIPES,
     RunFolder,
+    Timeline,
     check_batch_size,
     devices,
     scratch_model,
@@ -20,8 +23,23 @@ from keras_inception_v4.weights.loading import copy_weights
 Histories = dict[str, dict[str, list[float]]]
 
 
+class Watchers(NamedTuple):
+    """Who looks on while a run trains: the user's callbacks, and TensorBoard if asked for."""
+
+    callbacks: Sequence[keras.callbacks.Callback] = ()
+    tensorboard: bool = False
+
+    def of_phase(self, run: RunFolder, first: int = 0) -> list[keras.callbacks.Callback]:
+        """Those of a phase before which there were `first` epochs."""
+        timeline = self.tensorboard and run.writes
+        return [
+            *([Timeline(run.path / "tensorboard", first)] if timeline else []),
+            *self.callbacks,
+        ]
+
+
 def from_scratch(
-    run: RunFolder, images: LabelledData, settings: dict, verbose
+    run: RunFolder, images: LabelledData, settings: dict, watchers: Watchers, verbose
 ) -> tuple[keras.Model, Histories]:
     """One phase: all weights by a recipe.
 
@@ -29,6 +47,7 @@ def from_scratch(
         run: not begun; begins here, once everything is known to fit.
         images: training and held-out images.
         settings: arguments of `train`, all of them decided.
+        watchers: of the run.
         verbose: as in `keras.Model.fit`.
 
     Returns:
@@ -57,13 +76,14 @@ def from_scratch(
         precision=settings["precision"],
         augment=settings["augment"],
         checkpoint=run.checkpoints / "from_scratch.safetensors",
+        callbacks=watchers.of_phase(run),
         verbose=verbose,
     )
     return model, {"from scratch": history}
 
 
 def from_trained_weights(
-    run: RunFolder, images: LabelledData, settings: dict, verbose
+    run: RunFolder, images: LabelledData, settings: dict, watchers: Watchers, verbose
 ) -> tuple[keras.Model, Histories]:
     """Two phases: a head on cached features, then fine-tuning; otherwise as `from_scratch`."""
     keras.utils.set_random_seed(settings["seed"])
@@ -87,6 +107,7 @@ def from_trained_weights(
         images.validation,
         epochs=settings["head_epochs"],
         learning_rate=settings["head_learning_rate"],
+        callbacks=watchers.of_phase(run),
         **shared,
     )
     histories = {"head": head.history}
@@ -100,6 +121,7 @@ def from_trained_weights(
             learning_rate=settings["learning_rate"],
             patience=settings["patience"],
             precision=settings["precision"],
+            callbacks=watchers.of_phase(run, len(head.epoch)),
             **shared,
         )
         histories["fine-tuning"] = tuned.history

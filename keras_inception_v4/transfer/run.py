@@ -3,8 +3,11 @@
 import multiprocessing
 import os
 import time
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+
+import keras
 
 from keras_inception_v4 import plots
 from keras_inception_v4.architecture import (
@@ -31,10 +34,11 @@ from keras_inception_v4.training import (
     fastest_precision,
     make_reproducible,
     recorded_arguments,
+    require_tensorboard,
     write_results,
 )
 from keras_inception_v4.transfer.fitting import EPOCHS, HEAD_EPOCHS, HEAD_RATE, RATE
-from keras_inception_v4.transfer.phases import from_scratch, from_trained_weights
+from keras_inception_v4.transfer.phases import Watchers, from_scratch, from_trained_weights
 
 DIGITS = "digits"
 
@@ -65,6 +69,8 @@ def train(
     coordinator: str | None = None,
     processes: int = 1,
     process_id: int = 0,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    tensorboard: bool = False,
     verbose="auto",
 ) -> dict:
     """Trains a classifier on labelled images and writes a run folder.
@@ -117,6 +123,9 @@ def train(
         process_id: of this one, from 0. With many, a child of the calling process does the work:
             a script must call this under `if __name__ == "__main__":`, and Keras's settings
             must come from the environment or its file.
+        callbacks: of Keras, of every phase, as in `train_head` and `fine_tune`; of one process.
+        tensorboard: whether to write the curves of all phases as one timeline into the folder's
+            `tensorboard/`; it goes on when the run does.
         verbose: as in `keras.Model.fit`; processes other than 0 are silent.
 
     Returns:
@@ -147,6 +156,11 @@ def train(
             "are for training from scratch: weights=None (--weights none)."
         )
     devices.check_processes(coordinator, processes, process_id)
+    if callbacks and processes != 1:
+        raise ValueError("Received callbacks with many processes. They are for one.")
+    if tensorboard:
+        require_tensorboard()
+    watchers = Watchers(tuple(callbacks), tensorboard)
     head_epochs = HEAD_EPOCHS if head_epochs is None else head_epochs
     from_endpoint = from_endpoint or "mixed_7a"
     digits = data == DIGITS
@@ -205,13 +219,14 @@ def train(
     plots.require_matplotlib()
     require_scikit_learn()
     if processes == 1:
-        _run(run, settings, verbose)
+        _run(run, settings, watchers, verbose)
     else:
         devices.supervised(
             _run_together,
             (coordinator or "", processes, process_id),
             run=run,
             settings=settings,
+            watchers=watchers,
             verbose=verbose if run.writes else 0,
         )
     return read_json(run.path / "report.json")
@@ -232,14 +247,14 @@ def _fastest_precision(processes: int) -> str:
         ) from None
 
 
-def _run_together(run: RunFolder, settings: dict, verbose) -> None:
+def _run_together(run: RunFolder, settings: dict, watchers: Watchers, verbose) -> None:
     """One of many processes; all of them find the report in the end."""
     devices.check_same("their arguments", settings)
-    _run(run, settings, verbose)
+    _run(run, settings, watchers, verbose)
     devices.wait_for_all("written")
 
 
-def _run(run: RunFolder, settings: dict, verbose) -> None:
+def _run(run: RunFolder, settings: dict, watchers: Watchers, verbose) -> None:
     """Everything from the images to the report."""
     started = time.monotonic()
     make_reproducible(settings["seed"], settings["deterministic"])
@@ -259,7 +274,7 @@ def _run(run: RunFolder, settings: dict, verbose) -> None:
         )
     devices.check_same("their images", images.listing())
     phases = from_trained_weights if settings["weights"] else from_scratch
-    model, histories = phases(run, images, settings, verbose)
+    model, histories = phases(run, images, settings, watchers, verbose)
     if not run.writes:
         return
     metrics = evaluate(model, images.measured, class_names=images.class_names, verbose=False)

@@ -11,7 +11,7 @@ import numpy as np
 
 from keras_inception_v4.architecture import IMAGENET_CLASSES
 from keras_inception_v4.errors import in_one_line
-from keras_inception_v4.files import model_file
+from keras_inception_v4.files import model_file, require
 from keras_inception_v4.weights import names
 from keras_inception_v4.weights.raw import keras_weights_shapes
 from keras_inception_v4.weights.sources import (
@@ -134,9 +134,7 @@ def read_model(path: str | os.PathLike) -> keras.Model:
         FileNotFoundError: if there is none.
         ValueError: if it is no Keras model; the message names the file.
     """
-    path = model_file(path)
-    if not path.exists():
-        raise FileNotFoundError(f"There is no model file {path}.")
+    path = require(model_file(path), "model file")
     try:
         return keras.saving.load_model(path, compile=False)
     except Exception as error:  # keras, h5py and zipfile raise whatever the damage led to

@@ -1,0 +1,66 @@
+"""What happens before a command's work: what it reads is there, and Keras comes quietly."""
+
+import contextlib
+import importlib
+import os
+import re
+import sys
+import tempfile
+from argparse import Namespace
+from collections.abc import Iterator
+
+from keras_inception_v4.files import require
+
+GREETING = re.compile(
+    rb"WARNING: All log messages before absl::InitializeLog"
+    rb"|[IWE]\d{4} .*(cudart_stub|port|cuda_platform|cpu_feature_guard)\.cc:\d+\]"
+)
+"""TensorFlow's, on a machine without a GPU: lines that reach stderr before its log is set up."""
+
+WORDS = ("digits",)  # in the place of a path
+LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
+
+
+def check_places(options: Namespace) -> None:
+    """Checks what a command reads, as `add_command` was told; takes no second.
+
+    Raises:
+        FileNotFoundError: if something is not there.
+    """
+    for option, kind in options.reads.items():
+        given = getattr(options, option)
+        for path in given if isinstance(given, list) else [given]:
+            # A TensorFlow checkpoint goes by the prefix of its files.
+            if path not in (None, *WORDS) and not os.path.exists(f"{path}.index"):
+                require(path, kind)
+
+
+def import_keras(options: Namespace) -> None:
+    """Imports Keras and its backend, without TensorFlow's greeting unless the user asks for it."""
+    if options.environment is None:
+        return
+    for name, value in options.environment.items():
+        os.environ.setdefault(name, value)
+    if LOG_LEVEL in os.environ:
+        return
+    os.environ[LOG_LEVEL] = "3"
+    with _without(GREETING):
+        importlib.import_module("keras")
+
+
+@contextlib.contextmanager
+def _without(lines: re.Pattern[bytes]) -> Iterator[None]:
+    """Leaves out of the process's stderr, also of what C++ writes there, lines that begin so."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as written:
+        os.dup2(written.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(kept, 2)
+            os.close(kept)
+            written.seek(0)
+            others = [line for line in written if not lines.match(line)]
+            os.write(2, b"".join(others))
