@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 from tiny import tiny
 
-from keras_inception_v4 import InceptionV4, __version__
-from keras_inception_v4.cli import main, starting
+from keras_inception_v4 import InceptionV4, __version__, starting
+from keras_inception_v4.cli import main
 
 
 @pytest.fixture(scope="module")

@@ -150,6 +150,15 @@ print(json.dumps(out))
         found = central_window(tf.constant(pixels[None]), 75, 81, crop)[0].numpy()
         np.testing.assert_allclose(found, resize_image(pixels, (75, 81), crop), atol=0.02)
 
+    def test_names_are_the_bytes_of_their_folders(self, tmp_path):
+        names = [b"caf\xe9", b"$5_$10", "größer".encode()]
+        export_saved_model(
+            sharp(), tmp_path / "saved", class_names=[os.fsdecode(name) for name in names], top_k=3
+        )
+        serve = tf.saved_model.load(str(tmp_path / "saved")).signatures["serve_images"]
+        found = serve(images=tf.zeros((1, 75, 75, 3), "uint8"))
+        assert set(found["classes"].numpy().ravel()) == set(names)
+
     def test_indices_as_text_and_models_of_the_narrow_range(self, tmp_path):
         model = sharp(raw=False)
         export_saved_model(model, tmp_path / "saved", top_k=9)

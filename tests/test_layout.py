@@ -13,6 +13,7 @@ FLOORS = {
     "errors": 0,
     "files": 0,
     "progress": 0,
+    "starting": 1,
     "architecture": 1,
     "preprocessing": 1,
     "plots": 1,

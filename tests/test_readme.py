@@ -44,8 +44,10 @@ def test_every_block_is_run():
     assert others == ["pytest"]
 
 
-def test_commands_on_jax_are_understood(monkeypatch):
+def test_commands_on_jax_are_understood(monkeypatch, tmp_path):
     taken = []
+    (tmp_path / "million").mkdir()
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(transfer, "train", lambda *_, **options: taken.append(options))
     for line in SHELL:
         if line.startswith(ON_JAX):

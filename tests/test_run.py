@@ -305,6 +305,7 @@ def events_of(file):
         content = content[16 + length :]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("shallow")
 def test_one_timeline_of_both_phases_goes_on_after_a_stop(scans, weights, tmp_path):
     class Stops(keras.callbacks.Callback):
@@ -342,6 +343,7 @@ def test_one_timeline_of_both_phases_goes_on_after_a_stop(scans, weights, tmp_pa
 FOREIGN = [b"caf\xe9", b"$5_$10", b"[red]x", b":cat: a_b^c"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("shallow")
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere, file names are Unicode")
 def test_names_of_other_times_and_markup(scans, weights, tmp_path, capsys):

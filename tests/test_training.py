@@ -123,7 +123,7 @@ def test_a_complete_run_is_not_trained_again(run, monkeypatch):
 def test_a_new_run_takes_the_fastest_precision(tmp_path, monkeypatch):
     taken = []
     monkeypatch.setattr(run_module, "fastest_precision", lambda: "mixed_float16")
-    monkeypatch.setattr(run_module, "_run", lambda run, settings, verbose: taken.append(settings))
+    monkeypatch.setattr(run_module, "_run", lambda run, settings, *_: taken.append(settings))
     with pytest.raises(FileNotFoundError):  # no report, since nothing was trained
         train_digits(tmp_path / "run")
     assert [settings["precision"] for settings in taken] == ["mixed_float16"]

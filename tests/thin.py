@@ -47,8 +47,8 @@ def thin_network(shallow: bool = False):
             (
                 architecture.ENDPOINTS,
                 {
-                    endpoint: (stride, channels // SHARE)
-                    for endpoint, (stride, channels) in architecture.ENDPOINTS.items()
+                    name: endpoint._replace(channels=endpoint.channels // SHARE)
+                    for name, endpoint in architecture.ENDPOINTS.items()
                 },
             ),
         ):

@@ -1,4 +1,4 @@
-"""What happens before a command's work: what it reads is there, and Keras comes quietly."""
+"""Before a command's work: what it reads is there, and Keras comes without its greeting."""
 
 import contextlib
 import importlib
