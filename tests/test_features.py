@@ -264,7 +264,7 @@ class TestEmbed:
         assert np.abs(WORKS[work](model, pixels) - first).max() > 0  # new weights are used
         assert parts[0]() is parts[1]() is not None
         del model, beta
-        for _ in range(2):  # the model, and then what was kept for it
+        for _ in range(3):  # the model, what was kept for it, and for that
             gc.collect()
         assert [part() for part in parts] == [None] * 2
 
