@@ -10,10 +10,15 @@ import numpy as np
 from keras_inception_v4.files import check_name, model_file, replacing, write_tensors
 from keras_inception_v4.model import InceptionV4
 from keras_inception_v4.preprocessing.feeding import classifier_of
-from keras_inception_v4.weights.loading import model_variables, model_variant, read_model
+from keras_inception_v4.weights.loading import (
+    assign,
+    model_variables,
+    model_variant,
+    read_model,
+)
 from keras_inception_v4.weights.names import FIRST_KERNEL, HEAD, network_tensors, timm_names
 from keras_inception_v4.weights.raw import keras_weights_shapes
-from keras_inception_v4.weights.sources import open_checkpoint, sniff
+from keras_inception_v4.weights.sources import Source, open_source
 
 TARGETS = (".weights.h5", ".keras", ".safetensors")
 
@@ -71,35 +76,34 @@ def convert_weights(source: str | os.PathLike, target: str | os.PathLike) -> Con
     )
 
 
-def _model_of(source: Path) -> tuple[str, keras.Model]:
-    """A model that holds what the source holds."""
-    kind = sniff(source)
-    if kind == "keras":
-        model = classifier_of(read_model(source))
-        _refuse_strangers(source, model_variables(model))
-        return kind, model
-    channels, classes, variant = _layout(source, kind)
-    first = keras.config.image_data_format() == "channels_first"
-    shape = (channels, None, None) if first else (None, None, channels)
-    model = InceptionV4(
-        include_top=classes is not None,
-        weights=os.fspath(source),
-        input_shape=shape,
-        classes=classes or 1,
-        variant=variant,
-    )
-    return kind, model
+def _model_of(path: Path) -> tuple[str, keras.Model]:
+    """A model that holds what a source holds."""
+    with open_source(path) as source:
+        if source.kind == "keras":
+            model = classifier_of(read_model(path))
+            _refuse_strangers(path, model_variables(model))
+            return source.kind, model
+        channels, classes, variant = _layout(path, source)
+        first = keras.config.image_data_format() == "channels_first"
+        model = InceptionV4(
+            include_top=classes is not None,
+            weights=None,
+            input_shape=(channels, None, None) if first else (None, None, channels),
+            classes=classes or 1,
+            variant=variant,
+        )
+        assign(model, path, source)
+        return source.kind, model
 
 
-def _layout(source: Path, kind: str) -> tuple[int, int | None, str]:
-    """Channels, classes (`None` without a classifier) and variant of a checkpoint."""
-    if kind == "keras_weights":
-        by_class = keras_weights_shapes(source)
+def _layout(path: Path, source: Source) -> tuple[int, int | None, str]:
+    """Channels, classes (`None` without a classifier) and variant of a source."""
+    if source.kind == "keras_weights":
+        by_class = keras_weights_shapes(path)
         kernels = by_class.get("conv2d", [])
         head = by_class.get("dense")
     else:
-        with open_checkpoint(source) as checkpoint:
-            shapes = checkpoint.shapes
+        shapes = source.named("released").shapes
         kernels = [shapes[name] for name in network_tensors() if name in shapes]
         head = [shapes[f"{HEAD}/kernel"]] if f"{HEAD}/kernel" in shapes else None
     kernels = [shape for shape in kernels if len(shape) == 4] or [(3, 3, 3, 32)]

@@ -1,3 +1,6 @@
+import shutil
+from unittest import mock
+
 import keras
 import numpy as np
 import pytest
@@ -8,11 +11,13 @@ from checkpoints import (
     thin_shapes,
     timm_state,
     write_keras2,
+    write_safetensors,
     write_slim,
 )
 
 from keras_inception_v4 import InceptionV4, convert_weights
 from keras_inception_v4.cli import main
+from keras_inception_v4.weights import sources
 
 SLIM = slim_variables(thin_shapes(SLIM_SHAPES, shallow=True))
 
@@ -60,6 +65,30 @@ def test_slim_keeps_its_1001_classes(tmp_path):
         tensors(tmp_path / "x.safetensors")["last_linear.weight"],
         SLIM["InceptionV4/Logits/Logits/weights"].T,
     )
+
+
+@pytest.mark.usefixtures("shallow")
+@pytest.mark.parametrize("kind", ["safetensors", "archive", "slim", "keras2"])
+def test_a_source_is_opened_once(shallow_file, tmp_path, capsys, kind):
+    if kind == "safetensors":
+        path = tmp_path / "wrapped.safetensors"
+        write_safetensors(path, {f"module.{n}": t for n, t in tensors(shallow_file).items()})
+    elif kind == "keras2":
+        path = tmp_path / "x.h5"
+        write_keras2(path, keras2_groups(SLIM))
+    else:
+        path = tmp_path / "ckpt" / "inception_v4.ckpt"
+        path.parent.mkdir()
+        write_slim(path, SLIM)
+    if kind == "archive":
+        path = shutil.make_archive(tmp_path / "slim", "gztar", path.parent)
+    with (
+        mock.patch.object(sources, "sniff", wraps=sources.sniff) as sniff,
+        mock.patch.object(sources, "extract", wraps=sources.extract) as extract,
+    ):
+        assert convert_weights(path, tmp_path / "x.keras").kind == kind
+    assert (sniff.call_count, extract.call_count) == (1, kind == "archive")
+    assert capsys.readouterr().err.count("without their prefix") == (kind == "safetensors")
 
 
 @pytest.mark.usefixtures("shallow")

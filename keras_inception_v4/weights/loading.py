@@ -1,9 +1,7 @@
 """Assigning weights to a model by layer name, all or nothing."""
 
-import contextlib
 import os
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 
 import keras
@@ -16,8 +14,8 @@ from keras_inception_v4.weights import names
 from keras_inception_v4.weights.raw import keras_weights_shapes
 from keras_inception_v4.weights.sources import (
     Checkpoint,
-    open_checkpoint,
-    sniff,
+    Source,
+    open_source,
 )
 
 LISTED = 10
@@ -54,14 +52,36 @@ def load_weights(
         ImportError: for a PyTorch pickle without PyTorch.
     """
     source = model_file(source)
+    with open_source(source, entry) as opened:
+        assign(model, source, opened)
+
+
+def assign(model: keras.Model, path: Path, source: Source) -> None:
+    """Loads an opened source into a model; `load_weights` says how.
+
+    Args:
+        model: of this package.
+        path: of the source.
+        source: from `open_source`.
+
+    Raises:
+        ValueError: if it does not fit; the model is unchanged.
+    """
     variables = model_variables(model)
-    with _open(source, model, variables, entry) as checkpoint:
-        readers = _plan(source, variables, checkpoint)
-        bad = [name for name, read in readers.items() if not np.all(np.isfinite(read()))]
-        if bad:
-            raise ValueError(_misfit(source, {"not finite (NaN or infinity)": bad}))
-        for name, read in readers.items():
-            variables[name].assign(read())
+    if source.kind in ("keras", "keras_weights"):
+        checkpoint = _model_checkpoint(_twin(path, source.kind, model))
+    else:
+        checkpoint = source.named(model_variant(variables))
+        network = set(names.network_tensors("released")) | set(names.network_tensors("paper"))
+        if source.kind in ("slim", "archive"):  # the only formats with names for it
+            network |= set(names.slim_auxiliary_names())
+        variables = {name: v for name, v in variables.items() if name in network}
+    readers = _plan(path, variables, checkpoint)
+    bad = [name for name, read in readers.items() if not np.all(np.isfinite(read()))]
+    if bad:
+        raise ValueError(_misfit(path, {"not finite (NaN or infinity)": bad}))
+    for name, read in readers.items():
+        variables[name].assign(read())
 
 
 def copy_weights(source: keras.Model, target: keras.Model) -> None:
@@ -88,25 +108,6 @@ def model_variant(variables) -> str:
     """Which variant of the network a model's layers name."""
     paper = set(names.network_tensors("paper")) - set(names.network_tensors("released"))
     return "paper" if paper & set(variables) else "released"
-
-
-@contextlib.contextmanager
-def _open(source: Path, model: keras.Model, variables, entry) -> Iterator[Checkpoint]:
-    kind = sniff(source)
-    if entry is not None and kind != "pickle":
-        raise ValueError(
-            f"Received entry={entry!r} for {source}. Only PyTorch pickles have entries."
-        )
-    if kind in ("keras", "keras_weights"):
-        yield _model_checkpoint(_twin(source, kind, model))
-        return
-    with open_checkpoint(source, model_variant(variables), entry) as checkpoint:
-        network = set(names.network_tensors("released")) | set(names.network_tensors("paper"))
-        if kind in ("slim", "archive"):  # the only formats with names for it
-            network |= set(names.slim_auxiliary_names())
-        for name in set(variables) - network:
-            del variables[name]
-        yield checkpoint
 
 
 def _twin(source: Path, kind: str, model: keras.Model) -> keras.Model:

@@ -43,49 +43,69 @@ class Checkpoint(NamedTuple):
     read: Callable[[str], np.ndarray]
 
 
+class Source(NamedTuple):
+    """An opened file or checkpoint.
+
+    `kind` is one of `sniff`; `named` takes a variant and gives the tensors under its names.
+    """
+
+    kind: str
+    named: Callable[[str], Checkpoint]
+
+
 @contextlib.contextmanager
-def open_checkpoint(
-    path, variant: str = "released", entry: str | None = None
-) -> Iterator[Checkpoint]:
-    """Opens a checkpoint of timm, Cadene, TF-slim or Keras 2.
+def open_source(path: Path, entry: str | None = None) -> Iterator[Source]:
+    """Opens a source of weights, once for all that is asked of it.
+
+    Keras's own files need a model to be read: of those the kind is told, and nothing more.
 
     Args:
         path: a file, the prefix of a TensorFlow checkpoint, or a folder with one.
-        variant: whose names the tensors get.
         entry: of a PyTorch pickle, as in `load_weights`.
 
     Yields:
-        The checkpoint; it reads lazily, so use it inside the block.
+        The source; it reads lazily, so use it inside the block.
 
     Raises:
         FileNotFoundError: if there is nothing at `path`.
         ValueError: if it is of no format that this package reads.
         ImportError: for a PyTorch pickle without PyTorch.
     """
-    path = source = Path(path)
     kind = sniff(path)
+    if entry is not None and kind != "pickle":
+        raise ValueError(f"Received entry={entry!r} for {path}. Only PyTorch pickles have entries.")
     with contextlib.ExitStack() as stack:
+        inside = path
         if kind == "archive":
-            folder = stack.enter_context(tempfile.TemporaryDirectory())
-            extract(path, folder)
-            path, kind = Path(folder), "slim"
-        if kind == "slim":
-            prefix = checkpoint_prefix(path, source)
-        with errors_name(source):  # not the temporary folder
+            inside = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            extract(path, str(inside))
+        if kind in ("slim", "archive"):
+            prefix = checkpoint_prefix(inside, path)
+        named: Callable[[RawFile, str], Checkpoint] = _timm
+        with errors_name(path):  # not the temporary folder
             if kind == "safetensors":
-                checkpoint = _timm(source, stack.enter_context(open_safetensors(path)), variant)
+                raw = _unwrapped(path, stack.enter_context(open_safetensors(path)))
             elif kind == "shards":
-                shards = open_shards(_index(path) or path)
-                checkpoint = _timm(source, stack.enter_context(shards), variant)
+                raw = _unwrapped(path, stack.enter_context(open_shards(_index(path) or path)))
             elif kind == "pickle":
-                checkpoint = _timm(source, open_pickle(path, entry), variant)
-            elif kind == "slim":
-                checkpoint = _slim(open_tensorflow(prefix), variant)
+                raw = _unwrapped(path, open_pickle(path, entry))
+            elif kind in ("slim", "archive"):
+                raw, named = open_tensorflow(prefix), _slim
             elif kind == "keras2":
-                checkpoint = _keras2(stack.enter_context(open_hdf5(path)), variant)
+                raw, named = stack.enter_context(open_hdf5(path)), _keras2
             else:
-                raise ValueError(f"it is a {kind} file, which holds a model, not only tensors")
-        yield checkpoint._replace(read=_guarded(checkpoint.read, source))
+                raw, named = RawFile({}, lambda name: np.empty(0)), _of_keras
+
+        def under_names_of(variant: str) -> Checkpoint:
+            with errors_name(path):
+                checkpoint = named(raw, variant)
+            return checkpoint._replace(read=_guarded(checkpoint.read, path))
+
+        yield Source(kind, under_names_of)
+
+
+def _of_keras(raw: RawFile, variant: str) -> Checkpoint:
+    raise ValueError("it is a file of Keras's own, which holds a model, not only tensors")
 
 
 def exists(path: Path) -> bool:
@@ -187,8 +207,7 @@ def _unwrapped(path: Path, raw: RawFile) -> RawFile:
     )
 
 
-def _timm(path: Path, raw: RawFile, variant: str) -> Checkpoint:
-    raw = _unwrapped(path, raw)
+def _timm(raw: RawFile, variant: str) -> Checkpoint:
     table = {ours: name for ours, name in names.timm_names(variant).items() if name in raw.shapes}
 
     def scale(ours):
