@@ -37,7 +37,7 @@ def check_places(options: Namespace) -> None:
 
 def import_keras(options: Namespace) -> None:
     """Imports Keras and its backend, without TensorFlow's greeting unless the user asks for it."""
-    if options.environment is None:
+    if not options.needs_keras:
         return
     for name, value in options.environment.items():
         os.environ.setdefault(name, value)
@@ -50,10 +50,17 @@ def import_keras(options: Namespace) -> None:
 
 @contextlib.contextmanager
 def _without(lines: re.Pattern[bytes]) -> Iterator[None]:
-    """Leaves out of the process's stderr, also of what C++ writes there, lines that begin so."""
+    """Leaves out of the process's stderr, also of what C++ writes there, lines that begin so.
+
+    Leaves out nothing where stderr is closed, or there is no room for what is held back.
+    """
+    try:
+        kept, written = os.dup(2), tempfile.TemporaryFile()  # noqa: SIM115  (closed below)
+    except OSError:
+        yield
+        return
     sys.stderr.flush()
-    kept = os.dup(2)
-    with tempfile.TemporaryFile() as written:
+    with written:
         os.dup2(written.fileno(), 2)
         try:
             yield

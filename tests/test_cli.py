@@ -81,6 +81,20 @@ def test_tensorflow_does_not_greet(model_file, photo):
     assert "photo.png" in done.stdout
 
 
+@pytest.mark.parametrize("missing", ["stderr", "room"])
+def test_a_command_runs_without_stderr_or_room_to_hold_it_back(missing):
+    """A closed file, or a temporary folder that is not there."""
+    code = (
+        "import os, sys, tempfile\n"
+        "from keras_inception_v4 import starting\n"
+        f"os.close(2) if {missing == 'stderr'} else setattr(tempfile, 'tempdir', '/not/there')\n"
+        "with starting._without(starting.GREETING):\n"
+        "    print('ran')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "ran\n")
+
+
 def test_what_is_no_greeting_is_kept(capfd):
     """Also what C++ writes to the file behind stderr."""
     with starting._without(starting.GREETING):

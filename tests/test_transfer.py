@@ -390,8 +390,9 @@ class TestHead:
         elif kind.startswith("tf.data"):
             tf = pytest.importorskip("tensorflow")
             data = tf.data.Dataset.from_tensor_slices((pixels, labels)).batch(16)
-        with pytest.warns(UserWarning, match="expected are raw ones, 0 to 255"):
+        with pytest.warns(UserWarning, match="expected are raw ones, 0 to 255") as told:
             train_head(tiny(raw="scaling" in kind), data, epochs=1, verbose=0)
+        assert len([one for one in told if "raw ones" in str(one.message)]) == 1
 
     @pytest.mark.usefixtures("shallow")
     def test_wrong_models(self, digits):
@@ -655,6 +656,13 @@ class TestFineTuning:
         assert seen.epochs == [1]
         for name, value in made.items():
             assert getattr(seen.model, name) is value
+
+    def test_a_lambda_is_no_loss_to_resume_with(self, digits, tmp_path):
+        model = unfreeze(tiny(), "mixed_7d")
+        fine_tune(model, digits, epochs=1, loss=lambda *pair: own_loss(*pair), verbose=0)
+        with pytest.raises(ValueError, match=r"a lambda as loss.*a function with a name"):
+            fine_tune(model, digits, loss=lambda *pair: own_loss(*pair), folder=tmp_path)
+        assert not list(tmp_path.iterdir())
 
     def test_a_used_optimizer_is_refused(self, digits):
         optimizer = keras.optimizers.SGD()

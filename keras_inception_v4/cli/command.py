@@ -23,7 +23,8 @@ def add_command(
     example: str,
     *,
     reads: dict[str, str] | None = None,
-    environment: dict[str, str] | None = {},  # noqa: B006  (never changed)
+    environment: dict[str, str] | None = None,
+    needs_keras: bool = True,
 ) -> argparse.ArgumentParser:
     """Adds a subcommand.
 
@@ -35,7 +36,8 @@ def add_command(
         example: a call, or some.
         reads: option to what its path is (`"image file"`), which must be there.
         environment: variables that Keras's backend reads when it is imported; the user's own
-            come first. `None` for a command that needs no Keras.
+            come first.
+        needs_keras: whether to import it before the command runs.
     """
     command = commands.add_parser(
         name,
@@ -44,7 +46,9 @@ def add_command(
         epilog=f"example:\n  {example}",
         formatter_class=_Formatter,
     )
-    command.set_defaults(run=run, reads=reads or {}, environment=environment)
+    command.set_defaults(
+        run=run, reads=reads or {}, environment=environment or {}, needs_keras=needs_keras
+    )
     return command
 
 
@@ -65,7 +69,7 @@ def add_pixels(model) -> None:
     model.add_argument(
         "--pixels",
         choices=["raw", "scaled"],
-        help="what the model takes, 0 to 255 or -1 to 1, where its layers do not tell",
+        help="raw: the model takes 0 to 255; scaled: -1 to 1; needed where its layers do not tell",
     )
 
 

@@ -12,7 +12,7 @@ def add_summary(commands) -> None:
         _summary,
         "print the table of the paper with what each block costs",
         "keras-inception-v4 summary --picture network.png",
-        environment=None,
+        needs_keras=False,
     )
     network = command.add_argument_group("network")
     network.add_argument(

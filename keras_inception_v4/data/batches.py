@@ -308,6 +308,7 @@ def each_batch(
     """
     if isinstance(batches, keras.utils.PyDataset):
         pairs = (batches[index] for index in range(first, batches.num_batches))
+        raw = False  # looked at where they were made
     else:
         pairs = iter(batches.skip(first).as_numpy_iterator())
     for pixels, labels in read_ahead(pairs):

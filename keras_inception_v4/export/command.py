@@ -7,7 +7,6 @@ from keras_inception_v4.export.verification import Verification
 from keras_inception_v4.files import model_file
 from keras_inception_v4.preprocessing import imagenet_classes
 from keras_inception_v4.preprocessing.feeding import classifier_of, names_of, read_settings
-from keras_inception_v4.preprocessing.scaling import say_pixels
 from keras_inception_v4.weights.loading import read_model
 
 
@@ -45,10 +44,8 @@ def export_file(
         ValueError, ImportError, OSError: as `export_model`.
     """
     model = read_model(model_path)
-    say_pixels(model, pixels)
-    model = classifier_of(model)
     class_names, crop = read_settings(model_path)
-    classes = model.output_shape[-1]
+    classes = classifier_of(model).output_shape[-1]
     if class_names is not None or classes == len(imagenet_classes()):
         class_names = names_of(classes, class_names)
     examples = model_file(model_path).parent / "examples"

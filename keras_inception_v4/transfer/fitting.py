@@ -247,6 +247,11 @@ def fine_tune(
         validation = as_batches(validation, batch_size, classes=classes, feed=feed)
     weights = class_weights(class_weight, lambda: _labels(train, classes), classes, names)
     own = {"optimizer": _recorded(optimizer), "loss": _recorded(loss)}
+    if folder is not None and "<lambda>" in str(own["loss"]):
+        raise ValueError(
+            "Received a lambda as loss, with a folder. A resumed call could not tell it from "
+            "another one: define a function with a name."
+        )
     if optimizer is None:
         rate = warmup_cosine(learning_rate, epochs * count_batches(train), warmup)
         optimizer = keras.optimizers.Adam(rate)

@@ -74,6 +74,9 @@ def open_source(path: Path, entry: str | None = None) -> Iterator[Source]:
     kind = sniff(path)
     if entry is not None and kind != "pickle":
         raise ValueError(f"Received entry={entry!r} for {path}. Only PyTorch pickles have entries.")
+    if kind in ("keras", "keras_weights"):
+        yield Source(kind, _of_keras)
+        return
     with contextlib.ExitStack() as stack:
         inside = path
         if kind == "archive":
@@ -91,10 +94,8 @@ def open_source(path: Path, entry: str | None = None) -> Iterator[Source]:
                 raw = _unwrapped(path, open_pickle(path, entry))
             elif kind in ("slim", "archive"):
                 raw, named = open_tensorflow(prefix), _slim
-            elif kind == "keras2":
-                raw, named = stack.enter_context(open_hdf5(path)), _keras2
             else:
-                raw, named = RawFile({}, lambda name: np.empty(0)), _of_keras
+                raw, named = stack.enter_context(open_hdf5(path)), _keras2
 
         def under_names_of(variant: str) -> Checkpoint:
             with errors_name(path):
@@ -104,7 +105,7 @@ def open_source(path: Path, entry: str | None = None) -> Iterator[Source]:
         yield Source(kind, under_names_of)
 
 
-def _of_keras(raw: RawFile, variant: str) -> Checkpoint:
+def _of_keras(variant: str) -> Checkpoint:
     raise ValueError("it is a file of Keras's own, which holds a model, not only tensors")
 
 
