@@ -44,6 +44,7 @@ setup(
         "huggingface_hub>=0.26",
         "safetensors>=0.4.3",
         "tqdm>=4.60",
+        "grain>=0.2.18",
     ],
     extras_require={
         "demo": DEMO,

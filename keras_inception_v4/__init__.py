@@ -20,17 +20,17 @@ _HOME = {
     "export_model": "export",
     "export_saved_model": "export",
     "feature_extractor": "features",
-    "fine_tune": "transfer",
+    "fine_tune": "training.fine_tuning",
     "load_image": "preprocessing",
     "load_weights": "weights.loading",
     "open_artefact": "export",
     "overlay": "explain",
     "preprocess_input": "preprocessing",
-    "train": "transfer",
-    "train_head": "transfer",
-    "transfer_model": "transfer",
-    "unfreeze": "transfer",
-    "with_auxiliary_head": "training",
+    "train": "runs.run",
+    "train_head": "training.head",
+    "transfer_model": "training.building",
+    "unfreeze": "training.building",
+    "with_auxiliary_head": "training.auxiliary",
 }
 
 __all__ = ["__version__", *_HOME]
@@ -50,12 +50,12 @@ if TYPE_CHECKING:
     from keras_inception_v4.preprocessing import decode_predictions as decode_predictions
     from keras_inception_v4.preprocessing import load_image as load_image
     from keras_inception_v4.preprocessing import preprocess_input as preprocess_input
-    from keras_inception_v4.training import with_auxiliary_head as with_auxiliary_head
-    from keras_inception_v4.transfer import fine_tune as fine_tune
-    from keras_inception_v4.transfer import train as train
-    from keras_inception_v4.transfer import train_head as train_head
-    from keras_inception_v4.transfer import transfer_model as transfer_model
-    from keras_inception_v4.transfer import unfreeze as unfreeze
+    from keras_inception_v4.runs.run import train as train
+    from keras_inception_v4.training.auxiliary import with_auxiliary_head as with_auxiliary_head
+    from keras_inception_v4.training.building import transfer_model as transfer_model
+    from keras_inception_v4.training.building import unfreeze as unfreeze
+    from keras_inception_v4.training.fine_tuning import fine_tune as fine_tune
+    from keras_inception_v4.training.head import train_head as train_head
     from keras_inception_v4.weights.imagenet import IMAGENET as IMAGENET
     from keras_inception_v4.weights.loading import load_weights as load_weights
 

@@ -274,6 +274,9 @@ def _endpoints() -> dict[str, Endpoint]:
 ENDPOINTS: dict[str, Endpoint] = _endpoints()
 """Name of each of the 22 endpoints to its stride and channels."""
 
+PREPROCESSING, POOL, HEAD, AUXILIARY_HEAD = "preprocessing", "avg_pool", "predictions", "auxiliary"
+"""Layers around the network: raw pixels to its range, the average pool, and the two classifiers."""
+
 AUXILIARY_ENDPOINT = "mixed_6h"
 AUXILIARY_FILTERS = [128, 768]  # of its two convolutions
 

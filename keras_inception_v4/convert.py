@@ -7,16 +7,17 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
+from keras_inception_v4.architecture import HEAD
 from keras_inception_v4.files import check_name, model_file, replacing, write_tensors
+from keras_inception_v4.inspection import classifier_of
 from keras_inception_v4.model import InceptionV4
-from keras_inception_v4.preprocessing.feeding import classifier_of
 from keras_inception_v4.weights.loading import (
     assign,
     model_variables,
     model_variant,
     read_model,
 )
-from keras_inception_v4.weights.names import FIRST_KERNEL, HEAD, network_tensors, timm_names
+from keras_inception_v4.weights.names import FIRST_KERNEL, network_tensors, timm_names
 from keras_inception_v4.weights.raw import keras_weights_shapes
 from keras_inception_v4.weights.sources import Source, open_source
 

@@ -5,6 +5,7 @@ from typing import NamedTuple
 from keras_inception_v4.architecture import (
     DEFAULT_SIZE,
     ENDPOINTS,
+    HEAD,
     IMAGENET_CLASSES,
     MINIMUM_SIZE,
     Conv,
@@ -12,6 +13,7 @@ from keras_inception_v4.architecture import (
     V,
     walk,
 )
+from keras_inception_v4.errors import check_at_least
 
 FIGURES = {
     "mixed_5a": "Stem",
@@ -70,13 +72,8 @@ def network_costs(
     Raises:
         ValueError: if an argument is out of range.
     """
-    for name, value, least in (
-        ("size", size, MINIMUM_SIZE),
-        ("channels", channels, 1),
-        ("classes", 1 if classes is None else classes, 1),
-    ):
-        if value < least:
-            raise ValueError(f"Received {name}={value}. It must be at least {least}.")
+    check_at_least(MINIMUM_SIZE, size=size)
+    check_at_least(1, channels=channels, classes=1 if classes is None else classes)
     costs, side = [], size
     for endpoint, branches in walk(channels=channels):
         weights = multiply_adds = 0
@@ -102,5 +99,5 @@ def network_costs(
         )
     if classes is not None:
         kernel = ENDPOINTS[endpoint].channels * classes
-        costs.append(Cost("predictions", "Head", 1, classes, kernel + classes, kernel))
+        costs.append(Cost(HEAD, "Head", 1, classes, kernel + classes, kernel))
     return costs

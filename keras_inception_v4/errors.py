@@ -2,6 +2,7 @@
 
 import importlib
 import re
+from collections.abc import Iterable
 from types import ModuleType
 
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
@@ -29,3 +30,27 @@ def require_extra(module: str, who: str, package: str, extra: str) -> ModuleType
         return importlib.import_module(module)
     except ImportError:
         raise ImportError(f"{who} {package}: pip install 'keras-inception-v4[{extra}]'") from None
+
+
+def check_at_least(least: int, **values) -> None:
+    """Checks arguments, by their names.
+
+    Raises:
+        ValueError: for the first one below `least`.
+    """
+    for name, value in values.items():
+        if value < least:
+            raise ValueError(f"Received {name}={value}. It must be at least {least}.")
+
+
+def check_one_of(allowed: Iterable, **values) -> None:
+    """Checks arguments, by their names.
+
+    Raises:
+        ValueError: for the first one that is not `allowed`.
+    """
+    allowed = list(allowed)
+    for name, value in values.items():
+        if value not in allowed:
+            shown = ", ".join(map(str, allowed))
+            raise ValueError(f"Received {name}={value!r}. Allowed are {shown}.")

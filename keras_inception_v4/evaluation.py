@@ -3,18 +3,17 @@
 import keras
 import numpy as np
 
-from keras_inception_v4.data import as_batches, check_labels, count_batches, each_batch
+from keras_inception_v4.data import as_batches
 from keras_inception_v4.errors import require_extra
-from keras_inception_v4.preprocessing import check_finite
-from keras_inception_v4.preprocessing.feeding import (
+from keras_inception_v4.inspection import (
     check_classifier,
     check_weights,
     classifier_of,
-    feeder,
     names_of,
     probabilities_of,
+    say_pixels,
 )
-from keras_inception_v4.preprocessing.scaling import say_pixels
+from keras_inception_v4.preprocessing import check_finite
 from keras_inception_v4.progress import progress
 
 CALIBRATION_BINS = 15
@@ -33,10 +32,10 @@ def evaluate(
 
     Args:
         model: a classifier of this package, probabilities or logits.
-        data: a pair of arrays `(images, integer labels)`, a batched `tf.data.Dataset` or a
-            `keras.utils.PyDataset` of such pairs; raw pixels, 0 to 255, channels last.
+        data: arrays `(images, labels)` or `(images, labels, weights)`, or batches of such, as in
+            `train_head`; raw pixels, 0 to 255, channels last.
         class_names: one name a class; ImageNet's for 1000 classes, else the index.
-        batch_size: images a batch, for arrays.
+        batch_size: images a batch, for data that are not batched yet.
         pixels: what the model takes, `"raw"` (0 to 255) or `"scaled"` (-1 to 1), where its layers
             do not tell.
         verbose: whether to show a progress bar.
@@ -53,34 +52,41 @@ def evaluate(
     model = classifier_of(model)
     check_classifier(model)
     check_weights(model)
-    classes = model.output_shape[-1]
-    names = names_of(classes, class_names)
-    feed = feeder(model)
-    batches = as_batches(data, batch_size, classes=classes, feed=feed)
-    answers, labels = [], []
-    with progress(count_batches(batches), "evaluating", "batches", verbose) as advance:
-        for images, batch_labels in each_batch(batches, raw=feed is None):
+    names = names_of(model.output_shape[-1], class_names)
+    batches = as_batches(data, model, batch_size)
+    answers, labels, weights = [], [], []
+    with progress(len(batches), "evaluating", "batches", verbose) as advance:
+        for images, batch_labels, *batch_weights in batches.each():
             answers.append(np.asarray(model.predict_on_batch(images), "float32"))
-            labels.append(check_labels(batch_labels, classes))
+            labels.append(batch_labels)
+            weights += batch_weights
             advance(1)
     probabilities = np.concatenate(answers)
     check_finite(probabilities, f"answers of {model.name!r}")
-    probabilities = probabilities_of(model, probabilities)
-    return classification_report(probabilities, np.concatenate(labels), names)
+    return classification_report(
+        probabilities_of(model, probabilities),
+        np.concatenate(labels),
+        names,
+        np.concatenate(weights) if weights else None,
+    )
 
 
-def classification_report(probabilities, labels, class_names: list[str]) -> dict:
+def classification_report(
+    probabilities, labels, class_names: list[str], sample_weight=None
+) -> dict:
     """Metrics of a classifier on labelled images.
 
     Args:
         probabilities: `(images, classes)`.
         labels: integer labels `(images,)`.
         class_names: one name a class.
+        sample_weight: what each image counts, `(images,)`; all alike if `None`.
 
     Returns:
         `images`, `accuracy` and `top_5_accuracy` (0 to 1), `calibration_error` (0 to 1, see
         `calibration_error`), `confusion_matrix` (counts, true classes down, predicted ones
-        across) and `per_class` (name to precision, recall and images).
+        across; sums of weights if there are any) and `per_class` (name to precision, recall and
+        images). Images are counted without weights.
 
     Raises:
         ImportError: without scikit-learn; the message names the extra.
@@ -90,19 +96,25 @@ def classification_report(probabilities, labels, class_names: list[str]) -> dict
     best = np.argsort(-probabilities, axis=1, kind="stable")[:, :5]
     predicted = best[:, 0]
     classes = np.arange(len(class_names))
-    precision, recall, _, support = metrics.precision_recall_fscore_support(
-        labels, predicted, labels=classes, zero_division=0
+    weigh = {"sample_weight": sample_weight}
+    precision, recall, _, _ = metrics.precision_recall_fscore_support(
+        labels, predicted, labels=classes, zero_division=0, **weigh
     )
+    images = np.bincount(labels, minlength=len(class_names))
     return {
         "images": len(labels),
-        "accuracy": float(np.mean(predicted == labels)),
-        "top_5_accuracy": float(np.mean(np.any(best == labels[:, None], axis=1))),
-        "calibration_error": calibration_error(probabilities, labels),
+        "accuracy": float(np.average(predicted == labels, weights=sample_weight)),
+        "top_5_accuracy": float(
+            np.average(np.any(best == labels[:, None], axis=1), weights=sample_weight)
+        ),
+        "calibration_error": calibration_error(probabilities, labels, sample_weight),
         "per_class": {
             name: {"precision": float(p), "recall": float(r), "images": int(n)}
-            for name, p, r, n in zip(class_names, precision, recall, support, strict=True)
+            for name, p, r, n in zip(class_names, precision, recall, images, strict=True)
         },
-        "confusion_matrix": metrics.confusion_matrix(labels, predicted, labels=classes).tolist(),
+        "confusion_matrix": metrics.confusion_matrix(
+            labels, predicted, labels=classes, **weigh
+        ).tolist(),
     }
 
 
@@ -115,7 +127,7 @@ def require_scikit_learn():
     return require_extra("sklearn.metrics", "Evaluation needs", "scikit-learn", "demo")
 
 
-def calibration_error(probabilities, labels) -> float:
+def calibration_error(probabilities, labels, sample_weight=None) -> float:
     """Expected calibration error: how far confidence is from accuracy, on average.
 
     Images are put into 15 bins of equal width by the probability of their best class; the
@@ -127,6 +139,7 @@ def calibration_error(probabilities, labels) -> float:
     Args:
         probabilities: `(images, classes)`.
         labels: integer labels `(images,)`.
+        sample_weight: what each image counts, `(images,)`; all alike if `None`.
 
     Returns:
         0 (an answer of 80 % is right in 80 of 100 cases) to 1.
@@ -134,8 +147,6 @@ def calibration_error(probabilities, labels) -> float:
     confidence = np.max(probabilities, axis=1)
     right = np.argmax(probabilities, axis=1) == labels
     bins = np.minimum((confidence * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
-    distances = [
-        np.sum(bins == bin) * abs(np.mean(right[bins == bin]) - np.mean(confidence[bins == bin]))
-        for bin in np.unique(bins)
-    ]
-    return float(np.sum(distances) / len(right))
+    weights = np.ones(len(right)) if sample_weight is None else np.asarray(sample_weight)
+    gaps = np.bincount(bins, weights * right) - np.bincount(bins, weights * confidence)
+    return float(np.sum(np.abs(gaps)) / np.sum(weights))

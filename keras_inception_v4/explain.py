@@ -2,13 +2,17 @@
 
 import keras
 import numpy as np
-from keras import layers
 from PIL import Image, ImageOps
 
+from keras_inception_v4.inspection import (
+    classifier_of,
+    is_channels_first,
+    made_once,
+    model_input,
+    pool_and_dense,
+    say_pixels,
+)
 from keras_inception_v4.preprocessing import warn_of_scaled
-from keras_inception_v4.preprocessing.feeding import classifier_of, is_channels_first, model_input
-from keras_inception_v4.preprocessing.graphs import made_once
-from keras_inception_v4.preprocessing.scaling import say_pixels
 
 
 def class_activation_map(
@@ -68,41 +72,6 @@ def class_activation_map(
             chosen = indices[start : start + batch_size]
         maps.append(np.einsum("nhwc,cn->nhw", grid.astype("float32"), kernel[:, chosen]))
     return np.concatenate(maps) if maps else np.empty((0, 0, 0), "float32")
-
-
-def pool_and_dense(model: keras.Model):
-    """The average pool and the dense layer of a head that is nothing but these and dropout.
-
-    Raises:
-        ValueError: for any other head.
-    """
-    named = {layer.name: layer for layer in model.layers}
-    pool, dense = named.get("avg_pool"), named.get("predictions")
-    if isinstance(pool, layers.GlobalAveragePooling2D) and isinstance(dense, layers.Dense):
-        tensor = dense.input
-        dropout = named.get("dropout")
-        if isinstance(dropout, layers.Dropout) and tensor is dropout.output:
-            tensor = dropout.input
-        if getattr(dense, "quantization_mode", None):
-            raise ValueError(
-                f"The classifier of {model.name!r} is quantized to {dense.quantization_mode}, and "
-                "maps and training need its weights in floating point. Use the model before "
-                "quantize()."
-            )
-        answer = model.layers[-1]
-        if isinstance(answer, (layers.Softmax, layers.Activation)):
-            linear = dense.activation is keras.activations.linear
-            answers = linear and answer.input is dense.output and model.output is answer.output
-        else:
-            answers = model.output is dense.output
-        if tensor is pool.output and answers:
-            return pool, dense
-    raise ValueError(
-        f"The head of {model.name!r} is not a global average pool (avg_pool), dropout and one "
-        "dense layer (predictions), with or without a softmax layer, that answers. Class "
-        "activation maps and training on cached features are exact only for that head, which "
-        "InceptionV4(include_top=True) and transfer_model build."
-    )
 
 
 def _indices(class_index, count: int, classes: int):

@@ -2,34 +2,27 @@
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 
 import keras
 import numpy as np
-from keras import layers
 
 from keras_inception_v4.architecture import ENDPOINTS
-from keras_inception_v4.data import list_images, read_ahead, sound_images
-from keras_inception_v4.files import check_name, replacing
+from keras_inception_v4.data import pixel_batches
+from keras_inception_v4.errors import check_at_least
+from keras_inception_v4.inspection import (
+    embedding_model,
+    endpoint_output,
+    image_size,
+    model_input,
+    say_pixels,
+)
 from keras_inception_v4.model import InceptionV4
-from keras_inception_v4.plots import plot_embedding, require_matplotlib
 from keras_inception_v4.preprocessing import (
     EVALUATION_CROP,
     check_finite,
-    load_image,
     warn_of_scaled,
 )
-from keras_inception_v4.preprocessing.feeding import (
-    check_weights,
-    image_size,
-    is_channels_first,
-    model_input,
-    read_settings,
-)
-from keras_inception_v4.preprocessing.graphs import made_once
-from keras_inception_v4.preprocessing.scaling import say_pixels
 from keras_inception_v4.progress import progress
-from keras_inception_v4.weights.loading import read_model
 
 FILE = (str, os.PathLike, bytes)
 PYRAMID = ("conv2d_2b_3x3", "mixed_3a", "mixed_5e", "mixed_6h", "mixed_7d")
@@ -78,45 +71,9 @@ def feature_extractor(
         model = InceptionV4(include_top=False, **builder_arguments)
     return keras.Model(
         model.inputs,
-        {name: _endpoint(model, name) for name in endpoints},
+        {name: endpoint_output(model, name) for name in endpoints},
         name=f"{model.name}_features",
     )
-
-
-def _endpoint(model: keras.Model, name: str):
-    try:
-        return model.get_layer(name).output
-    except ValueError:
-        raise ValueError(
-            f"The model {model.name!r} has no layer {name!r}. It must be a model of this package "
-            "that reaches that endpoint."
-        ) from None
-
-
-def embedding_model(model: keras.Model) -> keras.Model:
-    """The part of a model that turns images into 1536 numbers: up to the average pool.
-
-    It shares the model's layers, and is made and traced once for each model.
-
-    Raises:
-        ValueError: if it is no model of this package that reaches the last endpoint, or its weights
-            are not finite.
-    """
-
-    def make():
-        check_weights(model)  # behind a ReLU, JAX makes a 0 of NaN
-        return _up_to_the_pool(model)
-
-    return made_once(model, "embedding", make)
-
-
-def _up_to_the_pool(model: keras.Model) -> keras.Model:
-    if any(layer.name == "avg_pool" for layer in model.layers):
-        return keras.Model(model.inputs, model.get_layer("avg_pool").output)
-    grid = _endpoint(model, "mixed_7d")
-    data_format = "channels_first" if is_channels_first(model) else "channels_last"
-    pool = layers.GlobalAveragePooling2D(data_format=data_format, name="avg_pool", dtype="float32")
-    return keras.Model(model.inputs, pool(grid))
 
 
 def embed(
@@ -153,13 +110,12 @@ def embed(
         ValueError: if an image cannot be read, the pixels are of another shape, or the model is
             not of this package.
     """
-    if batch_size < 1:
-        raise ValueError(f"Received batch_size={batch_size}. It must be at least 1.")
+    check_at_least(1, batch_size=batch_size)
     say_pixels(model, pixels)
     images = _pixels_or_files(images)
     extractor = embedding_model(model)
     features = np.empty((len(images), extractor.output_shape[-1]), "float32")
-    batches = read_ahead(_batches(images, batch_size, image_size(model), crop))
+    batches = pixel_batches(images, batch_size, image_size(model), crop)
     with progress(len(images), "embedding", "images", verbose) as advance:
         done = 0
         fed = (model_input(model, batch) for batch in batches)
@@ -213,72 +169,3 @@ def _pixels_or_files(images) -> np.ndarray | list:
         )
     warn_of_scaled(pixels[:1], stacklevel=4)
     return pixels
-
-
-def _batches(images, batch_size, size, crop) -> Iterator[np.ndarray]:
-    for start in range(0, len(images), batch_size):
-        chosen = images[start : start + batch_size]
-        if isinstance(images, np.ndarray):
-            yield chosen
-        else:
-            yield np.stack([load_image(path, size, crop) for path in chosen])
-
-
-def embed_folder(
-    model_path: str | os.PathLike | None,
-    folder: str | os.PathLike,
-    output: str | os.PathLike,
-    *,
-    batch_size: int = 8,
-    skip_corrupt: bool = False,
-    pixels: str | None = None,
-    picture: str | os.PathLike | None = None,
-    verbose: bool = True,
-) -> tuple[int, list[tuple[str, str]]]:
-    """Embeds every image below a folder into one `.npz` file.
-
-    Args:
-        model_path: a run folder or a `.keras` file, whose run's crop is used; `None` for the
-            ImageNet weights.
-        folder: searched with its subfolders.
-        output: an `.npz` with `features` (float32, `(images, 1536)`) and `paths`
-            (text, relative to the folder, sorted); an old one is replaced.
-        batch_size: images a batch.
-        skip_corrupt: whether to leave out files that cannot be read.
-        pixels: as in `embed`.
-        picture: a PNG to draw, each image a point on the first two principal
-            components, coloured by its first subfolder.
-        verbose: whether to show progress bars.
-
-    Returns:
-        The number of images, and the files left out with the reason.
-
-    Raises:
-        FileNotFoundError: if there is no such folder or model.
-        ValueError: if the folder has no images, or unreadable ones without
-            `skip_corrupt`; raised before any embedding.
-        ImportError: for a picture without matplotlib; the message names the extra.
-        OSError: if the output cannot be written.
-    """
-    folder, output = Path(folder), Path(output)
-    if output.suffix != ".npz":
-        raise ValueError(f"Received output={str(output)!r}. It must end in .npz.")
-    check_name(output)
-    if picture is not None:
-        require_matplotlib()
-        check_name(picture)
-    paths, bad = sound_images(list_images(folder), skip_corrupt=skip_corrupt, verbose=verbose)
-    if picture is not None and len(paths) < 2:
-        raise ValueError(f"{folder} holds one image. A picture needs at least two.")
-    if model_path is None:
-        model, crop = InceptionV4(include_top=False, pooling="avg"), EVALUATION_CROP
-    else:
-        model, crop = read_model(model_path), read_settings(model_path).crop
-    features = embed(model, paths, batch_size, crop=crop, pixels=pixels, verbose=verbose)
-    relative = np.array([path.relative_to(folder).as_posix() for path in paths])
-    with replacing(output) as new:
-        np.savez(new, features=features, paths=relative)
-    if picture is not None:
-        groups = [Path(path).parts[0] if "/" in path else "" for path in relative]
-        plot_embedding(features, groups, picture)
-    return len(paths), bad

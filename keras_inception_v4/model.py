@@ -10,12 +10,14 @@ from keras import layers
 from keras_inception_v4 import blocks
 from keras_inception_v4.architecture import (
     DEFAULT_SIZE,
+    HEAD,
     IMAGENET_CLASSES,
     MINIMUM_SIZE,
+    POOL,
+    PREPROCESSING,
     network,
     walk,
 )
-from keras_inception_v4.preprocessing.scaling import PREPROCESSING_LAYER
 from keras_inception_v4.weights.imagenet import IMAGENET, fetch
 from keras_inception_v4.weights.loading import load_weights
 from keras_inception_v4.weights.sources import exists
@@ -105,16 +107,16 @@ def InceptionV4(
 
     channels = x.shape[1 if data_format == "channels_first" else 3]
     if include_preprocessing:
-        x = layers.Rescaling(1 / 127.5, offset=-1, name=PREPROCESSING_LAYER)(x)
+        x = layers.Rescaling(1 / 127.5, offset=-1, name=PREPROCESSING)(x)
     for endpoint, branches in walk(variant, channels):
         x = blocks.block(
             x, endpoint, branches, data_format=data_format, momentum=batch_norm_momentum
         )
     if include_top:
-        x = layers.GlobalAveragePooling2D(data_format=data_format, name="avg_pool")(x)
+        x = layers.GlobalAveragePooling2D(data_format=data_format, name=POOL)(x)
         x = classifier(x, classes, activation=classifier_activation, dropout_rate=dropout_rate)
     elif pooling == "avg":
-        x = layers.GlobalAveragePooling2D(data_format=data_format, name="avg_pool")(x)
+        x = layers.GlobalAveragePooling2D(data_format=data_format, name=POOL)(x)
     elif pooling == "max":
         x = layers.GlobalMaxPooling2D(data_format=data_format, name="max_pool")(x)
     model = keras.Model(inputs, x, name=name)
@@ -151,7 +153,7 @@ def classifier(
         classes,
         activation=activation,
         dtype="float32" if half else None,
-        name="predictions",
+        name=HEAD,
     )(x)
 
 

@@ -12,11 +12,15 @@ from functools import partial
 from test_recipes import Network
 
 from keras_inception_v4 import cli
-from keras_inception_v4.training import recipes, scratch
-from keras_inception_v4.transfer import phases
+from keras_inception_v4.runs import phases
+from keras_inception_v4.training import recipes
 
-scratch.scratch_model = phases.scratch_model = Network.scratch_model
-scratch.with_auxiliary_head = Network.with_auxiliary_head
+phases.scratch_model = Network.scratch_model
+phases.train_from_scratch = partial(
+    phases.train_from_scratch,
+    build=Network.scratch_model,
+    add_head=Network.with_auxiliary_head,
+)
 # A shallow network learns faster: at a tenth of the rate rounding does not grow.
 slower = partial(recipes._rms_prop, rate=recipes.RATE / 10)
 recipes.RECIPES["paper"] = recipes.RECIPES["paper"]._replace(optimizer=slower)

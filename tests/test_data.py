@@ -7,18 +7,17 @@ from PIL import Image
 
 from keras_inception_v4 import load_image
 from keras_inception_v4.data import (
-    Batches,
     ImageFiles,
     Images,
     RandomCrops,
-    ReadAhead,
+    batched,
     digit_scans,
-    indexed_dataset,
     load_digits_data,
     read_labelled_folder,
     split_indices,
 )
-from keras_inception_v4.training import fit
+from keras_inception_v4.training.feeding import EpochSteps, indexed_dataset
+from keras_inception_v4.training.fitting import fit
 
 
 def test_digits_are_whole_scans_in_color_and_range():
@@ -50,30 +49,22 @@ def test_the_split_is_stratified_seeded_and_complete():
     assert list(train) != list(other)
 
 
-def order(batches):
-    return [int(label) for index in range(len(batches)) for label in batches[index][1]]
+def order(batches, epoch=0):
+    first = epoch * len(batches)
+    return [int(label) for step in range(len(batches)) for label in batches[first + step][1]]
 
 
 def test_the_order_is_a_function_of_seed_and_epoch():
     images = Images(np.arange(10, dtype="float32").reshape(10, 1, 1, 1), np.arange(10))
-    first, second = Batches(images, 4, seed=1), Batches(images, 4, seed=1)
+    first, second = batched(images, 4, seed=1), batched(images, 4, seed=1)
     assert len(first) == 3
-    assert [len(first[index][1]) for index in range(3)] == [4, 4, 2]
-    later = Batches(images, 4, seed=1)
-    later.start_epoch(2)
-    epochs = []
-    for batches in (first, second):
-        orders = []
-        for _ in range(3):
-            orders.append(order(batches))
-            batches.on_epoch_end()
-        epochs.append(orders)
-    assert epochs[0] == epochs[1]
-    assert order(later) == epochs[0][2]
-    assert len(set(map(tuple, epochs[0]))) == 3
-    assert all(sorted(one) == list(range(10)) for one in epochs[0])
-    assert order(Batches(images, 4, seed=2)) != epochs[0][0]
-    assert order(Batches(images, 4)) == list(range(10))
+    assert [len(first[step][1]) for step in range(6)] == [4, 4, 2] * 2
+    epochs = [order(first, epoch) for epoch in range(3)]
+    assert [order(second, epoch) for epoch in (2, 1, 0)] == epochs[::-1]
+    assert len(set(map(tuple, epochs))) == 3
+    assert all(sorted(one) == list(range(10)) for one in epochs)
+    assert order(batched(images, 4, seed=2)) != epochs[0]
+    assert order(batched(images, 4), 5) == list(range(10))
     pixels, labels = first[1]
     np.testing.assert_array_equal(pixels[:, 0, 0, 0], labels)
 
@@ -177,52 +168,65 @@ def numbered(count):
 
 
 def test_processes_share_each_batch_in_order():
-    whole = Batches(numbered(10), 4, seed=1)
-    parts = [Batches(numbered(10), 4, seed=1, part=(i, 2)) for i in range(2)]
-    for epoch in range(2):
-        for batches in (whole, *parts):
-            batches.start_epoch(epoch)
-        for index in range(2):
-            shares = [batches[index] for batches in parts]
-            assert [len(labels) for _, labels in shares] == [2, 2]
-            np.testing.assert_array_equal(
-                np.concatenate([pixels for pixels, _ in shares]), whole[index][0]
-            )
+    whole = batched(numbered(10), 4, seed=1, last="dropped")
+    parts = [batched(numbered(10), 4, seed=1, last="dropped", part=(i, 2)) for i in range(2)]
+    assert [len(batches) for batches in (whole, *parts)] == [2, 2, 2]
+    for step in range(6):
+        shares = [batches[step] for batches in parts]
+        assert [len(labels) for _, labels in shares] == [2, 2]
+        np.testing.assert_array_equal(
+            np.concatenate([pixels for pixels, _ in shares]), whole[step][0]
+        )
 
 
 def test_a_last_batch_is_left_out_or_filled():
-    dropped = Batches(numbered(10), 4, last="dropped")
+    dropped = batched(numbered(10), 4, last="dropped")
     assert len(dropped) == 2
     assert sum(len(dropped[i][1]) for i in range(len(dropped))) == 8
-    padded = Batches(numbered(10), 4, last="padded")
+    padded = batched(numbered(10), 4, last="padded")
     assert len(padded) == 3
     pixels, labels, weights = padded[2]
-    assert (len(pixels), labels.tolist()) == (4, [8, 9, 8, 9])
+    assert (len(pixels), labels.tolist()) == (4, [8, 9, 0, 1])
     np.testing.assert_allclose(weights, [1.2, 1.2, 0, 0])
     sums = [np.mean(weights * labels) for _, labels, weights in (padded[i] for i in range(3))]
     assert np.mean(sums) == pytest.approx(4.5)  # as the mean over the ten
-    part = Batches(numbered(10), 4, last="padded", part=(1, 2))
+    part = batched(numbered(10), 4, last="padded", part=(1, 2))
     np.testing.assert_allclose(part[2][2], [0, 0])
 
 
-def test_labels_for_both_heads():
-    _, labels = Batches(numbered(4), 4, answers=("predictions", "auxiliary"))[0]
-    assert set(labels) == {"predictions", "auxiliary"}
-    assert labels["auxiliary"].tolist() == [0, 1, 2, 3]
+def test_weights_come_along():
+    images = Images(np.zeros((5, 1, 1, 1)), np.arange(5), np.arange(5) / 2)
+    for last in ("short", "padded"):
+        _, labels, weights = batched(images, 5, seed=3, last=last)[0]
+        np.testing.assert_allclose(weights, labels / 2)
 
 
-def test_reading_ahead_changes_no_order():
-    plain, ahead = (Batches(numbered(10), 3, seed=2) for _ in range(2))
-    ahead = ReadAhead(ahead)
-    assert order(ahead) == order(plain)
-    ahead[0]  # Keras looks at the first batch, then begins anew
-    ahead.on_epoch_end()
-    for epoch in (5, 6):
-        for batches in (plain, ahead):
-            batches.start_epoch(epoch)
-        assert order(ahead) == order(plain)
-    assert ahead[2][1].tolist() == plain[2][1].tolist()  # not in turn
-    assert ahead[1][1].tolist() == plain[1][1].tolist()
+@pytest.mark.parametrize("epoch", [0, 5])
+def test_reading_ahead_changes_no_order(epoch):
+    batches = batched(numbered(10), 3, seed=2)
+    expected = [order(batches, epoch)[3 * step : 3 * step + 3] for step in range(4)]
+    steps = EpochSteps(batches)
+    steps.begin(epoch)
+    steps[0]  # Keras looks at the first batch, then begins anew
+    assert [steps[index][1].tolist() for index in range(4)] == expected
+    assert [steps[index][1].tolist() for index in (2, 1, 0)] == expected[2::-1]  # not in turn
+    steps.begin(epoch, 2)
+    assert len(steps) == 2
+    assert [steps[index][1].tolist() for index in range(2)] == expected[2:]
+
+
+def test_an_error_while_reading_ahead_is_raised_in_its_turn():
+    class Damaged(Images):
+        def take(self, indices):
+            if 5 in indices:
+                raise ValueError("photo.jpg cannot be read")
+            return super().take(indices)
+
+    images = numbered(10)
+    reading = batched(Damaged(images.pixels, images.labels), 2).each()
+    assert [next(reading)[1].tolist() for _ in range(2)] == [[0, 1], [2, 3]]
+    with pytest.raises(ValueError, match=r"photo\.jpg"):
+        next(reading)
 
 
 def test_crops_are_a_function_of_seed_epoch_and_image(tmp_path):
@@ -231,35 +235,44 @@ def test_crops_are_a_function_of_seed_epoch_and_image(tmp_path):
     for path in paths:
         Image.fromarray(rng.integers(0, 255, (50, 60, 3), "uint8")).save(path)
     files = ImageFiles(paths, np.arange(3), (40, 40), 0.875)
-    crops, again, other = (RandomCrops(files, (40, 40), "photographs", s) for s in (1, 1, 2))
-    first = crops.take([0, 1, 2])
-    assert first.shape == (3, 40, 40, 3)
-    np.testing.assert_array_equal(first[[2, 0]], again.take([2, 0]))
-    assert np.abs(first - other.take([0, 1, 2])).mean() > 5
-    batches = Batches(crops, 3)
-    batches.start_epoch(1)
-    assert np.abs(first - batches[0][0]).mean() > 5
-    batches.start_epoch(0)
-    np.testing.assert_array_equal(first, batches[0][0])
+
+    def crops(source, seed, step, batch_size=3):
+        """By image, whatever the order."""
+        batches = batched(RandomCrops(source, (40, 40), "photographs"), batch_size, seed=seed)
+        taken = [batches[step * len(batches) + index] for index in range(len(batches))]
+        return {n: one for pixels, numbers in taken for n, one in zip(numbers, pixels, strict=True)}
+
+    first = crops(files, 1, 0)
+    assert first[0].shape == (40, 40, 3)
+    for seed, step, batch_size in ((1, 0, 1), (1, 0, 2), (1, 1, 3), (2, 0, 3)):
+        for number, pixels in crops(files, seed, step, batch_size).items():
+            if (seed, step) == (1, 0):
+                np.testing.assert_array_equal(pixels, first[number])
+            else:
+                assert np.abs(pixels - first[number]).mean() > 5
     pixels = Images(np.stack([np.asarray(Image.open(p), "float32") for p in paths]), np.arange(3))
-    same = RandomCrops(pixels, (40, 40), "photographs", 1)
-    np.testing.assert_allclose(same.take([0, 1, 2]), first, atol=1e-3)
+    for number, found in crops(pixels, 1, 0).items():
+        np.testing.assert_allclose(found, first[number], atol=1e-3)
+    with pytest.raises(ValueError, match="need a seed"):
+        batched(RandomCrops(files, (40, 40), "symbols"), 3)
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="tf.data is TensorFlow's")
 class TestIndexedDataset:
     def test_it_gives_the_batches_of_each_epoch(self):
         images = Images(np.arange(7 * 4 * 4 * 3, dtype="float32").reshape(7, 4, 4, 3), np.arange(7))
-        for options in ({}, {"answers": ("a", "b")}, {"last": "padded"}):
-            batches = Batches(images, 3, seed=1, **options)
-            dataset = indexed_dataset(batches, (None, 4, 4, 3))
+        plain = batched(images, 3, seed=1)
+        both = plain.map(lambda batch: (batch[0], {"a": batch[1], "b": batch[1]}))
+        for batches in (plain, both, batched(images, 3, seed=1, last="padded")):
+            steps = EpochSteps(batches)
+            dataset = indexed_dataset(steps, (None, 4, 4, 3))
             assert len(dataset) == 3
             orders = []
             for epoch in (0, 5):
-                batches.start_epoch(epoch)
+                steps.begin(epoch)
                 found = list(dataset.as_numpy_iterator())
-                for index, one in enumerate(found):
-                    keras.tree.map_structure(np.testing.assert_array_equal, one, batches[index])
+                for step, one in zip(steps.steps, found, strict=True):
+                    keras.tree.map_structure(np.testing.assert_array_equal, one, batches[step])
                 orders.append(np.concatenate([one[0][:, 0, 0, 0] for one in found]).tolist())
             assert orders[0] != orders[1]
             assert dataset.element_spec[0].shape == (None, 4, 4, 3)
@@ -275,22 +288,15 @@ class TestIndexedDataset:
                 seen.extend((x, validation_data))
                 return super().fit(x, validation_data=validation_data, **arguments)
 
-        class Counted(Batches):
-            ended = 0
-
-            def on_epoch_end(self):
-                self.ended += 1
-                super().on_epoch_end()
-
         inputs = keras.Input((4, 4, 3))
         model = Spy(inputs, keras.layers.Dense(7)(keras.layers.Flatten()(inputs)))
         images = Images(np.ones((7, 4, 4, 3), "float32"), np.arange(7))
-        train, validation = Counted(images, 3, seed=1), Counted(images, 3)
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         optimizer = keras.optimizers.SGD(0.1)
-        fit(model, train, validation, epochs=2, optimizer=optimizer, loss=loss, verbose=0)
+        fit(model, batched(images, 3, seed=1), batched(images, 3), epochs=2, optimizer=optimizer,
+            loss=loss, verbose=0)  # fmt: skip
+        assert len(seen) == 2
         assert all(isinstance(one, tf.data.Dataset) for one in seen)
-        assert (train.ended, validation.ended, train.epoch) == (2, 2, 2)
 
     @pytest.mark.parametrize("weighted", [False, True])
     def test_a_fit_traces_its_step_once(self, weighted):
@@ -304,7 +310,7 @@ class TestIndexedDataset:
         inputs = keras.Input((4, 4, 3))
         outputs = keras.layers.Dense(7, activation="softmax")(keras.layers.Flatten()(inputs))
         images = Images(np.ones((6, 4, 4, 3), "float32"), np.arange(6))
-        train = Batches(images, 3, seed=1, last="padded" if weighted else "short")
+        train = batched(images, 3, seed=1, last="padded" if weighted else "short")
         history = fit(
             Spy(inputs, outputs), train, None, epochs=2, optimizer=keras.optimizers.Adam(0.1),
             loss="sparse_categorical_crossentropy", verbose=0,

@@ -19,8 +19,9 @@ from keras_inception_v4 import (
     load_image,
 )
 from keras_inception_v4.cli import main
-from keras_inception_v4.features import PYRAMID, embed_folder
-from keras_inception_v4.training import with_auxiliary_head
+from keras_inception_v4.features import PYRAMID
+from keras_inception_v4.inference import embed_folder
+from keras_inception_v4.training.auxiliary import with_auxiliary_head
 
 
 def small(**arguments):

@@ -14,8 +14,9 @@ from checkpoints import slim_variables, timm_state, write_safetensors, write_sli
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
-from keras_inception_v4 import InceptionV4, model, transfer
+from keras_inception_v4 import InceptionV4, model
 from keras_inception_v4.cli import main
+from keras_inception_v4.runs import run as run_module
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -48,7 +49,7 @@ def test_commands_on_jax_are_understood(monkeypatch, tmp_path):
     taken = []
     (tmp_path / "million").mkdir()
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(transfer, "train", lambda *_, **options: taken.append(options))
+    monkeypatch.setattr(run_module, "train", lambda **options: taken.append(options))
     for line in SHELL:
         if line.startswith(ON_JAX):
             with pytest.raises(TypeError):  # there is no report to print

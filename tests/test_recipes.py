@@ -10,10 +10,12 @@ from conftest import ordered
 from tiny import tiny
 
 from keras_inception_v4 import train
-from keras_inception_v4.data import DIGITS_CROP, Images, LabelledData, arrays, digit_scans, digits
+from keras_inception_v4.data import Images, LabelledData, batched, digit_scans, digits
 from keras_inception_v4.files import read_json
-from keras_inception_v4.training import RECIPES, fit, scratch, smoothed_crossentropy
-from keras_inception_v4.training.recipes import Schedule, WarmupStaircase, decay_kernels
+from keras_inception_v4.preprocessing import DIGITS_CROP
+from keras_inception_v4.training.fitting import fit, smoothed_crossentropy
+from keras_inception_v4.training.recipes import RECIPES, Schedule, WarmupStaircase, decay_kernels
+from keras_inception_v4.training.scratch import train_from_scratch
 
 
 def rate_of(recipe, schedule):
@@ -92,15 +94,9 @@ def test_held_out_images_are_measured_with_the_averages_which_remain():
     rate = keras.optimizers.schedules.PiecewiseConstantDecay([0], [1e-6, 100.0])
     optimizer = keras.optimizers.SGD(rate, use_ema=True, ema_momentum=0.999999)
 
-    class Data(keras.utils.PyDataset):
-        def __len__(self):
-            return 3
-
-        def __getitem__(self, index):
-            return x, np.arange(8) % 3
-
+    data = batched(Images(np.tile(x, (3, 1, 1, 1)), np.arange(24) % 8 % 3), 8)
     history = fit(
-        model, Data(), Data(), epochs=2, optimizer=optimizer, loss=smoothed_crossentropy(3),
+        model, data, data, epochs=2, optimizer=optimizer, loss=smoothed_crossentropy(3),
         verbose=0,
     ).history  # fmt: skip
     after = model.get_layer("predictions").get_weights()[0]
@@ -127,10 +123,8 @@ class Network:
 
 
 @pytest.fixture
-def short(monkeypatch):
+def short():
     """`train_from_scratch` on the small network."""
-    for name in ("scratch_model", "with_auxiliary_head"):
-        monkeypatch.setattr(scratch, name, getattr(Network, name))
     rng = np.random.default_rng(0)
     pixels = rng.uniform(0, 255, (26, 20, 20, 3)).astype("float32")
     data = LabelledData(
@@ -138,11 +132,12 @@ def short(monkeypatch):
         list("abc"), DIGITS_CROP, [],
     )  # fmt: skip
 
-    def run(recipe, **arguments):
+    def run(recipe, data=data, **arguments):
         keras.utils.set_random_seed(0)
         model = tiny(size=20)
-        history = scratch.train_from_scratch(
+        history = train_from_scratch(
             model, data, recipe=RECIPES[recipe], verbose=0,
+            build=Network.scratch_model, add_head=Network.with_auxiliary_head,
             **{"epochs": 3, "batch_size": 8, "seed": 0, "precision": "float32",
                "augment": "photographs", **arguments},
         )  # fmt: skip
@@ -164,13 +159,14 @@ def test_averages_in_mixed_precision(short, precision):
     assert {layer.compute_dtype for layer in model.layers} == {"float32"}
 
 
-def test_an_error_in_the_first_batch_is_told(short, monkeypatch):
-    def damaged(*_):
-        raise ValueError("photo.jpg cannot be read")
+def test_an_error_in_the_first_batch_is_told(short):
+    class Damaged(Images):
+        def picture(self, index):
+            raise ValueError("photo.jpg cannot be read")
 
-    monkeypatch.setattr(arrays, "random_crop", damaged)
+    images = Damaged(np.zeros((9, 20, 20, 3), "float32"), np.arange(9) % 3)
     with pytest.raises((ValueError, tf_error()), match=r"photo.jpg cannot be read"):
-        short("paper")
+        short("paper", LabelledData(images, images, list("abc"), DIGITS_CROP, []))
 
 
 def tf_error():
@@ -198,35 +194,47 @@ def test_the_loss_has_all_its_parts(short):
         np.testing.assert_allclose(total - heads, (total - heads)[0], rtol=0.05)
 
 
-def test_a_resumed_run_goes_on_with_crops_averages_and_rate(short, tmp_path, monkeypatch):
-    model, history = short("paper-small", checkpoint=tmp_path / "whole.safetensors")
+class KilledError(Exception):
+    pass
 
-    class KilledError(Exception):
-        pass
 
-    finished = scratch.fit
+class Killed(keras.callbacks.Callback):
+    """Ends a fit at the beginning of an epoch, or after a step of it."""
 
-    def killed(*arguments, **named):
-        def end(epoch, logs):
-            if epoch == 1:
-                raise KilledError
+    def __init__(self, epoch, step=None):
+        super().__init__()
+        self.at, self.epoch = (epoch, step), None
 
-        callback = keras.callbacks.LambdaCallback(on_epoch_begin=end)
-        fit_of = keras.Model.fit
-        with monkeypatch.context() as patch:
-            patch.setattr(
-                keras.Model, "fit",
-                lambda self, *a, callbacks, **n: fit_of(
-                    self, *a, callbacks=[*callbacks, callback], **n
-                ),
-            )  # fmt: skip
-            return finished(*arguments, **named)
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+        self._end_at(None)
 
-    monkeypatch.setattr(scratch, "fit", killed)
-    with pytest.raises(KilledError):
-        short("paper-small", checkpoint=tmp_path / "killed.safetensors")
-    monkeypatch.setattr(scratch, "fit", finished)
-    resumed, again = short("paper-small", checkpoint=tmp_path / "killed.safetensors")
+    def on_train_batch_end(self, batch, logs=None):
+        self._end_at(batch)
+
+    def _end_at(self, step):
+        if self.at == (self.epoch, step):
+            raise KilledError
+
+
+@pytest.mark.parametrize(
+    ("recipe", "every", "ends"),
+    [
+        ("paper-small", None, [(1, None)]),
+        ("paper-small", 2, [(1, 1)]),
+        ("paper-small", 1, [(0, 0), (2, 2), (2, 0)]),
+        ("adam", 2, [(0, 1), (0, 0), (2, 1)]),
+    ],
+)
+def test_a_resumed_run_goes_on_with_crops_averages_and_rate(short, tmp_path, recipe, every, ends):
+    """Killed at (epoch, step), counted from where it was resumed; augmentation included."""
+    arguments = {"checkpoint_every": every, "batch_size": 4}
+    model, history = short(recipe, checkpoint=tmp_path / "whole.safetensors", **arguments)
+    arguments["checkpoint"] = tmp_path / "killed.safetensors"
+    for end in ends:
+        with pytest.raises(KilledError):
+            short(recipe, callbacks=[Killed(*end)], **arguments)
+    resumed, again = short(recipe, **arguments)
     assert len(again["loss"]) == 3
     for name in history:
         np.testing.assert_allclose(again[name], history[name], rtol=1e-4)
@@ -237,6 +245,20 @@ def test_a_resumed_run_goes_on_with_crops_averages_and_rate(short, tmp_path, mon
         np.abs(a - b).max() for a, b in zip(fresh.get_weights(), model.get_weights(), strict=True)
     ]
     assert max(moved) > 1e-4
+
+
+def test_a_step_that_was_recorded_is_not_made_again(short, tmp_path):
+    steps = []
+
+    class Steps(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            steps.append(batch)
+
+    arguments = {"checkpoint": tmp_path / "run.safetensors", "checkpoint_every": 2, "epochs": 1}
+    with pytest.raises(KilledError):
+        short("adam", batch_size=4, callbacks=[Killed(0, 2)], **arguments)
+    short("adam", batch_size=4, callbacks=[Steps()], **arguments)
+    assert steps == [0, 1, 2]  # the last three of five
 
 
 def test_every_step_has_the_stated_batch(short):

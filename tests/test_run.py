@@ -17,13 +17,13 @@ import pytest
 from PIL import Image
 from thin import thin_network
 
+from keras_inception_v4 import train
 from keras_inception_v4.architecture import IMAGENET_CLASSES
 from keras_inception_v4.cli import main
 from keras_inception_v4.data import ImageFiles, digit_scans
 from keras_inception_v4.files import read_json
 from keras_inception_v4.preprocessing import imagenet_classes
-from keras_inception_v4.transfer import train
-from keras_inception_v4.transfer.caching import Features
+from keras_inception_v4.training.caching import Features
 
 THIN = str(Path(__file__).with_name("thin.py"))  # the command on a thin network
 

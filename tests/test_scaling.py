@@ -17,9 +17,8 @@ from keras_inception_v4 import (
     preprocess_input,
 )
 from keras_inception_v4.cli import main
-from keras_inception_v4.predict import predict_files
-from keras_inception_v4.preprocessing.feeding import model_input
-from keras_inception_v4.preprocessing.scaling import takes_raw_pixels
+from keras_inception_v4.inference import predict_files
+from keras_inception_v4.inspection import model_input, takes_raw_pixels
 
 SIZE = (75, 75)
 

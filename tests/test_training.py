@@ -10,15 +10,17 @@ import pytest
 from conftest import ordered
 from thin import thin_network
 
-from keras_inception_v4 import load_image
+from keras_inception_v4 import load_image, train
 from keras_inception_v4.data import digit_scans, digits, load_digits_data
 from keras_inception_v4.files import read_json
-from keras_inception_v4.predict import predict_files
-from keras_inception_v4.training import RunFolder, precision, scratch, scratch_model
+from keras_inception_v4.inference import predict_files
+from keras_inception_v4.runs.folder import RunFolder
+from keras_inception_v4.runs.run import precision_for
+from keras_inception_v4.runs.settings import Settings
+from keras_inception_v4.training import precision
 from keras_inception_v4.training.fitting import smoothed_crossentropy
 from keras_inception_v4.training.precision import dtype_policy, fastest_precision
-from keras_inception_v4.transfer import run as run_module
-from keras_inception_v4.transfer import train
+from keras_inception_v4.training.scratch import scratch_model
 
 
 def train_digits(output, **arguments):
@@ -116,34 +118,29 @@ def test_predict_names_the_classes_of_the_run(run):
 
 def test_a_complete_run_is_not_trained_again(run, monkeypatch):
     folder, report = run
-    monkeypatch.setattr(scratch, "fit", None)
+    monkeypatch.setattr(keras.Model, "fit", None)
     assert train_digits(folder, epochs=1, batch_size=64) == report
 
 
-def test_a_new_run_takes_the_fastest_precision(tmp_path, monkeypatch):
-    taken = []
-    monkeypatch.setattr(run_module, "fastest_precision", lambda: "mixed_float16")
-    monkeypatch.setattr(run_module, "_run", lambda run, settings, *_: taken.append(settings))
-    with pytest.raises(FileNotFoundError):  # no report, since nothing was trained
-        train_digits(tmp_path / "run")
-    assert [settings["precision"] for settings in taken] == ["mixed_float16"]
-
-
-def test_a_run_keeps_its_precision(run, monkeypatch):
-    folder, report = run
-    decided = read_json(folder / "config.json")["arguments"]["precision"]
+def test_a_run_takes_the_fastest_precision_and_keeps_it(run):
+    folder, _ = run
+    recorded = read_json(folder / "config.json")["arguments"]
+    decided = recorded["precision"]
     assert decided == fastest_precision()
-    monkeypatch.setattr(run_module, "fastest_precision", lambda: "mixed_float16")
-    assert train_digits(folder, epochs=1, batch_size=64) == report  # as on another machine
+
+    def elsewhere():
+        return "mixed_float16"
+
+    assert Settings(weights=None).decided({}, elsewhere).precision == "mixed_float16"
+    assert Settings(weights=None).decided(recorded, elsewhere).precision == decided
     with pytest.raises(ValueError, match=f"precision is '{decided}' there and 'mixed_float16'"):
         train_digits(folder, epochs=1, batch_size=64, precision="mixed_float16")
 
 
-def test_many_processes_ask_in_a_child(monkeypatch):
-    assert run_module._fastest_precision(2) == fastest_precision()
-    monkeypatch.setattr(run_module, "fastest_precision", os.abort)
+def test_many_processes_ask_in_a_child():
+    assert precision_for(2) == fastest_precision()
     with pytest.raises(OSError, match="looks at the devices ended"):
-        run_module._fastest_precision(2)
+        precision_for(2, os.abort)
 
 
 @pytest.mark.parametrize(

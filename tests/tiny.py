@@ -4,7 +4,7 @@ import keras
 from conftest import ordered
 
 from keras_inception_v4.model import classifier
-from keras_inception_v4.training import augmentation_layers
+from keras_inception_v4.training.augmentation import augmentation_layers
 
 
 def tiny(augment="none", dropout_rate=0.2, *, size=75, classes=3, raw=True, activation="softmax"):

@@ -1,7 +1,9 @@
 """Subcommands that train and measure."""
 
+import argparse
 import os
 import sys
+from dataclasses import Field, fields
 
 from keras_inception_v4.cli.command import (
     add_command,
@@ -10,6 +12,7 @@ from keras_inception_v4.cli.command import (
     add_pixels,
     print_table,
 )
+from keras_inception_v4.runs.settings import Settings
 
 
 def add_train(commands) -> None:
@@ -28,67 +31,19 @@ def add_train(commands) -> None:
         # pixels, 1.4 at 139 and as fast at 299.
         environment={"TF_ENABLE_ONEDNN_OPTS": "1"},
     )
-    command.add_argument(
-        "data",
-        help="a folder with a subfolder a class, or with parts that hold such classes (train; val, "
-        "valid, validation or dev; test); or digits, the scans embedded in scikit-learn",
-    )
     command.add_argument("--output", required=True, metavar="FOLDER", help="the run folder")
-    command.add_argument(
-        "--weights",
-        default="imagenet",
-        help="imagenet; a path of weights, such as a run's model.keras; none: from scratch",
-    )
-    images = command.add_argument_group("images")
-    images.add_argument("--image-size", type=int, help="side in pixels, at least 75, or 107 with "
-                        "the paper's recipes (default: that for digits, else 299)")  # fmt: skip
-    images.add_argument("--crop", type=float, help="share of the short side that is kept, above 0 "
-                        "and at most 1 (default: 1.0 for digits, else 0.875)")  # fmt: skip
-    images.add_argument(
-        "--augment",
-        choices=["photographs", "symbols", "none"],
-        help="random changes: photographs are mirrored, symbols are not (default: symbols for "
-        "digits, else photographs)",
-    )
-    images.add_argument(
-        "--validation-split", type=float, default=0.2, help="share held out, if not split yet"
-    )
-    images.add_argument("--skip-corrupt", action="store_true", help="leave out what cannot be used")
-    add_nested(images)
-    fit = command.add_argument_group("training")
+    groups = {None: command}
+    for item in fields(Settings):
+        group = item.metadata["group"]
+        if group not in groups:
+            groups[group] = command.add_argument_group(group)
+        _add_setting(groups[group], item)
+    fit = groups["training"]
     fit.add_argument(
-        "--recipe",
-        choices=["adam", "paper", "paper-small"],
-        help="from scratch: adam for a few thousand images, paper for a million, paper-small the "
-        "paper's for a short run (default: adam)",
-    )
-    fit.add_argument("--head-epochs", type=int, help="of the head on cached features (default: 20)")
-    fit.add_argument("--epochs", type=int, help="passes over the images (default: 5 of "
-                     "fine-tuning, where 0 trains the head alone; from scratch 5 with adam, 100 "
-                     "with paper, 8 with paper-small)")  # fmt: skip
-    fit.add_argument("--batch-size", type=int, default=32, help="images a step, of all devices "
-                     "and processes together")  # fmt: skip
-    fit.add_argument("--from-endpoint", help="first endpoint to fine-tune (default: mixed_7a)")
-    fit.add_argument("--head-learning-rate", type=float, help="of the head (default: 0.001)")
-    fit.add_argument("--learning-rate", type=float, help="peak of fine-tuning (default: 0.0001)")
-    fit.add_argument(
-        "--balanced", action="store_true", help="weigh every class alike, with trained weights"
-    )
-    fit.add_argument(
-        "--patience", type=int, help="epochs of fine-tuning without progress after which to stop"
-    )
-    fit.add_argument("--seed", type=int, default=0, help="of split, weights, order, augmentation")
-    fit.add_argument(
-        "--precision",
-        choices=["auto", "float32", "mixed_bfloat16", "mixed_float16"],
-        default="auto",
-        help="dtype policy of training; auto is that of the run that goes on, else mixed_bfloat16 "
-        "where that is known to be faster, else float32; the model is written in float32",
-    )
-    fit.add_argument(
-        "--deterministic",
-        action="store_true",
-        help="the same numbers again on the same machine, somewhat slower",
+        "--checkpoint-every",
+        type=int,
+        metavar="STEPS",
+        help="keep the state inside an epoch too, after so many steps each (default: after epochs)",
     )
     fit.add_argument(
         "--tensorboard",
@@ -103,37 +58,37 @@ def add_train(commands) -> None:
     many.add_argument("--process-id", type=int, default=0, metavar="I", help="of this one, from 0")
 
 
-def _train(options) -> None:
-    from keras_inception_v4.transfer import train
+def _add_setting(group, item: Field) -> None:
+    about, name = item.metadata, "--" + item.name.replace("_", "-")
+    if item.name == "data":
+        group.add_argument("data", help=about["help"])
+    elif about["kind"] is bool:
+        group.add_argument(name, action="store_true", help=about["help"])
+    else:
+        group.add_argument(
+            name,
+            type=about["kind"],
+            default=item.default,
+            choices=about["choices"],
+            help=about["help"],
+        )
+
+
+def _train(options: argparse.Namespace) -> None:
+    from keras_inception_v4.runs.run import train
 
     complete = _is_complete(options.output)
+    settings = {item.name: getattr(options, item.name) for item in fields(Settings)}
+    settings["weights"] = None if options.weights == "none" else options.weights
     report = train(
-        options.data,
-        options.output,
-        weights=None if options.weights == "none" else options.weights,
-        recipe=options.recipe,
-        head_epochs=options.head_epochs,
-        epochs=options.epochs,
-        batch_size=options.batch_size,
-        image_size=options.image_size,
-        crop=options.crop,
-        augment=options.augment,
-        from_endpoint=options.from_endpoint,
-        head_learning_rate=options.head_learning_rate,
-        learning_rate=options.learning_rate,
-        balanced=options.balanced,
-        patience=options.patience,
-        validation_split=options.validation_split,
-        skip_corrupt=options.skip_corrupt,
-        nested=options.nested,
-        seed=options.seed,
-        precision=options.precision,
-        deterministic=options.deterministic,
+        output=options.output,
         coordinator=options.coordinator,
         processes=options.processes,
         process_id=options.process_id,
+        checkpoint_every=options.checkpoint_every,
         tensorboard=options.tensorboard,
         verbose=1 if sys.stdout.isatty() else 2,
+        **settings,
     )
     if complete:
         print(f"The run in {options.output} is complete; nothing was trained.")
@@ -192,7 +147,7 @@ def add_evaluate(commands) -> None:
 
 
 def _evaluate(options) -> None:
-    from keras_inception_v4.predict import evaluate_folder
+    from keras_inception_v4.inference import evaluate_folder
 
     report = evaluate_folder(
         options.model,

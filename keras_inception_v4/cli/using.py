@@ -39,7 +39,7 @@ def add_predict(commands) -> None:
 
 
 def _predict(options) -> None:
-    from keras_inception_v4.predict import predict_files
+    from keras_inception_v4.inference import predict_files
 
     predictions = predict_files(
         options.model,
@@ -101,7 +101,7 @@ def add_embed(commands) -> None:
 
 
 def _embed(options) -> None:
-    from keras_inception_v4.features import embed_folder
+    from keras_inception_v4.inference import embed_folder
 
     count, bad = embed_folder(
         options.model,
@@ -137,7 +137,7 @@ def add_explain(commands) -> None:
 
 
 def _explain(options) -> None:
-    from keras_inception_v4.predict import explain_file
+    from keras_inception_v4.inference import explain_file
 
     shown = explain_file(
         options.model,

@@ -1,45 +1,43 @@
-"""Images and labels: the embedded digits, folders and their scan, batches in order."""
+"""Images and labels: sources, the scan of folders, splits, and batches in an order that repeats."""
 
-from keras_inception_v4.data.arrays import Images, LabelledData, RandomCrops, split_indices
-from keras_inception_v4.data.batches import (
-    Batches,
-    ReadAhead,
-    as_batches,
-    check_labels,
-    count_batches,
-    each_batch,
-    read_ahead,
-)
-from keras_inception_v4.data.digits import DIGITS_CROP, digit_scans, load_digits_data
+from keras_inception_v4.data.digits import digit_scans, load_digits_data
 from keras_inception_v4.data.folders import (
-    ImageFiles,
     list_images,
     read_labelled_folder,
+    refuse_problems,
     scan_images,
     sound_images,
 )
-from keras_inception_v4.data.indexed import indexed_dataset
-from keras_inception_v4.data.layout import read_layout
+from keras_inception_v4.data.inputs import all_labels, as_batches
+from keras_inception_v4.data.layout import WHOLE, few, read_layout
+from keras_inception_v4.data.pipeline import Batches, batched, pixel_batches, read_ahead
+from keras_inception_v4.data.sources import (
+    ImageFiles,
+    Images,
+    LabelledData,
+    RandomCrops,
+    split_indices,
+)
 
 __all__ = [
-    "DIGITS_CROP",
+    "WHOLE",
     "Batches",
     "ImageFiles",
     "Images",
     "LabelledData",
     "RandomCrops",
-    "ReadAhead",
+    "all_labels",
     "as_batches",
-    "check_labels",
-    "count_batches",
+    "batched",
     "digit_scans",
-    "each_batch",
-    "indexed_dataset",
+    "few",
     "list_images",
     "load_digits_data",
+    "pixel_batches",
     "read_ahead",
     "read_labelled_folder",
     "read_layout",
+    "refuse_problems",
     "scan_images",
     "sound_images",
     "split_indices",

@@ -2,11 +2,9 @@
 
 import numpy as np
 
-from keras_inception_v4.data.arrays import Images, LabelledData, split_indices
+from keras_inception_v4.data.sources import Images, LabelledData, split_indices
 from keras_inception_v4.errors import require_extra
-from keras_inception_v4.preprocessing import resize_image
-
-DIGITS_CROP = 1.0  # a quarter of a digit's ink is in the outer ring
+from keras_inception_v4.preprocessing import DIGITS_CROP, resize_image
 
 
 def digit_scans() -> tuple[np.ndarray, np.ndarray]:

@@ -1,18 +1,14 @@
 """Folders of images: listing, the scan for what cannot be used, labels by subfolder."""
 
 import os
-import shutil
 import sys
-import unicodedata
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from keras_inception_v4.data.arrays import LabelledData, read_all, split_indices
 from keras_inception_v4.data.layout import (
     WHOLE,
     Layout,
@@ -22,46 +18,11 @@ from keras_inception_v4.data.layout import (
     list_files,
     read_layout,
 )
-from keras_inception_v4.preprocessing import Picture, check_image, load_image, opened
+from keras_inception_v4.data.sources import ImageFiles, LabelledData, split_indices
+from keras_inception_v4.preprocessing import check_image
 from keras_inception_v4.progress import progress
 
 LISTED = 10
-
-
-@dataclass(frozen=True)
-class ImageFiles:
-    """Paths of image files and their integer labels; `size` and `crop` as in `load_image`."""
-
-    paths: list[Path]
-    labels: np.ndarray
-    size: tuple[int, int]
-    crop: float
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def take(self, indices) -> np.ndarray:
-        """Raw pixels of some images, decoded by all cores."""
-        return read_all(lambda i: load_image(self.paths[i], self.size, self.crop), indices)
-
-    def picture(self, index: int) -> AbstractContextManager[Picture]:
-        """One image, to cut a window out of."""
-        return opened(self.paths[index])
-
-    def save(self, index: int, path: Path) -> None:
-        """Copies one image's file; `path` is without suffix."""
-        source = self.paths[index]
-        shutil.copyfile(source, path.with_name(f"{path.name}{source.suffix}"))
-
-    def listing(self, class_names: list[str]) -> dict[str, list[str]]:
-        """The paths of each class, from the class's folder on."""
-        listed: dict[str, list[str]] = {name: [] for name in class_names}
-        for path, label in zip(self.paths, self.labels, strict=True):
-            name = class_names[label]
-            parts = [unicodedata.normalize("NFC", part) for part in path.parts]
-            start = len(parts) - 1 - parts[::-1].index(name)
-            listed[name].append("/".join(parts[start:]))
-        return listed
 
 
 def list_images(folder: str | os.PathLike) -> list[Path]:

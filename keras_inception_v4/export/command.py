@@ -5,8 +5,8 @@ import os
 from keras_inception_v4.export.formats import export_model
 from keras_inception_v4.export.verification import Verification
 from keras_inception_v4.files import model_file
+from keras_inception_v4.inspection import classifier_of, names_of, read_settings
 from keras_inception_v4.preprocessing import imagenet_classes
-from keras_inception_v4.preprocessing.feeding import classifier_of, names_of, read_settings
 from keras_inception_v4.weights.loading import read_model
 
 

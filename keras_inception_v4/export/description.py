@@ -9,8 +9,7 @@ import keras
 
 from keras_inception_v4.errors import in_one_line
 from keras_inception_v4.files import read_json
-from keras_inception_v4.preprocessing.feeding import image_size, is_channels_first
-from keras_inception_v4.preprocessing.scaling import takes_raw_pixels
+from keras_inception_v4.inspection import image_size, is_channels_first, takes_raw_pixels
 
 NAME = "keras_inception_v4.json"
 KEY = "keras_inception_v4"

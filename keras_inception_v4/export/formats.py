@@ -19,16 +19,16 @@ from keras_inception_v4.export.saved_model import (
 )
 from keras_inception_v4.export.verification import Verification, synthetic_images, verify
 from keras_inception_v4.files import check_name, replacing
-from keras_inception_v4.preprocessing import EVALUATION_CROP, check_finite, load_image
-from keras_inception_v4.preprocessing.feeding import (
+from keras_inception_v4.inspection import (
     check_probabilities,
     check_weights,
     classifier_of,
     image_size,
     is_channels_first,
     model_input,
+    say_pixels,
 )
-from keras_inception_v4.preprocessing.scaling import say_pixels
+from keras_inception_v4.preprocessing import EVALUATION_CROP, check_finite, load_image
 
 EXPORTS = {
     "saved_model": ("float32",),

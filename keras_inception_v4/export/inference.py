@@ -3,8 +3,7 @@
 import keras
 import numpy as np
 
-from keras_inception_v4.preprocessing.graphs import input_of, run_through
-from keras_inception_v4.preprocessing.scaling import same_pixels
+from keras_inception_v4.inspection import input_of, run_through, same_pixels
 
 TRAINING_ONLY = (
     "GaussianNoise", "MixUp", "CutMix", "RandAugment", "AugMix", "RandomBrightness",

@@ -11,15 +11,16 @@ from keras_inception_v4.errors import in_one_line
 from keras_inception_v4.export.description import describe, write_description
 from keras_inception_v4.export.inference import inference_model
 from keras_inception_v4.files import replacing
-from keras_inception_v4.preprocessing import EVALUATION_CROP, preprocess_input
-from keras_inception_v4.preprocessing.feeding import (
+from keras_inception_v4.inspection import (
     check_probabilities,
     check_weights,
     classifier_of,
     image_size,
     is_channels_first,
+    say_pixels,
+    takes_raw_pixels,
 )
-from keras_inception_v4.preprocessing.scaling import say_pixels, takes_raw_pixels
+from keras_inception_v4.preprocessing import EVALUATION_CROP, preprocess_input
 
 
 @contextlib.contextmanager

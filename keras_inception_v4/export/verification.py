@@ -9,8 +9,8 @@ import keras
 import numpy as np
 
 from keras_inception_v4.export.runtimes import open_artefact
+from keras_inception_v4.inspection import model_input
 from keras_inception_v4.preprocessing import resize_image
-from keras_inception_v4.preprocessing.feeding import model_input
 
 BATCH = 8
 ROUNDS = 3

@@ -2,7 +2,7 @@
 
 from keras import layers
 
-AUGMENTATIONS = ("photographs", "symbols", "none")
+from keras_inception_v4.training.options import AUGMENTATIONS
 
 
 def augmentation_layers(kind: str) -> list[layers.Layer]:

@@ -6,13 +6,14 @@ from keras import layers
 from keras_inception_v4 import blocks
 from keras_inception_v4.architecture import (
     AUXILIARY_ENDPOINT,
+    AUXILIARY_HEAD,
     AUXILIARY_MINIMUM_SIZE,
+    HEAD,
     Conv,
     auxiliary_units,
 )
-from keras_inception_v4.preprocessing.feeding import is_channels_first
+from keras_inception_v4.inspection import is_channels_first
 from keras_inception_v4.training.precision import dtype_policy
-from keras_inception_v4.weights.names import AUXILIARY_HEAD, HEAD
 
 
 def with_auxiliary_head(model: keras.Model, classes: int) -> keras.Model:

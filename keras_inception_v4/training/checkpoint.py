@@ -1,4 +1,4 @@
-"""All that a fit needs to go on after an epoch, in one file.
+"""All that a fit needs to go on after an epoch, or inside one, in one file.
 
 Keras saves no state of seed generators, and its own BackupAndRestore does not write
 atomically; so a run that it resumes draws other dropout and augmentation.
@@ -15,16 +15,21 @@ from keras_inception_v4.files import write_tensors
 STOPPING = ("wait", "best", "best_epoch", "stopped_epoch")
 
 
-class EpochCheckpoint(keras.callbacks.Callback):
-    """Writes weights, optimizer, seed generators and history after each epoch, whole or not at all.
+class Checkpoint(keras.callbacks.Callback):
+    """Writes weights, optimizer, seed generators and history, whole or not at all.
+
+    After each epoch, and on request inside it: then with the measures so far and the step, by which
+    batches are found again.
 
     Layers that are not trained are left out: whoever resumes builds them again.
 
     Args:
         path: a file, replaced at each epoch.
-        arguments: of the fit, as JSON values; a file of other ones is refused.
+        arguments: of the fit, as JSON values, with `batches`, the steps of an epoch; a file of
+            other ones is refused.
         stopping: an early stopping whose state belongs to the run; comes before this in
             the list of callbacks.
+        every: steps of an epoch after which to write; `None` writes after epochs only.
         writes: whether this process is the one that writes; every one reads.
     """
 
@@ -34,19 +39,24 @@ class EpochCheckpoint(keras.callbacks.Callback):
         arguments: dict,
         stopping: keras.callbacks.EarlyStopping | None = None,
         *,
+        every: int | None = None,
         writes: bool = True,
     ):
         super().__init__()
         self.arguments = arguments
         self.path = path
         self.stopping = stopping
+        self.every = every
         self.writes = writes
         self.epochs = 0  # finished ones
+        self.step = 0  # finished ones of the next epoch
         self.history: dict[str, list[float]] = {}
         self.done = False
+        self._first = 0  # step of the epoch at which this fit began
         self._stopped = False
         self._stopping_state: dict | None = None
         self._random_state: dict[str, np.ndarray] = {}
+        self._measures: dict[str, np.ndarray] = {}
 
     def first_epoch(self, epochs: int) -> int:
         """Where a fit of so many epochs goes on: at the end if it had stopped early."""
@@ -77,10 +87,10 @@ class EpochCheckpoint(keras.callbacks.Callback):
                 f"{self.arguments} here. Name another folder, or delete it to begin anew."
             )
         variables = _moving(model, weights_only=state["done"])
-        self._random_state = {
-            name: tensors.pop(name) for name in list(tensors) if name.startswith("random/")
-        }
-        best = {name: tensors.pop(name) for name in list(tensors) if name.startswith("best/")}
+        self._random_state, self._measures, best = (
+            {name: tensors.pop(name) for name in list(tensors) if name.startswith(kind)}
+            for kind in ("random/", "measure/", "best/")
+        )
         shapes = {name: tuple(variable.shape) for name, variable in variables.items()}
         if {name: tensor.shape for name, tensor in tensors.items()} != shapes:
             raise ValueError(
@@ -89,6 +99,7 @@ class EpochCheckpoint(keras.callbacks.Callback):
         for name, variable in variables.items():
             variable.assign(tensors[name])
         self.epochs, self.history = state["epochs"], state["history"]
+        self.step = state.get("step", 0)
         self.done, self._stopped = state["done"], state["stopped"]
         if state["stopping"] is not None:
             weights = model.get_weights()
@@ -106,14 +117,25 @@ class EpochCheckpoint(keras.callbacks.Callback):
                 setattr(self.stopping, name, value)
 
     def on_epoch_begin(self, epoch, logs=None):
-        """Restores the backend's own generator, right before anything draws from it."""
+        """Restores the backend's own generator and the measures, right before they are used."""
+        self._first = self.step
         if self._random_state:
             _set_random_state(self._random_state)
             self._random_state = {}
+        for name, variable in _measures(self.model).items() if self._measures else ():
+            variable.assign(self._measures[name])
+        self._measures = {}
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Records the step, if it is one of those to record."""
+        self.step = self._first + batch + 1
+        last = self.step == self.arguments["batches"]  # the epoch's end is recorded with it
+        if self.every is not None and self.step % self.every == 0 and not last:
+            self._write()
 
     def on_epoch_end(self, epoch, logs=None):
         """Records the epoch."""
-        self.epochs = epoch + 1
+        self.epochs, self.step = epoch + 1, 0
         for name, value in (logs or {}).items():
             self.history.setdefault(name, []).append(float(value))
         self._write()
@@ -132,6 +154,11 @@ class EpochCheckpoint(keras.callbacks.Callback):
         }
         if not self.done:
             tensors |= _random_state()
+        if self.step:
+            tensors |= {
+                name: np.asarray(keras.ops.convert_to_numpy(variable))
+                for name, variable in _measures(self.model).items()
+            }
         stopping = None
         if self.stopping is not None:
             stopping = {name: _plain(getattr(self.stopping, name)) for name in STOPPING}
@@ -142,6 +169,7 @@ class EpochCheckpoint(keras.callbacks.Callback):
         state = {
             "arguments": self.arguments,
             "epochs": self.epochs,
+            "step": self.step,
             "history": self.history,
             "done": self.done,
             "stopped": bool(self.model.stop_training),
@@ -168,6 +196,12 @@ def _set_random_state(states: dict[str, np.ndarray]) -> None:
     torch.set_rng_state(torch.from_numpy(states["random/cpu"]))
     if "random/cuda" in states and torch.cuda.is_available():
         torch.cuda.set_rng_state(torch.from_numpy(states["random/cuda"]))
+
+
+def _measures(model: keras.Model) -> dict[str, keras.Variable]:
+    """What loss and accuracy of the epoch so far are kept in."""
+    variables = [variable for metric in model.metrics for variable in metric.variables]
+    return {f"measure/{index}": variable for index, variable in enumerate(variables)}
 
 
 def _plain(value):

@@ -8,13 +8,14 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from keras_inception_v4.data import count_batches, indexed_dataset
-from keras_inception_v4.preprocessing.scaling import PREPROCESSING_LAYER
-from keras_inception_v4.training.checkpoint import EpochCheckpoint, trained_weights
-from keras_inception_v4.training.devices import check_same, is_first
+from keras_inception_v4.architecture import HEAD, PREPROCESSING
+from keras_inception_v4.data import Batches
+from keras_inception_v4.inspection import activation_of
+from keras_inception_v4.training.checkpoint import Checkpoint, trained_weights
+from keras_inception_v4.training.devices import check_same, is_first, wait_for_all
+from keras_inception_v4.training.feeding import EpochSteps, indexed_dataset
 from keras_inception_v4.training.precision import dtype_policy
 from keras_inception_v4.weights.loading import copy_weights
-from keras_inception_v4.weights.names import HEAD
 
 LABEL_SMOOTHING = 0.1
 
@@ -39,8 +40,8 @@ def trainable_twin(model: keras.Model, precision: str) -> Iterator[keras.Model]:
             yield keras.Model(model.inputs, model.output, name=model.name)
             return
         names = [layer.name for layer in model.layers]
-        raw = PREPROCESSING_LAYER in names
-        augmentation = names[: names.index(PREPROCESSING_LAYER)] if raw else []
+        raw = PREPROCESSING in names
+        augmentation = names[: names.index(PREPROCESSING)] if raw else []
 
         def in_policy(layer):
             config = layer.get_config()
@@ -102,31 +103,43 @@ def warmup_cosine(peak: float, steps: int, warmup: float) -> keras.optimizers.sc
     )
 
 
-class _StartEpoch(keras.callbacks.Callback):
-    """Tells batches which epoch it is, so that their order is that epoch's in a resumed fit."""
+def held_out_of(validation, validation_data):
+    """The held-out data, by our name or by Keras's.
 
-    def __init__(self, batches):
+    Raises:
+        ValueError: for both.
+    """
+    if validation is not None and validation_data is not None:
+        raise ValueError("Received validation and validation_data, which are the same.")
+    return validation if validation_data is None else validation_data
+
+
+def loss_for(model: keras.Model, smoothing: float):
+    """Cross entropy for what a classifier answers, probabilities or logits.
+
+    Raises:
+        ValueError: if it answers something else.
+    """
+    activation = activation_of(model)
+    if activation not in ("softmax", "linear"):
+        raise ValueError(
+            f"The classifier's activation is {activation}. Training needs 'softmax' or None "
+            "(logits)."
+        )
+    return smoothed_crossentropy(
+        model.output_shape[-1], smoothing, from_logits=activation == "linear"
+    )
+
+
+class _Begin(keras.callbacks.Callback):
+    """Takes training batches to the epoch that begins, and to the step where it was left."""
+
+    def __init__(self, steps: EpochSteps, first: int):
         super().__init__()
-        self.batches = batches
+        self.steps, self.first = steps, first
 
     def on_epoch_begin(self, epoch, logs=None):
-        self.batches.start_epoch(epoch)
-
-
-class _EndEpoch(keras.callbacks.Callback):
-    """Tells batches that an epoch has ended, where Keras does not know them."""
-
-    def __init__(self, train, validation):
-        super().__init__()
-        self.train, self.validation = train, validation
-
-    def on_epoch_end(self, epoch, logs=None):
-        if isinstance(self.train, keras.utils.PyDataset):
-            self.train.on_epoch_end()
-
-    def on_test_end(self, logs=None):
-        if isinstance(self.validation, keras.utils.PyDataset):
-            self.validation.on_epoch_end()
+        self.steps.begin(epoch, self.first)
 
 
 class _Sound(keras.callbacks.Callback):
@@ -173,17 +186,18 @@ def _create_metrics(model: keras.Model, batch: tuple) -> None:
 
 def fit(
     model: keras.Model,
-    train,
-    validation,
+    train: Batches,
+    validation: Batches | None,
     *,
     epochs: int,
     optimizer,
     loss,
     loss_weights: dict[str, float] | None = None,
-    class_weight: dict[int, float] | None = None,
+    weights_fill: bool = False,
     patience: int | None = None,
     keep_best: bool = False,
     checkpoint: Path | None = None,
+    checkpoint_every: int | None = None,
     arguments: dict | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     verbose="auto",
@@ -198,10 +212,12 @@ def fit(
         optimizer: of Keras.
         loss: of integer labels and the model's answers.
         loss_weights: output to the weight of its loss, for a model with several.
-        class_weight: class to the weight of its images.
+        weights_fill: whether sample weights only fill up batches, and so count in measures too.
         patience: epochs without a lower held-out loss after which to stop; `None` never stops.
         keep_best: whether the weights of the lowest held-out loss are kept, not the last.
         checkpoint: a file for the state after each epoch; a fit that it records goes on.
+        checkpoint_every: steps of an epoch after which the state is recorded too; `None` for
+            epochs only.
         arguments: what else decides the result, as JSON values; a checkpoint of other ones is
             refused.
         callbacks: of the user's; called last, when an epoch is on disk. One that raises ends the
@@ -217,13 +233,10 @@ def fit(
     # XLA compiles convolutions for CPUs badly; JAX is nothing without it.
     jit = "auto" if keras.backend.backend() == "jax" else False
     metrics = ["accuracy"] if loss_weights is None else {HEAD: ["accuracy"]}
-    # Sample weights fill up batches, and then count; class weights are for the loss alone.
-    kind = "weighted_metrics" if class_weight is None else "metrics"
+    kind = "weighted_metrics" if weights_fill else "metrics"
     model.compile(optimizer, loss, loss_weights=loss_weights, jit_compile=jit, **{kind: metrics})
     model.optimizer.build(model.trainable_variables)
     own: list[keras.callbacks.Callback] = [_Sound()]
-    if hasattr(train, "start_epoch"):
-        own.append(_StartEpoch(train))
     if optimizer.use_ema:  # held-out images are measured with the averages
         own.append(keras.callbacks.SwapEMAWeights())
     stopping = keeper = None
@@ -236,47 +249,66 @@ def fit(
         )
         own.append(stopping)
     if checkpoint is not None:
-        known = {"epochs": epochs, "batches": count_batches(train), **(arguments or {})}
-        keeper = EpochCheckpoint(checkpoint, known, stopping, writes=is_first())
-        keeper.restore(model)
-        check_same("the finished epochs", [keeper.epochs, keeper.done])
+        known = {"epochs": epochs, "batches": len(train), **(arguments or {})}
+        keeper = Checkpoint(checkpoint, known, stopping, every=checkpoint_every, writes=is_first())
         own.append(keeper)
-        if keeper.done:
-            return _history(model, keeper)
+
+    def run(first_epoch: int, last_epoch: int, first_step: int) -> keras.callbacks.History:
+        steps = EpochSteps(train)
+        steps.begin(first_epoch, first_step)
+        begin = _Begin(steps, first_step)
+        with _of_averages(optimizer):
+            return model.fit(
+                _for_backend(model, steps),
+                validation_data=None
+                if validation is None
+                else _for_backend(model, EpochSteps(validation)),
+                epochs=last_epoch,
+                initial_epoch=first_epoch,
+                callbacks=[begin, *own, *callbacks],
+                shuffle=False,  # batches have an order of their own, which can be repeated
+                verbose=verbose,
+            )
+
     if keras.backend.backend() == "tensorflow":
-        if isinstance(train, keras.utils.PyDataset):
-            _create_metrics(model, train[0])
-        own.append(_EndEpoch(train, validation))
-        train, validation = (
-            indexed_dataset(data, model.input_shape)
-            if isinstance(data, keras.utils.PyDataset)
-            else data
-            for data in (train, validation)
-        )
-    try:
-        history = model.fit(
-            train,
-            validation_data=validation,
-            epochs=epochs,
-            initial_epoch=keeper.first_epoch(epochs) if keeper else 0,
-            class_weight=class_weight,
-            callbacks=[*own, *callbacks],
-            shuffle=False,  # batches have an order of their own, which can be repeated
-            verbose=verbose,
-        )
-    except TypeError as error:
-        # On JAX, Keras stumbles over the averages when it leaves for another error.
-        if optimizer.use_ema and error.__context__ is not None:
-            raise error.__context__ from None
-        raise
+        _create_metrics(model, train[0])
     if keeper is None:
-        return history
-    keeper.set_model(model)
-    keeper.finish()
+        return run(0, epochs, 0)
+    _resume(keeper, model)
+    if keeper.step:  # the end of that epoch first: Keras knows one length of them
+        run(keeper.epochs, keeper.epochs + 1, keeper.step)
+        wait_for_all("epoch")
+        _resume(keeper, model)
+    if not keeper.done:
+        run(keeper.first_epoch(epochs), epochs, 0)
+        keeper.set_model(model)
+        keeper.finish()
     return _history(model, keeper)
 
 
-def _history(model, keeper: EpochCheckpoint) -> keras.callbacks.History:
+def _resume(keeper: Checkpoint, model: keras.Model) -> None:
+    keeper.restore(model)
+    check_same("the finished epochs", [keeper.epochs, keeper.step, keeper.done])
+
+
+def _for_backend(model: keras.Model, steps: EpochSteps):
+    if keras.backend.backend() != "tensorflow":
+        return steps
+    return indexed_dataset(steps, model.input_shape)
+
+
+@contextlib.contextmanager
+def _of_averages(optimizer) -> Iterator[None]:
+    """Lets out the error that Keras leaves for: on JAX it stumbles over the averages then."""
+    try:
+        yield
+    except TypeError as error:
+        if optimizer.use_ema and error.__context__ is not None:
+            raise error.__context__ from None
+        raise
+
+
+def _history(model, keeper: Checkpoint) -> keras.callbacks.History:
     """The history of all epochs, those of processes before this one too."""
     history = keras.callbacks.History()
     history.set_model(model)

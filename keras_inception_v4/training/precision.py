@@ -6,8 +6,8 @@ from pathlib import Path
 
 import keras
 
-AUTO = "auto"  # `fastest_precision`
-PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+from keras_inception_v4.errors import check_one_of
+from keras_inception_v4.training.options import PRECISIONS
 
 
 @contextlib.contextmanager
@@ -17,8 +17,7 @@ def dtype_policy(precision: str) -> Iterator[None]:
     Raises:
         ValueError: if `precision` is none of `PRECISIONS`.
     """
-    if precision not in PRECISIONS:
-        raise ValueError(f"Received precision={precision!r}. Allowed are {', '.join(PRECISIONS)}.")
+    check_one_of(PRECISIONS, precision=precision)
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(precision)
     try:

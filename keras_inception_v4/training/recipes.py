@@ -6,6 +6,7 @@ from typing import NamedTuple
 import keras
 
 from keras_inception_v4.training.fitting import LABEL_SMOOTHING, warmup_cosine
+from keras_inception_v4.training.options import RECIPES as EPOCHS_OF
 
 # Paper: Szegedy et al., "Inception-v4, Inception-ResNet and the Impact of Residual Connections on
 # Learning", 2016, section 4. Inception-v3: Szegedy et al., "Rethinking the Inception Architecture
@@ -20,7 +21,7 @@ RATE_BATCH = 32  # images of a step at that rate: Inception-v3; others scale it 
 RATE_DECAY = 0.94  # paper
 DECAY_EPOCHS = 2  # paper
 WARMUP_EPOCHS = 5  # Goyal
-EPOCHS = 100  # Inception-v3
+EPOCHS = EPOCHS_OF["paper"]  # Inception-v3
 WEIGHT_DECAY = 4e-5  # slim: times half the squared norm of a kernel
 AUXILIARY_WEIGHT = 0.4  # slim: `loss` of the auxiliary logits
 # Moving average of the weights: Inception-v3's graph. Slim's grows with the step from 0.1 to that;
@@ -156,10 +157,12 @@ _PAPER = Recipe(
     random_crops=True,
 )
 RECIPES = {
-    "adam": Recipe(5, _adam, SHORT_BATCH_NORM_DECAY),
+    "adam": Recipe(EPOCHS_OF["adam"], _adam, SHORT_BATCH_NORM_DECAY),
     "paper": _PAPER,
     "paper-small": _PAPER._replace(
-        epochs=8, optimizer=_short_rms_prop, batch_norm_momentum=SHORT_BATCH_NORM_DECAY
+        epochs=EPOCHS_OF["paper-small"],
+        optimizer=_short_rms_prop,
+        batch_norm_momentum=SHORT_BATCH_NORM_DECAY,
     ),
 }
 """`adam` for a few thousand images, `paper` for a million, `paper-small` the paper's with epsilon,

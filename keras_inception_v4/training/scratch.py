@@ -1,24 +1,19 @@
 """From random weights to a classifier."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import keras
 from keras import layers
 
-from keras_inception_v4.data import (
-    Batches,
-    ImageFiles,
-    Images,
-    LabelledData,
-    RandomCrops,
-    ReadAhead,
-)
+from keras_inception_v4.architecture import AUXILIARY_HEAD, HEAD
+from keras_inception_v4.data import Batches, LabelledData, RandomCrops, batched
+from keras_inception_v4.inspection import classifier_of, feeder, image_size
 from keras_inception_v4.model import InceptionV4
-from keras_inception_v4.preprocessing.feeding import classifier_of, feeder, image_size
 from keras_inception_v4.training import devices
 from keras_inception_v4.training.augmentation import augmentation_layers
 from keras_inception_v4.training.auxiliary import with_auxiliary_head
+from keras_inception_v4.training.building import square_shape
 from keras_inception_v4.training.fitting import fit, smoothed_crossentropy
 from keras_inception_v4.training.precision import dtype_policy
 from keras_inception_v4.training.recipes import (
@@ -28,7 +23,6 @@ from keras_inception_v4.training.recipes import (
     decay_kernels,
 )
 from keras_inception_v4.weights.loading import copy_weights
-from keras_inception_v4.weights.names import AUXILIARY_HEAD, HEAD
 
 
 def scratch_model(
@@ -46,10 +40,7 @@ def scratch_model(
         augment: as in `augmentation_layers`.
         batch_norm_momentum: of the moving statistics.
     """
-    shape = (image_size, image_size, 3)
-    if keras.config.image_data_format() == "channels_first":
-        shape = (3, image_size, image_size)
-    x = layers.Input(shape)
+    x = layers.Input(square_shape(image_size))
     for layer in augmentation_layers(augment):
         x = layer(x)
     return InceptionV4(
@@ -72,8 +63,11 @@ def train_from_scratch(
     precision: str,
     augment: str,
     checkpoint: Path | None = None,
+    checkpoint_every: int | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     verbose="auto",
+    build: Callable[..., keras.Model] = scratch_model,
+    add_head: Callable[..., keras.Model] = with_auxiliary_head,
 ) -> dict[str, list[float]]:
     """Trains all of a model's weights, on all devices (see `devices`).
 
@@ -87,8 +81,11 @@ def train_from_scratch(
         precision: dtype policy of training.
         augment: `"photographs"`, `"symbols"` or `"none"`: a kind of random crops or layers.
         checkpoint: a file for the state after each epoch.
+        checkpoint_every: as in `fit`.
         callbacks: as in `fit`.
         verbose: as in `keras.Model.fit`.
+        build: makes the network to train, as `scratch_model` does.
+        add_head: adds the auxiliary head, as `with_auxiliary_head` does.
 
     Returns:
         Loss and accuracy an epoch, training and held-out.
@@ -99,7 +96,7 @@ def train_from_scratch(
     """
     check_batch_size(recipe, batch_size, len(data.train))
     with devices.all_devices():
-        trained = _trained_twin(model, recipe, precision, augment)
+        trained = _trained_twin(model, recipe, precision, augment, build, add_head)
         train, validation = _batches(trained, data, recipe, batch_size, seed, augment)
         answers = smoothed_crossentropy(model.output_shape[-1], recipe.label_smoothing)
         both = {HEAD: 1.0, AUXILIARY_HEAD: recipe.auxiliary_weight}
@@ -111,7 +108,9 @@ def train_from_scratch(
             optimizer=recipe.optimizer(Schedule(epochs, len(train), batch_size)),
             loss=dict.fromkeys(both, answers) if recipe.auxiliary_weight else answers,
             loss_weights=both if recipe.auxiliary_weight else None,
+            weights_fill=validation.weighted,
             checkpoint=checkpoint,
+            checkpoint_every=checkpoint_every,
             callbacks=callbacks,
             verbose=verbose,
         )
@@ -148,45 +147,40 @@ def _holds_batch(recipe: Recipe) -> bool:
     return recipe.random_crops or devices.count_devices() > 1
 
 
-def _trained_twin(model: keras.Model, recipe: Recipe, precision: str, augment: str) -> keras.Model:
+def _trained_twin(
+    model: keras.Model, recipe: Recipe, precision: str, augment: str, build, add_head
+) -> keras.Model:
     """What is trained in the model's place, with fresh random weights."""
     classes = model.output_shape[-1]
     with dtype_policy(precision):
-        trained = scratch_model(
+        trained = build(
             classes,
             image_size(model)[0],
             augment="none" if recipe.random_crops else augment,
             batch_norm_momentum=recipe.batch_norm_momentum,
         )
         if recipe.auxiliary_weight:
-            trained = with_auxiliary_head(trained, classes)
+            trained = add_head(trained, classes)
     decay_kernels(trained, recipe.weight_decay)
     return trained
 
 
-def _batches(trained: keras.Model, data: LabelledData, recipe: Recipe, batch_size, seed, augment):
-    source: Images | ImageFiles | RandomCrops = data.train
+def _batches(
+    trained: keras.Model, data: LabelledData, recipe: Recipe, batch_size: int, seed: int, augment
+) -> tuple[Batches, Batches]:
+    source = data.train
     if recipe.random_crops and augment != "none":
-        source = RandomCrops(data.train, image_size(trained), augment, seed)
-    shared = {
-        "feed": feeder(trained),
-        "part": devices.part(),
-        "answers": (HEAD, AUXILIARY_HEAD) if recipe.auxiliary_weight else (),
-    }
-    return (
-        ReadAhead(
-            Batches(
-                source,
-                batch_size,
-                seed=seed,
-                last="dropped" if _holds_batch(recipe) else "short",
-                **shared,
-            )
-        ),
-        Batches(
-            data.validation,
-            batch_size,
-            last="padded" if devices.count_devices() > 1 else "short",
-            **shared,
-        ),
-    )
+        source = RandomCrops(data.train, image_size(trained), augment)
+    shared = {"feed": feeder(trained), "part": devices.part()}
+    rest = "dropped" if _holds_batch(recipe) else "short"
+    train = batched(source, batch_size, seed=seed, last=rest, **shared)
+    rest = "padded" if devices.count_devices() > 1 else "short"
+    validation = batched(data.validation, batch_size, last=rest, **shared)
+    if not recipe.auxiliary_weight:
+        return train, validation
+    return train.map(_for_both_heads), validation.map(_for_both_heads)
+
+
+def _for_both_heads(batch: tuple) -> tuple:
+    pixels, labels, *weights = batch
+    return pixels, {HEAD: labels, AUXILIARY_HEAD: labels}, *weights

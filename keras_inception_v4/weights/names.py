@@ -5,6 +5,8 @@ A tensor of this package is called `layer/variable`, as
 """
 
 from keras_inception_v4.architecture import (
+    AUXILIARY_HEAD,
+    HEAD,
     Conv,
     Pool,
     Unit,
@@ -13,8 +15,6 @@ from keras_inception_v4.architecture import (
     walk,
 )
 
-HEAD = "predictions"
-AUXILIARY_HEAD = "auxiliary"
 FIRST_KERNEL = "conv2d_1a_3x3_conv/kernel"
 BATCH_NORM = ("beta", "moving_mean", "moving_variance")
 

@@ -11,16 +11,17 @@ from typing import IO
 import keras
 import numpy as np
 
-from keras_inception_v4.data import Batches, as_batches, check_labels, count_batches, each_batch
-from keras_inception_v4.features import embedded, embedding_model
+from keras_inception_v4.architecture import HEAD
+from keras_inception_v4.data import Batches, as_batches
+from keras_inception_v4.features import embedded
 from keras_inception_v4.files import read_json, write_json
-from keras_inception_v4.preprocessing.feeding import feeder
+from keras_inception_v4.inspection import embedding_model
 from keras_inception_v4.progress import progress
 
 
 @dataclass(frozen=True)
 class Features:
-    """Features of images and their labels, in memory or mapped from a file."""
+    """Features of images, their labels and weights, in memory or mapped from a file."""
 
     records: np.ndarray
 
@@ -31,6 +32,11 @@ class Features:
     def labels(self) -> np.ndarray:
         """Integer labels `(images,)`."""
         return self.records["label"]
+
+    @property
+    def weights(self) -> np.ndarray | None:
+        """Sample weights `(images,)`, if there are any."""
+        return self.records["weight"] if "weight" in self.records.dtype.names else None
 
     def take(self, indices) -> np.ndarray:
         """The features of some images, `(images, 1536)`."""
@@ -65,14 +71,12 @@ def cached_features(
     Raises:
         ValueError: if the file is of other images or another network.
     """
-    classes = model.output_shape[-1]
-    feed = feeder(model)
-    batches = as_batches(data, batch_size, classes=classes, feed=feed)
+    batches = as_batches(data, model, batch_size)
     extractor = embedding_model(model)
-    record = np.dtype([("features", "float32", extractor.output_shape[-1]), ("label", "int64")])
+    record = _record(extractor.output_shape[-1], weights=batches.weighted)
 
     def append(file):
-        _append(file, record, extractor, batches, batch_size, classes, feed is None, verbose)
+        _append(file, record, extractor, batches, batch_size, verbose)
 
     with contextlib.ExitStack() as stack:
         file: IO[bytes]
@@ -101,11 +105,11 @@ def _check_same(path: Path, model, batches, batch_size: int) -> None:
     """Records beside the file whose features it holds, or checks that."""
     weights = 0
     for layer in model.layers:
-        for weight in layer.weights if layer.name != "predictions" else []:
+        for weight in layer.weights if layer.name != HEAD else []:
             weights = zlib.crc32(keras.ops.convert_to_numpy(weight).tobytes(), weights)
-    known = {"batch_size": batch_size, "network": weights, "batches": count_batches(batches)}
-    if isinstance(batches, Batches):
-        known["labels"] = zlib.crc32(np.ascontiguousarray(batches.source.labels).tobytes())
+    known = {"batch_size": batch_size, "network": weights, "batches": len(batches)}
+    if batches.labels is not None:
+        known["labels"] = zlib.crc32(np.ascontiguousarray(batches.labels).tobytes())
     file = path.with_name(f"{path.name}.json")
     if not file.exists():
         write_json(file, known)
@@ -116,26 +120,40 @@ def _check_same(path: Path, model, batches, batch_size: int) -> None:
         )
 
 
-def _append(file, record, extractor, batches, batch_size, classes, raw, verbose) -> None:
+def _record(features: int, *, weights: bool) -> np.dtype:
+    """What is kept of an image."""
+    fields = [("features", "float32", features), ("label", "int64")]
+    return np.dtype([*fields, ("weight", "float32")] if weights else fields)
+
+
+def _append(
+    file: IO[bytes],
+    record: np.dtype,
+    extractor: keras.Model,
+    batches: Batches,
+    batch_size: int,
+    verbose: bool,
+) -> None:
     """Writes a record for each image, after the whole batches that are there."""
     whole = batch_size * record.itemsize
     first = 0
-    if isinstance(batches, Batches):  # a user's own may be of other sizes, and in another order
+    if batches.labels is not None:  # a user's own may be of other sizes, and in another order
         first = min(file.seek(0, 2) // whole, len(batches))
     file.truncate(first * whole)
     file.seek(0, 2)
-    labels = []
+    known = []
 
     def pixels_only():
-        for pixels, batch_labels in each_batch(batches, first, raw=raw):
-            labels.append(check_labels(batch_labels, classes))
+        for pixels, *labels_and_weights in batches.each(first):
+            known.append(labels_and_weights)
             yield pixels
 
-    with progress(count_batches(batches), "features", "batches", verbose) as advance:
+    with progress(len(batches), "features", "batches", verbose) as advance:
         advance(first)
         for found in embedded(extractor, pixels_only(), batch_size):
             records = np.empty(len(found), record)
-            records["features"], records["label"] = found, labels.pop(0)
+            for name, values in zip(record.names, (found, *known.pop(0)), strict=True):
+                records[name] = values
             file.write(records.tobytes())
             file.flush()
             advance(1)

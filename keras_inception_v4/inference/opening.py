@@ -8,11 +8,7 @@ import keras
 import numpy as np
 
 from keras_inception_v4.export import is_artefact, open_artefact
-from keras_inception_v4.model import InceptionV4
-from keras_inception_v4.preprocessing import (
-    EVALUATION_CROP,
-)
-from keras_inception_v4.preprocessing.feeding import (
+from keras_inception_v4.inspection import (
     ModelSettings,
     check_classifier,
     classifier_of,
@@ -21,8 +17,12 @@ from keras_inception_v4.preprocessing.feeding import (
     names_of,
     probabilities_of,
     read_settings,
+    say_pixels,
 )
-from keras_inception_v4.preprocessing.scaling import say_pixels
+from keras_inception_v4.model import InceptionV4
+from keras_inception_v4.preprocessing import (
+    EVALUATION_CROP,
+)
 from keras_inception_v4.weights.loading import read_model
 
 

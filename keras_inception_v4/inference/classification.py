@@ -9,14 +9,14 @@ import numpy as np
 
 from keras_inception_v4.data import (
     list_images,
-    read_ahead,
+    pixel_batches,
     sound_images,
 )
+from keras_inception_v4.errors import check_at_least
 from keras_inception_v4.files import require
-from keras_inception_v4.predict.opening import open_classifier
+from keras_inception_v4.inference.opening import open_classifier
 from keras_inception_v4.preprocessing import (
     check_finite,
-    load_image,
 )
 from keras_inception_v4.progress import progress
 
@@ -62,25 +62,19 @@ def predict_files(
         ValueError: if one of them cannot be read; raised before any prediction.
         OSError: if the ImageNet weights are neither in the cache nor to be had.
     """
-    for name, value in (("top", top), ("batch_size", batch_size)):
-        if value < 1:
-            raise ValueError(f"Received {name}={value}. It must be at least 1.")
+    check_at_least(1, top=top, batch_size=batch_size)
     paths, _ = sound_images(_expand(images), skip_corrupt=skip_corrupt, verbose=verbose)
     classifier = open_classifier(model_path, precision=precision, pixels=pixels)
-    starts = range(0, len(paths), batch_size)
-    batches = read_ahead(
-        np.stack([load_image(path, classifier.size, classifier.crop) for path in chosen])
-        for chosen in (paths[start : start + batch_size] for start in starts)
-    )
-    predictions = []
+    batches = pixel_batches(paths, batch_size, classifier.size, classifier.crop)
+    predictions: list[Prediction] = []
     with progress(len(paths), "predicting", "images", verbose) as advance:
-        for start, batch in zip(starts, batches, strict=True):
+        for batch in batches:
             probabilities = classifier.predict(batch)
             check_finite(probabilities, "answers of the model")
             best = np.argsort(-probabilities, axis=1, kind="stable")[:, :top]
-            for path, row, indices in zip(paths[start:], probabilities, best, strict=False):
+            for row, indices in zip(probabilities, best, strict=True):
                 found = [(classifier.class_names[i], float(row[i])) for i in indices]
-                predictions.append(Prediction(os.fspath(path), found))
+                predictions.append(Prediction(os.fspath(paths[len(predictions)]), found))
             advance(len(batch))
     return predictions
 

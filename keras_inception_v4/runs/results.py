@@ -12,7 +12,7 @@ from keras_inception_v4.data import LabelledData
 from keras_inception_v4.errors import in_one_line
 from keras_inception_v4.export import export_saved_model
 from keras_inception_v4.files import MODEL, replacing, write_json
-from keras_inception_v4.training.run_folder import RunFolder
+from keras_inception_v4.runs.folder import RunFolder
 
 
 def write_results(

@@ -8,14 +8,9 @@ import numpy as np
 from keras_inception_v4 import plots
 from keras_inception_v4.explain import class_activation_map, overlay
 from keras_inception_v4.files import check_name
-from keras_inception_v4.predict.opening import open_model
+from keras_inception_v4.inference.opening import open_model
+from keras_inception_v4.inspection import image_size, model_input, names_of, probabilities_of
 from keras_inception_v4.preprocessing import load_image
-from keras_inception_v4.preprocessing.feeding import (
-    image_size,
-    model_input,
-    names_of,
-    probabilities_of,
-)
 
 
 class Explanation(NamedTuple):

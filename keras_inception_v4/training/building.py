@@ -6,9 +6,10 @@ from collections.abc import Sequence
 import keras
 from keras import layers
 
-from keras_inception_v4.architecture import DEFAULT_SIZE, ENDPOINTS
+from keras_inception_v4.architecture import DEFAULT_SIZE, ENDPOINTS, HEAD
+from keras_inception_v4.errors import check_one_of
 from keras_inception_v4.model import InceptionV4, classifier
-from keras_inception_v4.training import augmentation_layers
+from keras_inception_v4.training.augmentation import augmentation_layers
 
 
 def transfer_model(
@@ -50,11 +51,7 @@ def transfer_model(
         ValueError: for a wrong argument, or weights that do not fit.
         OSError: if the ImageNet weights are neither in the cache nor to be had.
     """
-    if input_shape is None:
-        first = keras.config.image_data_format() == "channels_first"
-        size = (DEFAULT_SIZE, DEFAULT_SIZE)
-        input_shape = (3, *size) if first else (*size, 3)
-    x = layers.Input(tuple(input_shape))
+    x = layers.Input(tuple(input_shape or square_shape(DEFAULT_SIZE)))
     for layer in _augmentation(augment):
         x = layer(x)
     backbone = InceptionV4(
@@ -71,6 +68,12 @@ def transfer_model(
         layer.trainable = False
     head = classifier(backbone.output, int(classes), dropout_rate=dropout_rate)
     return keras.Model(backbone.inputs, head, name="inception_v4")
+
+
+def square_shape(side: int) -> tuple[int, int, int]:
+    """An RGB image's shape, without the batch, in the current data format."""
+    first = keras.config.image_data_format() == "channels_first"
+    return (3, side, side) if first else (side, side, 3)
 
 
 def _augmentation(augment) -> Sequence[layers.Layer]:
@@ -99,10 +102,7 @@ def unfreeze(
     Raises:
         ValueError: for an unknown endpoint, or a model without it.
     """
-    if from_endpoint not in ENDPOINTS:
-        raise ValueError(
-            f"Received from_endpoint={from_endpoint!r}. Allowed are {', '.join(ENDPOINTS)}."
-        )
+    check_one_of(ENDPOINTS, from_endpoint=from_endpoint)
     order = list(ENDPOINTS)
     moving = tuple(order[order.index(from_endpoint) :])
     if not any(layer.name == from_endpoint for layer in model.layers):
@@ -113,5 +113,5 @@ def unfreeze(
     for layer in model.layers:
         of_block = layer.name.startswith(moving)
         frozen = isinstance(layer, layers.BatchNormalization) and not batch_norm
-        layer.trainable = layer.name == "predictions" or (of_block and not frozen)
+        layer.trainable = layer.name == HEAD or (of_block and not frozen)
     return model

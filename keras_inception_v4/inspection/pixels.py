@@ -1,17 +1,16 @@
-"""Whether a model scales raw pixels itself, in whatever form, told by its own first layers."""
+"""The images that a model takes: size, channels, and raw or scaled pixels."""
 
 import weakref
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from keras_inception_v4.preprocessing.graphs import input_of, run_through
+from keras_inception_v4.architecture import DEFAULT_SIZE, PREPROCESSING
+from keras_inception_v4.inspection.graphs import input_of, run_through
+from keras_inception_v4.preprocessing import preprocess_input
 
 if TYPE_CHECKING:
     import keras
-
-PREPROCESSING_LAYER = "preprocessing"
-"""The layer of this package's models that takes raw pixels to the network's range."""
 
 SIDE = 96  # pixels of the test images where a model leaves its size open
 
@@ -59,7 +58,7 @@ def takes_raw_pixels(model: "keras.Model") -> bool:
             begins with a batch norm, whose statistics may be those of either range.
     """
     if model not in _KNOWN:
-        named = any(layer.name == PREPROCESSING_LAYER for layer in model.layers)
+        named = any(layer.name == PREPROCESSING for layer in model.layers)
         _KNOWN[model] = named or _scales(model)
     return _KNOWN[model]
 
@@ -106,3 +105,49 @@ def _scales(model: "keras.Model") -> bool:
         if abs(np.median(found) - value) > 0.5:
             return True
     return False
+
+
+def is_channels_first(model: "keras.Model") -> bool:
+    """Whether the model's images have their channels before height and width."""
+    return any(
+        getattr(layer, "data_format", None) == "channels_first"
+        or (hasattr(layer, "layers") and is_channels_first(layer))
+        for layer in model.layers
+    )
+
+
+def image_size(model: "keras.Model", default: int = DEFAULT_SIZE) -> tuple[int, int]:
+    """Height and width of the model's images; `default` for what the model leaves open.
+
+    Raises:
+        ValueError: if the model does not take images.
+    """
+    shape = model.input_shape
+    if not isinstance(shape, tuple) or len(shape) != 4:
+        raise ValueError(
+            f"The model {model.name!r} takes {shape}, not images (batch, height, width, channels)."
+        )
+    height, width = shape[2:4] if is_channels_first(model) else shape[1:3]
+    return height or default, width or default
+
+
+def model_input(model: "keras.Model", pixels: np.ndarray) -> np.ndarray:
+    """Raw pixels as the model takes them.
+
+    Args:
+        model: any model of this package.
+        pixels: `(images, height, width, channels)`, RGB, 0 to 255.
+
+    Returns:
+        float array in the model's range and data format.
+    """
+    if not takes_raw_pixels(model):
+        pixels = preprocess_input(pixels)
+    return np.moveaxis(pixels, 3, 1) if is_channels_first(model) else pixels
+
+
+def feeder(model: "keras.Model"):
+    """A function from raw pixels to what the model takes; `None` if that is the same."""
+    if takes_raw_pixels(model) and not is_channels_first(model):
+        return None
+    return lambda pixels: model_input(model, pixels)

@@ -5,34 +5,59 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from keras_inception_v4.data.layout import few
+from keras_inception_v4.data import Batches, all_labels, few
+
+
+def weighted(
+    batches: Batches, class_weight, classes: int, class_names: Sequence[str] | None = None
+) -> Batches:
+    """Batches whose images weigh as their classes do, by weights of their own multiplied.
+
+    Args:
+        batches: of images and labels, with or without weights.
+        class_weight: `None`, or as in `class_weights`, and so is the rest.
+        classes: number of classes.
+        class_names: one name a class, where the data has some.
+
+    Raises:
+        ValueError: as `class_weights`.
+    """
+    if class_weight is None:
+        return batches
+    table = np.zeros(classes, "float32")
+    for label, weight in class_weights(class_weight, batches, classes, class_names).items():
+        table[label] = weight
+
+    def weigh(batch):
+        pixels, labels, *weights = batch
+        return pixels, labels, np.prod([table[labels], *weights], axis=0)
+
+    return batches.map(weigh, weighted=True)
 
 
 def class_weights(
-    class_weight, labels, classes: int, class_names: Sequence[str] | None = None
-) -> dict[int, float] | None:
-    """Weights of classes as Keras takes them.
+    class_weight, batches: Batches, classes: int, class_names: Sequence[str] | None = None
+) -> dict[int, float]:
+    """Weights of classes.
 
     Args:
-        class_weight: `None`; `"balanced"`; a dict from class to weight, where a class is an index
-            or, if the data has names, a name, and one that is not there weighs 1; or one weight
-            a class, in order.
-        labels: integer labels of all training images, or a function that returns them.
+        class_weight: `"balanced"`; a dict from class to weight, where a class is an index or, if
+            the data has names, a name, and one that is not there weighs 1; or one weight a class,
+            in order.
+        batches: whose labels are counted for `"balanced"`.
         classes: number of classes.
         class_names: one name a class, where the data has some.
 
     Raises:
         ValueError: for anything else; the message says what was expected.
     """
-    if class_weight is None:
-        return None
     if isinstance(class_weight, str):
         if class_weight != "balanced":
             raise ValueError(
                 f"Received class_weight={class_weight!r}. Allowed are None, 'balanced', a dict "
                 "from class to weight, and one weight a class."
             )
-        counts = np.bincount(labels() if callable(labels) else labels, minlength=classes)
+        counts = np.bincount(all_labels(batches), minlength=classes)
         return {label: np.sum(counts) / (classes * max(n, 1)) for label, n in enumerate(counts)}
     names = list(class_names or ())
     expected = f"the classes 0 to {classes - 1}" + (f", or {few(names)}" if names else "")

@@ -1,30 +1,36 @@
-"""Labelled images in memory, and how labelled data is split."""
+"""Labelled images, in memory or as files, and how they are split."""
 
 import math
 import os
+import shutil
+import unicodedata
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from keras_inception_v4.errors import require_extra
-from keras_inception_v4.preprocessing import RANDOM_CROPS, Picture, random_crop
-
-if TYPE_CHECKING:
-    from keras_inception_v4.data.folders import ImageFiles
+from keras_inception_v4.preprocessing import (
+    RANDOM_CROPS,
+    Picture,
+    load_image,
+    opened,
+    random_crop,
+)
 
 
 @dataclass(frozen=True)
 class Images:
-    """Raw pixels `(images, height, width, channels)`, 0 to 255, and integer labels."""
+    """Raw pixels `(images, height, width, channels)`, 0 to 255, integer labels, sample weights."""
 
     pixels: np.ndarray
     labels: np.ndarray
+    weights: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -53,40 +59,67 @@ def read_all(read: Callable[[int], np.ndarray], indices) -> np.ndarray:
         return np.stack(list(threads.map(read, indices)))
 
 
-class RandomCrops:
-    """Images as random crops, each a function of the seed, the epoch and the image alone.
+@dataclass(frozen=True)
+class ImageFiles:
+    """Paths of image files and their integer labels; `size` and `crop` as in `load_image`."""
 
-    So neither threads, nor a resumed run, nor how many processes share a batch changes them.
+    paths: list[Path]
+    labels: np.ndarray
+    size: tuple[int, int]
+    crop: float
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, indices) -> np.ndarray:
+        """Raw pixels of some images, decoded by all cores."""
+        return read_all(lambda i: load_image(self.paths[i], self.size, self.crop), indices)
+
+    def picture(self, index: int) -> AbstractContextManager[Picture]:
+        """One image, to cut a window out of."""
+        return opened(self.paths[index])
+
+    def save(self, index: int, path: Path) -> None:
+        """Copies one image's file; `path` is without suffix."""
+        source = self.paths[index]
+        shutil.copyfile(source, path.with_name(f"{path.name}{source.suffix}"))
+
+    def listing(self, class_names: list[str]) -> dict[str, list[str]]:
+        """The paths of each class, from the class's folder on."""
+        listed: dict[str, list[str]] = {name: [] for name in class_names}
+        for path, label in zip(self.paths, self.labels, strict=True):
+            name = class_names[label]
+            parts = [unicodedata.normalize("NFC", part) for part in path.parts]
+            start = len(parts) - 1 - parts[::-1].index(name)
+            listed[name].append("/".join(parts[start:]))
+        return listed
+
+
+class RandomCrops:
+    """Images as random crops, each a function of the image and a drawn number alone.
 
     Args:
         source: `Images` or `ImageFiles`.
         size: height and width of the crops, in pixels.
         kind: a key of `preprocessing.RANDOM_CROPS`.
-        seed: of the crops.
     """
 
-    def __init__(self, source: "Images | ImageFiles", size: tuple[int, int], kind: str, seed: int):
+    def __init__(self, source: "Images | ImageFiles", size: tuple[int, int], kind: str):
         self.source, self.labels = source, source.labels
-        self.size, self.ranges, self.seed = size, RANDOM_CROPS[kind], seed
-        self.epoch = 0
+        self.size, self.ranges = size, RANDOM_CROPS[kind]
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def start_epoch(self, epoch: int) -> None:
-        """Draws other crops for another epoch."""
-        self.epoch = epoch
+    def take(self, indices, draws) -> np.ndarray:
+        """The crops of some images, decoded by all cores; `draws` has a number for each."""
 
-    def take(self, indices) -> np.ndarray:
-        """The crops of some images, decoded by all cores."""
-        epoch = self.epoch
-
-        def read(index):
-            rng = np.random.default_rng((self.seed, epoch, int(index)))
-            with self.source.picture(index) as picture:
+        def read(place):
+            rng = np.random.default_rng(int(draws[place]))
+            with self.source.picture(int(indices[place])) as picture:
                 return random_crop(picture, self.size, self.ranges, rng)
 
-        return read_all(read, indices)
+        return read_all(read, range(len(indices)))
 
 
 class LabelledData(NamedTuple):
@@ -97,15 +130,15 @@ class LabelledData(NamedTuple):
     cannot be used, with the reason. `test` is `None` where nobody set images apart for it.
     """
 
-    train: "Images | ImageFiles"
-    validation: "Images | ImageFiles"
+    train: Images | ImageFiles
+    validation: Images | ImageFiles
     class_names: list[str]
     crop: float
     left_out: list[tuple[str, str]]
-    test: "Images | ImageFiles | None" = None
+    test: Images | ImageFiles | None = None
 
     @property
-    def measured(self) -> "Images | ImageFiles":
+    def measured(self) -> Images | ImageFiles:
         """What the final measures are taken on: the test images, else the held-out ones."""
         return self.validation if self.test is None else self.test
 

@@ -1,0 +1,53 @@
+"""What a model takes and what it answers, told by its layers and by what its run recorded."""
+
+from keras_inception_v4.inspection.graphs import input_of, made_once, run_through
+from keras_inception_v4.inspection.heads import (
+    activation_of,
+    answers_logits,
+    check_classifier,
+    check_probabilities,
+    pool_and_dense,
+    probabilities_of,
+)
+from keras_inception_v4.inspection.parts import (
+    check_weights,
+    classifier_of,
+    embedding_model,
+    endpoint_output,
+)
+from keras_inception_v4.inspection.pixels import (
+    feeder,
+    image_size,
+    is_channels_first,
+    model_input,
+    same_pixels,
+    say_pixels,
+    takes_raw_pixels,
+)
+from keras_inception_v4.inspection.recorded import ModelSettings, names_of, read_settings
+
+__all__ = [
+    "ModelSettings",
+    "activation_of",
+    "answers_logits",
+    "check_classifier",
+    "check_probabilities",
+    "check_weights",
+    "classifier_of",
+    "embedding_model",
+    "endpoint_output",
+    "feeder",
+    "image_size",
+    "input_of",
+    "is_channels_first",
+    "made_once",
+    "model_input",
+    "names_of",
+    "pool_and_dense",
+    "probabilities_of",
+    "read_settings",
+    "run_through",
+    "same_pixels",
+    "say_pixels",
+    "takes_raw_pixels",
+]

@@ -1,0 +1,108 @@
+"""What a model answers: probabilities or logits, and by which layers."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from keras_inception_v4.architecture import HEAD, POOL
+
+if TYPE_CHECKING:
+    import keras
+
+
+def check_classifier(model: "keras.Model") -> None:
+    """Checks that a model answers probabilities, or logits, of at least two classes.
+
+    Raises:
+        ValueError: if it has no classifier, or one of a single output.
+    """
+    if len(model.output_shape) != 2 or activation_of(model) is None:
+        raise ValueError(
+            f"The model {model.name!r} has no classifier: it answers {model.output_shape}."
+        )
+    if model.output_shape[-1] == 1:
+        raise ValueError(
+            f"The model {model.name!r} answers one number an image, which names no class. Build "
+            "its head with two outputs and 'softmax', one for each class."
+        )
+
+
+def activation_of(model: "keras.Model") -> str | None:
+    """Name of the activation that a model's answers come from, `"linear"` for none.
+
+    Of the last layer, in nested models too: a dense layer's own, or that of a softmax or activation
+    layer. `None` if the last layer is another.
+    """
+    import keras
+
+    last = model
+    while isinstance(last, keras.Model):
+        last = last.layers[-1]
+    if isinstance(last, keras.layers.Softmax):
+        return "softmax"
+    activation = getattr(last, "activation", None)
+    return None if activation is None else getattr(activation, "__name__", "")
+
+
+def check_probabilities(model: "keras.Model") -> None:
+    """Checks that a model answers probabilities of classes.
+
+    Raises:
+        ValueError: if it has no classifier, or one that answers logits.
+    """
+    check_classifier(model)
+    if answers_logits(model):
+        raise ValueError(
+            f"The model {model.name!r} answers logits, and an artefact answers probabilities. "
+            "Build it with classifier_activation='softmax' and load its weights."
+        )
+
+
+def answers_logits(model: "keras.Model") -> bool:
+    """Whether a classifier has no activation."""
+    return activation_of(model) == "linear"
+
+
+def probabilities_of(model: "keras.Model", answers: np.ndarray) -> np.ndarray:
+    """A classifier's answers as probabilities, also where it answers logits."""
+    if not answers_logits(model):
+        return answers
+    powers = np.exp(answers - answers.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)
+
+
+def pool_and_dense(model: "keras.Model"):
+    """The average pool and the dense layer of a head that is nothing but these and dropout.
+
+    Raises:
+        ValueError: for any other head.
+    """
+    from keras import activations, layers
+
+    named = {layer.name: layer for layer in model.layers}
+    pool, dense = named.get(POOL), named.get(HEAD)
+    if isinstance(pool, layers.GlobalAveragePooling2D) and isinstance(dense, layers.Dense):
+        tensor = dense.input
+        dropout = named.get("dropout")
+        if isinstance(dropout, layers.Dropout) and tensor is dropout.output:
+            tensor = dropout.input
+        if getattr(dense, "quantization_mode", None):
+            raise ValueError(
+                f"The classifier of {model.name!r} is quantized to {dense.quantization_mode}, and "
+                "maps and training need its weights in floating point. Use the model before "
+                "quantize()."
+            )
+        answer = model.layers[-1]
+        if isinstance(answer, (layers.Softmax, layers.Activation)):
+            linear = dense.activation is activations.linear
+            answers = linear and answer.input is dense.output and model.output is answer.output
+        else:
+            answers = model.output is dense.output
+        if tensor is pool.output and answers:
+            return pool, dense
+    raise ValueError(
+        f"The head of {model.name!r} is not a global average pool (avg_pool), dropout and one "
+        "dense layer (predictions), with or without a softmax layer, that answers. Class "
+        "activation maps and training on cached features are exact only for that head, which "
+        "InceptionV4(include_top=True) and transfer_model build."
+    )

@@ -1,0 +1,133 @@
+"""The phases of a run: what is trained, in which order, and what is delivered."""
+
+import sys
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import keras
+
+from keras_inception_v4.data import LabelledData
+from keras_inception_v4.runs.folder import RunFolder
+from keras_inception_v4.runs.settings import Settings
+from keras_inception_v4.training import devices
+from keras_inception_v4.training.building import square_shape, transfer_model, unfreeze
+from keras_inception_v4.training.fine_tuning import fine_tune
+from keras_inception_v4.training.head import train_head
+from keras_inception_v4.training.recipes import RECIPES
+from keras_inception_v4.training.scratch import (
+    check_batch_size,
+    scratch_model,
+    train_from_scratch,
+)
+from keras_inception_v4.training.timeline import Timeline
+from keras_inception_v4.weights.loading import copy_weights
+
+Histories = dict[str, dict[str, list[float]]]
+
+
+class Watching(NamedTuple):
+    """What does not decide a run's numbers: who looks on, and how often its state is kept."""
+
+    callbacks: Sequence[keras.callbacks.Callback] = ()
+    tensorboard: bool = False
+    checkpoint_every: int | None = None
+    verbose: Any = "auto"
+
+    def of_phase(self, run: RunFolder, first: int = 0) -> list[keras.callbacks.Callback]:
+        """Callbacks of a phase before which there were `first` epochs."""
+        timeline = self.tensorboard and run.writes
+        return [
+            *([Timeline(run.path / "tensorboard", first)] if timeline else []),
+            *self.callbacks,
+        ]
+
+
+def from_scratch(
+    run: RunFolder, images: LabelledData, settings: Settings, watching: Watching
+) -> tuple[keras.Model, Histories]:
+    """One phase: all weights by a recipe.
+
+    Args:
+        run: not begun; begins here, once everything is known to fit.
+        images: training and held-out images.
+        settings: all of them decided.
+        watching: the run.
+
+    Returns:
+        The model in float32, without augmentation, and the history of each phase by name.
+    """
+    recipe, batch_size = RECIPES[settings.recipe], settings.batch_size
+    check_batch_size(recipe, batch_size, len(images.train))
+    keras.utils.set_random_seed(settings.seed)
+    model = scratch_model(len(images.class_names), settings.image_size)
+    if watching.verbose and devices.count_devices() > 1:
+        print(
+            f"{batch_size} images a step, on {devices.count_devices()} devices of "
+            f"{devices.part()[1]} processes.",
+            file=sys.stderr,
+        )
+    run.begin(images.listing())
+    devices.wait_for_all("begun")
+    devices.check_same("their run folder", run.listing)
+    history = train_from_scratch(
+        model,
+        images,
+        recipe=recipe,
+        epochs=settings.epochs,
+        batch_size=batch_size,
+        seed=settings.seed,
+        precision=settings.precision,
+        augment=settings.augment,
+        checkpoint=run.checkpoints / "from_scratch.safetensors",
+        checkpoint_every=watching.checkpoint_every,
+        callbacks=watching.of_phase(run),
+        verbose=watching.verbose,
+    )
+    return model, {"from scratch": history}
+
+
+def from_trained_weights(
+    run: RunFolder, images: LabelledData, settings: Settings, watching: Watching
+) -> tuple[keras.Model, Histories]:
+    """Two phases: a head on cached features, then fine-tuning; otherwise as `from_scratch`."""
+    keras.utils.set_random_seed(settings.seed)
+    classes, shape = len(images.class_names), square_shape(settings.image_size)
+    model = transfer_model(
+        classes, weights=settings.weights, input_shape=shape, augment=settings.augment
+    )
+    run.begin(images.listing())
+    shared: dict[str, Any] = {
+        "batch_size": settings.batch_size,
+        "class_weight": "balanced" if settings.balanced else None,
+        "seed": settings.seed,
+        "folder": run.checkpoints,
+        "verbose": watching.verbose,
+    }
+    head = train_head(
+        model,
+        images.train,
+        images.validation,
+        epochs=settings.head_epochs,
+        learning_rate=settings.head_learning_rate,
+        callbacks=watching.of_phase(run),
+        **shared,
+    )
+    histories = {"head": head.history}
+    if settings.epochs:
+        unfreeze(model, settings.from_endpoint)
+        tuned = fine_tune(
+            model,
+            images.train,
+            images.validation,
+            epochs=settings.epochs,
+            learning_rate=settings.learning_rate,
+            patience=settings.patience,
+            precision=settings.precision,
+            checkpoint_every=watching.checkpoint_every,
+            callbacks=watching.of_phase(run, len(head.epoch)),
+            **shared,
+        )
+        histories["fine-tuning"] = tuned.history
+    delivered = transfer_model(classes, weights=None, input_shape=shape, augment=False)
+    copy_weights(model, delivered)
+    return delivered, histories

@@ -1,0 +1,182 @@
+"""One command from images to a classifier: data, phases, results, in a folder that resumes."""
+
+import multiprocessing
+import os
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+
+import keras
+
+from keras_inception_v4 import plots
+from keras_inception_v4.data import LabelledData, load_digits_data, read_labelled_folder
+from keras_inception_v4.errors import check_at_least
+from keras_inception_v4.evaluation import evaluate, require_scikit_learn
+from keras_inception_v4.files import read_json
+from keras_inception_v4.runs.folder import RunFolder, recorded_arguments
+from keras_inception_v4.runs.phases import Watching, from_scratch, from_trained_weights
+from keras_inception_v4.runs.results import write_results
+from keras_inception_v4.runs.settings import DIGITS, Settings, documented, keywords_of
+from keras_inception_v4.training import devices
+from keras_inception_v4.training.fitting import make_reproducible
+from keras_inception_v4.training.precision import fastest_precision
+from keras_inception_v4.training.timeline import require_tensorboard
+
+
+def train(
+    data: str | os.PathLike,
+    output: str | os.PathLike,
+    *,
+    coordinator: str | None = None,
+    processes: int = 1,
+    process_id: int = 0,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    tensorboard: bool = False,
+    checkpoint_every: int | None = None,
+    verbose="auto",
+    **settings,
+) -> dict:
+    """Trains a classifier on labelled images and writes a run folder.
+
+    With trained weights: a head on cached features, then fine-tuning of the last blocks.
+    With `weights=None`: everything from random weights by a recipe; on the JAX backend with
+    all devices and, on request, many processes, of which only process 0 writes. The folder
+    gets `model.keras` (float32, raw pixels in), `class_names.json`, `config.json`,
+    `data.json` (which images were used for what), `history.csv`, `report.json`,
+    `curves.png`, `confusion_matrix.png`, `examples/` (a held-out image of each class) and,
+    on the TensorFlow backend, `saved_model/`. The same call goes on where an interrupted
+    one ended, and a complete run is not trained again.
+
+    Args:
+        data: `"digits"` (embedded in scikit-learn) or a folder, see
+            `data.read_labelled_folder`.
+        output: the run folder.
+        coordinator: `HOST:PORT` of process 0, for many processes.
+        processes: how many share the training; they need the same call, but for `process_id`,
+            and the same `data` and `output` on a disk that they share.
+        process_id: of this one, from 0. With many, a child of the calling process does the work:
+            a script must call this under `if __name__ == "__main__":`, and Keras's settings
+            must come from the environment or its file.
+        callbacks: of Keras, of every phase, as in `train_head` and `fine_tune`; of one process.
+        tensorboard: whether to write the curves of all phases as one timeline into the folder's
+            `tensorboard/`; it goes on when the run does.
+        checkpoint_every: steps of an epoch, of fine-tuning or from scratch, after which the state
+            is kept too; `None` keeps it after epochs alone.
+        verbose: as in `keras.Model.fit`; processes other than 0 are silent.
+        **settings: fields of `runs.settings.Settings`:
+        {settings}
+
+    Returns:
+        The run's report; `accuracy` (0 to 1) is on held-out images.
+
+    Raises:
+        ValueError: for an argument out of range, images that cannot be used, weights that
+            do not fit, or a folder of another run.
+        FileNotFoundError: if there is no such data.
+        ImportError: without scikit-learn or matplotlib; the message names the extra.
+        OSError: if the folder cannot be written, weights cannot be had, or another process
+            ended.
+    """
+    given = Settings(data=data, **settings)
+    if not given.from_scratch and processes != 1:
+        raise ValueError(
+            f"Received processes={processes} with weights={given.weights!r}. Many processes are "
+            "for training from scratch: weights=None (--weights none)."
+        )
+    devices.check_processes(coordinator, processes, process_id)
+    if callbacks and processes != 1:
+        raise ValueError("Received callbacks with many processes. They are for one.")
+    if checkpoint_every is not None:
+        check_at_least(1, checkpoint_every=checkpoint_every)
+    if tensorboard:
+        require_tensorboard()
+    watching = Watching(tuple(callbacks), tensorboard, checkpoint_every, verbose)
+    decided = given.decided(recorded_arguments(output), lambda: precision_for(processes))
+    run = RunFolder(output, decided.as_json(), crop=decided.crop, writes=process_id == 0)
+    if run.report is not None:
+        return run.report
+    plots.require_matplotlib()
+    require_scikit_learn()
+    if processes == 1:
+        _run(run, decided, watching)
+    else:
+        devices.supervised(
+            _run_together,
+            (coordinator or "", processes, process_id),
+            run=run,
+            settings=decided,
+            watching=watching if run.writes else watching._replace(verbose=0),
+        )
+    return read_json(run.path / "report.json")
+
+
+train.__signature__ = keywords_of(train)  # type: ignore[attr-defined]
+train.__doc__ = (train.__doc__ or "").replace("{settings}", documented())
+
+
+def precision_for(processes: int, fastest: Callable[[], str] = fastest_precision) -> str:
+    """The fastest precision; with many processes a child is asked, as the devices are theirs.
+
+    Raises:
+        OSError: if the child ended.
+    """
+    if processes == 1:
+        return fastest()
+    spawn = multiprocessing.get_context("spawn")
+    try:
+        with ProcessPoolExecutor(1, mp_context=spawn) as pool:
+            return pool.submit(fastest).result()
+    except BrokenProcessPool:
+        raise OSError(
+            "The process that looks at the devices ended. Name a precision, and call this under "
+            'if __name__ == "__main__":.'
+        ) from None
+
+
+def _run_together(run: RunFolder, settings: Settings, watching: Watching) -> None:
+    """One of many processes; all of them find the report in the end."""
+    devices.check_same("their arguments", settings.as_json())
+    _run(run, settings, watching)
+    devices.wait_for_all("written")
+
+
+def _run(run: RunFolder, settings: Settings, watching: Watching) -> None:
+    """Everything from the images to the report."""
+    started = time.monotonic()
+    make_reproducible(settings.seed, settings.deterministic)
+    images = read_images(settings, verbose=bool(watching.verbose))
+    devices.check_same("their images", images.listing())
+    phases = from_scratch if settings.from_scratch else from_trained_weights
+    model, histories = phases(run, images, settings, watching)
+    if not run.writes:
+        return
+    metrics = evaluate(model, images.measured, class_names=images.class_names, verbose=False)
+    write_results(run, model, images, histories, metrics)
+    report = {
+        **metrics,
+        "training_images": len(images.train),
+        "measured_on": "validation" if images.test is None else "test",
+        "left_out": len(images.left_out),
+        "epochs": {name: len(history["loss"]) for name, history in histories.items()},
+        "weights": model.count_params(),
+        "seconds": round(time.monotonic() - started, 1),
+    }
+    run.finish(report)
+
+
+def read_images(settings: Settings, *, verbose: bool) -> LabelledData:
+    """The images that a run is about."""
+    share = {"validation_split": settings.validation_split, "seed": settings.seed}
+    size = settings.image_size
+    if settings.data == DIGITS:
+        return load_digits_data(size, **share)
+    return read_labelled_folder(
+        settings.data,
+        (size, size),
+        crop=settings.crop,
+        skip_corrupt=settings.skip_corrupt,
+        nested=settings.nested,
+        verbose=verbose,
+        **share,
+    )

@@ -1,0 +1,258 @@
+"""All that decides a run: the one list from which defaults, checks, records and options come."""
+
+import inspect
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any
+
+from keras_inception_v4.architecture import (
+    AUXILIARY_MINIMUM_SIZE,
+    DEFAULT_SIZE,
+    ENDPOINTS,
+    MINIMUM_SIZE,
+)
+from keras_inception_v4.errors import check_at_least, check_one_of
+from keras_inception_v4.preprocessing import DIGITS_CROP, EVALUATION_CROP
+from keras_inception_v4.training.options import (
+    AUGMENTATIONS,
+    AUTO,
+    BATCH_SIZE,
+    EPOCHS,
+    FROM_ENDPOINT,
+    HEAD_EPOCHS,
+    HEAD_RATE,
+    PRECISIONS,
+    RATE,
+    RECIPES,
+)
+
+DIGITS = "digits"
+IMAGES, TRAINING = "images", "training"
+OF_TRANSFER = (
+    "head_epochs",
+    "from_endpoint",
+    "head_learning_rate",
+    "learning_rate",
+    "balanced",
+    "patience",
+)
+"""What only a training from trained weights uses."""
+
+
+def _option(default, help: str, group: str | None = None, *, kind: type = str, choices=None) -> Any:
+    """A field that the command line offers too.
+
+    Args:
+        default: of the field.
+        help: what it is, in words for `--help`.
+        group: under which `--help` shows it; `None` for no group.
+        kind: type of a value on the command line; `bool` for a switch.
+        choices: values allowed.
+    """
+    about = {"help": help, "group": group, "kind": kind, "choices": choices}
+    return field(default=default, metadata=about)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """All that decides the result of a run, as a user gives it; `decided` fills in the rest.
+
+    Raises:
+        ValueError: for settings that contradict each other or are out of range.
+    """
+
+    data: str | os.PathLike = _option(
+        DIGITS,
+        "a folder with a subfolder a class, or with parts that hold such classes (train; val, "
+        "valid, validation or dev; test); or digits, the scans embedded in scikit-learn",
+    )
+    weights: str | os.PathLike | None = _option(
+        "imagenet", "imagenet; a path of weights, such as a run's model.keras; none: from scratch"
+    )
+    image_size: int | None = _option(
+        None,
+        f"side in pixels, at least {MINIMUM_SIZE}, or {AUXILIARY_MINIMUM_SIZE} with the paper's "
+        f"recipes (default: that for digits, else {DEFAULT_SIZE})",
+        IMAGES,
+        kind=int,
+    )
+    crop: float | None = _option(
+        None,
+        "share of the short side that is kept, above 0 and at most 1 (default: "
+        f"{DIGITS_CROP} for digits, else {EVALUATION_CROP})",
+        IMAGES,
+        kind=float,
+    )
+    augment: str | None = _option(
+        None,
+        "random changes: photographs are mirrored, symbols are not (default: symbols for digits, "
+        "else photographs)",
+        IMAGES,
+        choices=AUGMENTATIONS,
+    )
+    validation_split: float = _option(0.2, "share held out, if not split yet", IMAGES, kind=float)
+    skip_corrupt: bool = _option(False, "leave out what cannot be used", IMAGES, kind=bool)
+    nested: bool = _option(
+        False,
+        "subfolders that hold only folders are classes all the same",
+        IMAGES,
+        kind=bool,
+    )
+    recipe: str | None = _option(
+        None,
+        "from scratch: adam for a few thousand images, paper for a million, paper-small the "
+        "paper's for a short run (default: adam)",
+        TRAINING,
+        choices=tuple(RECIPES),
+    )
+    head_epochs: int | None = _option(
+        None, f"of the head on cached features (default: {HEAD_EPOCHS})", TRAINING, kind=int
+    )
+    epochs: int | None = _option(
+        None,
+        f"passes over the images (default: {EPOCHS} of fine-tuning, where 0 trains the head alone; "
+        f"from scratch {', '.join(f'{n} with {recipe}' for recipe, n in RECIPES.items())})",
+        TRAINING,
+        kind=int,
+    )
+    batch_size: int = _option(
+        BATCH_SIZE, "images a step, of all devices and processes together", TRAINING, kind=int
+    )
+    from_endpoint: str | None = _option(
+        None, f"first endpoint to fine-tune (default: {FROM_ENDPOINT})", TRAINING
+    )
+    head_learning_rate: float | None = _option(
+        None, f"of the head (default: {HEAD_RATE})", TRAINING, kind=float
+    )
+    learning_rate: float | None = _option(
+        None, f"peak of fine-tuning (default: {RATE})", TRAINING, kind=float
+    )
+    balanced: bool = _option(
+        False, "weigh every class alike, with trained weights", TRAINING, kind=bool
+    )
+    patience: int | None = _option(
+        None,
+        "epochs of fine-tuning without a lower held-out loss after which to stop",
+        TRAINING,
+        kind=int,
+    )
+    seed: int = _option(
+        0, "seed for splitting, initialization, shuffling and augmentation", TRAINING, kind=int
+    )
+    precision: str = _option(
+        AUTO,
+        "dtype policy of training; auto is that of the run that goes on, else mixed_bfloat16 where "
+        "that is known to be faster, else float32; the model is written in float32",
+        TRAINING,
+        choices=(AUTO, *PRECISIONS),
+    )
+    deterministic: bool = _option(
+        False, "the same numbers again on the same machine, somewhat slower", TRAINING, kind=bool
+    )
+
+    def __post_init__(self):
+        check_one_of((AUTO, *PRECISIONS), precision=self.precision)
+        for name, allowed in (
+            ("augment", AUGMENTATIONS),
+            ("from_endpoint", ENDPOINTS),
+            ("recipe", RECIPES),
+        ):
+            if getattr(self, name) is not None:
+                check_one_of(allowed, **{name: getattr(self, name)})
+        given = [name for name in OF_TRANSFER if getattr(self, name) not in (None, False)]
+        if self.from_scratch and given:
+            raise ValueError(
+                f"Received {', '.join(given)} with weights=None, which has no use for it."
+            )
+        if not self.from_scratch and self.recipe is not None:
+            raise ValueError(
+                f"Received recipe={self.recipe!r} with weights={self.weights!r}. It is for "
+                "training from scratch: weights=None (--weights none)."
+            )
+        self._check_ranges()
+
+    def _check_ranges(self) -> None:
+        recipe = self.recipe or next(iter(RECIPES))
+        least = AUXILIARY_MINIMUM_SIZE if recipe.startswith("paper") else MINIMUM_SIZE
+        for allowed, name in (
+            (1, "batch_size"),
+            (1, "head_epochs"),
+            (1 if self.from_scratch else 0, "epochs"),
+            (least, "image_size"),
+        ):
+            if getattr(self, name) is not None:
+                check_at_least(allowed, **{name: getattr(self, name)})
+        if self.crop is not None and not 0 < self.crop <= 1:
+            raise ValueError(f"Received crop={self.crop}. It must be above 0 and at most 1.")
+
+    @property
+    def from_scratch(self) -> bool:
+        """Whether training begins with random weights."""
+        return self.weights is None
+
+    def decided(self, recorded: dict, fastest_precision: Callable[[], str]) -> "Settings":
+        """The same with a value for all that was left open.
+
+        Args:
+            recorded: arguments of the run that goes on; empty for a new one.
+            fastest_precision: asked for a new run's precision.
+        """
+        digits = self.data == DIGITS
+        recipe = self.recipe or next(iter(RECIPES))
+        least = AUXILIARY_MINIMUM_SIZE if recipe.startswith("paper") else MINIMUM_SIZE
+        decisions = {
+            "image_size": least if digits else DEFAULT_SIZE,
+            "crop": DIGITS_CROP if digits else EVALUATION_CROP,
+            "augment": "symbols" if digits else "photographs",
+            "epochs": RECIPES[recipe] if self.from_scratch else EPOCHS,
+        }
+        if self.from_scratch:
+            decisions["recipe"] = recipe
+        else:
+            decisions |= {
+                "head_epochs": HEAD_EPOCHS,
+                "from_endpoint": FROM_ENDPOINT,
+                "head_learning_rate": HEAD_RATE,
+                "learning_rate": RATE,
+            }
+        open_ones = {name: v for name, v in decisions.items() if getattr(self, name) is None}
+        if self.precision == AUTO:
+            open_ones["precision"] = recorded.get("precision") or fastest_precision()
+        return replace(self, **open_ones)
+
+    def as_json(self) -> dict:
+        """What the run records, by which a folder is known again."""
+        values = asdict(self)
+        values["data"] = os.fspath(self.data)
+        values["weights"] = None if self.weights is None else os.fspath(self.weights)
+        for name in OF_TRANSFER if self.from_scratch else ("recipe",):
+            del values[name]
+        if not self.nested:  # not recorded where it is not asked for, as before it was there
+            del values["nested"]
+        return values
+
+
+def keywords_of(function: Callable) -> inspect.Signature:
+    """The signature of a function that takes the settings as `**settings`: with their names.
+
+    Args:
+        function: takes `data` by itself.
+    """
+    signature = inspect.signature(function)
+    *own, _ = signature.parameters.values()
+    settings = [
+        inspect.Parameter(
+            item.name, inspect.Parameter.KEYWORD_ONLY, default=item.default, annotation=item.type
+        )
+        for item in fields(Settings)
+        if item.name not in signature.parameters
+    ]
+    return signature.replace(parameters=[*own, *settings])
+
+
+def documented() -> str:
+    """Every setting with what it means, as a docstring lists arguments."""
+    return "\n        ".join(
+        f"{item.name}: {item.metadata['help']}." for item in fields(Settings) if item.name != "data"
+    )
