@@ -32,7 +32,7 @@ def measure(run: Path) -> Findings:
     import numpy as np
 
     from keras_inception_v4 import export_model, open_artefact
-    from keras_inception_v4.data import load_digits_data
+    from keras_inception_v4.data.digits import load_digits_data
     from keras_inception_v4.export.verification import size_of
     from keras_inception_v4.files import read_json
     from keras_inception_v4.training.precision import processor_has_bfloat16

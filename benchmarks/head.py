@@ -34,7 +34,10 @@ def measure(run: Path) -> Findings:
     import numpy as np
 
     from keras_inception_v4 import train_head, transfer_model
-    from keras_inception_v4.data import DIGITS_CROP, Batches, Images, digit_scans
+    from keras_inception_v4.architecture import DIGITS_CROP
+    from keras_inception_v4.data.digits import digit_scans
+    from keras_inception_v4.data.pipeline import Batches
+    from keras_inception_v4.data.sources import Images
     from keras_inception_v4.preprocessing import resize_image
 
     scans, labels = digit_scans()

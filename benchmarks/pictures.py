@@ -72,7 +72,7 @@ def main() -> None:
 
     from keras_inception_v4 import feature_extractor
     from keras_inception_v4.cli import main as command
-    from keras_inception_v4.data import load_digits_data
+    from keras_inception_v4.data.digits import load_digits_data
     from keras_inception_v4.files import read_json
     from keras_inception_v4.plots import plot_feature_maps
 

@@ -16,7 +16,8 @@ BACKENDS = {"TensorFlow": "tensorflow", "JAX": "jax"}
 def crops_from_files(folder: str):
     import numpy as np
 
-    from keras_inception_v4.data import Batches, ImageFiles, RandomCrops
+    from keras_inception_v4.data.pipeline import Batches
+    from keras_inception_v4.data.sources import ImageFiles, RandomCrops
 
     paths = sorted(Path(folder).glob("*.jpg"))
 

@@ -28,7 +28,9 @@ def digits(seed: int) -> tuple[float, float]:
     import numpy as np
 
     from keras_inception_v4 import evaluate, fine_tune, train_head, transfer_model, unfreeze
-    from keras_inception_v4.data import DIGITS_CROP, Images, LabelledData, load_digits_data
+    from keras_inception_v4.architecture import DIGITS_CROP
+    from keras_inception_v4.data.digits import load_digits_data
+    from keras_inception_v4.data.sources import Images, LabelledData
     from keras_inception_v4.training import (
         RECIPES,
         fastest_precision,

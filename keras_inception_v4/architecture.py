@@ -18,6 +18,8 @@ VARIANTS = ("released", "paper")
 MINIMUM_SIZE = 75
 AUXILIARY_MINIMUM_SIZE = 107  # the auxiliary head pools 5 x 5 cells
 DEFAULT_SIZE = 299
+EVALUATION_CROP = 0.875  # share of the short side that the published accuracy was measured on
+DIGITS_CROP = 1.0  # a quarter of a digit's ink is in the outer ring
 BATCH_NORM_EPSILON = 0.001
 IMAGENET_CLASSES = 1000
 

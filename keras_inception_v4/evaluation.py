@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from keras_inception_v4.data import as_batches
+from keras_inception_v4.data.inputs import as_batches
 from keras_inception_v4.errors import require_extra
 from keras_inception_v4.inspection import (
     check_classifier,

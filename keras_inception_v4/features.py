@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 import keras
 import numpy as np
 
-from keras_inception_v4.architecture import ENDPOINTS
-from keras_inception_v4.data import pixel_batches
+from keras_inception_v4.architecture import ENDPOINTS, EVALUATION_CROP
+from keras_inception_v4.data.pipeline import pixel_batches
 from keras_inception_v4.errors import check_at_least
 from keras_inception_v4.inspection import (
     embedding_model,
@@ -17,11 +17,7 @@ from keras_inception_v4.inspection import (
     say_pixels,
 )
 from keras_inception_v4.model import InceptionV4
-from keras_inception_v4.preprocessing import (
-    EVALUATION_CROP,
-    check_finite,
-    warn_of_scaled,
-)
+from keras_inception_v4.preprocessing import check_finite, warn_of_scaled
 from keras_inception_v4.progress import progress
 
 FILE = (str, os.PathLike, bytes)

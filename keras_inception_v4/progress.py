@@ -5,11 +5,13 @@ from collections.abc import Callable, Iterator
 
 
 @contextlib.contextmanager
-def progress(total: int, what: str, unit: str, verbose: bool) -> Iterator[Callable[[int], None]]:
+def progress(
+    total: int | None, what: str, unit: str, verbose: bool
+) -> Iterator[Callable[[int], None]]:
     """Shows a bar where stderr is a terminal.
 
     Args:
-        total: units of work.
+        total: units of work; `None` where nobody knows.
         what: what is done.
         unit: plural of what is counted.
         verbose: whether to show anything.

@@ -21,7 +21,7 @@ import pytest
 from PIL import Image
 from safetensors import safe_open
 
-from keras_inception_v4.data import digit_scans
+from keras_inception_v4.data.digits import digit_scans
 from keras_inception_v4.files import read_json
 from keras_inception_v4.training import devices
 

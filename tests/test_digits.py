@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from keras_inception_v4 import export_model, open_artefact
-from keras_inception_v4.data import load_digits_data
+from keras_inception_v4.architecture import DIGITS_CROP
+from keras_inception_v4.data.digits import load_digits_data
 from keras_inception_v4.files import read_json
-from keras_inception_v4.preprocessing import DIGITS_CROP
 
 pytestmark = pytest.mark.slow
 

@@ -22,12 +22,12 @@ from keras_inception_v4 import (
     export_saved_model,
     load_image,
     open_artefact,
-    training,
 )
 from keras_inception_v4.cli import main
 from keras_inception_v4.export import EXPORTS, formats, runtimes
 from keras_inception_v4.export.saved_model import central_window
 from keras_inception_v4.preprocessing import resize_image
+from keras_inception_v4.training.augmentation import augmentation_layers
 
 pytestmark = pytest.mark.skipif(
     keras.backend.backend() != "tensorflow", reason="exports go through TensorFlow"
@@ -255,8 +255,8 @@ def test_openvino_takes_a_precision(run, tmp_path, capsys, monkeypatch):
 
 
 FRONTS = {
-    "ours": lambda: training.augmentation_layers("photographs"),
-    "symbols": lambda: training.augmentation_layers("symbols"),
+    "ours": lambda: augmentation_layers("photographs"),
+    "symbols": lambda: augmentation_layers("symbols"),
     "own": lambda: [keras.layers.RandomContrast(0.5), keras.layers.GaussianNoise(0.9)],
     "colours": lambda: [keras.layers.RandomHue(0.1), keras.layers.RandomBrightness(0.1)],
     "pipeline": lambda: [keras.layers.Pipeline([keras.layers.RandomFlip()])],

@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from keras_inception_v4.data import read_labelled_folder, read_layout
-from keras_inception_v4.data.layout import PARTS, WHOLE
+from keras_inception_v4.data.folders import read_labelled_folder
+from keras_inception_v4.data.layout import PARTS, WHOLE, read_layout
 
 COMPOSED, DECOMPOSED = (unicodedata.normalize(form, "Äpfel") for form in ("NFC", "NFD"))
 

@@ -20,7 +20,8 @@ from thin import thin_network
 from keras_inception_v4 import train
 from keras_inception_v4.architecture import IMAGENET_CLASSES
 from keras_inception_v4.cli import main
-from keras_inception_v4.data import ImageFiles, digit_scans
+from keras_inception_v4.data.digits import digit_scans
+from keras_inception_v4.data.sources import ImageFiles
 from keras_inception_v4.files import read_json
 from keras_inception_v4.preprocessing import imagenet_classes
 from keras_inception_v4.training.caching import Features

@@ -11,7 +11,8 @@ from conftest import ordered
 from thin import thin_network
 
 from keras_inception_v4 import load_image, train
-from keras_inception_v4.data import digit_scans, digits, load_digits_data
+from keras_inception_v4.data import digits
+from keras_inception_v4.data.digits import digit_scans, load_digits_data
 from keras_inception_v4.files import read_json
 from keras_inception_v4.inference import predict_files
 from keras_inception_v4.runs.folder import RunFolder

@@ -32,7 +32,7 @@ def add_train(commands) -> None:
         environment={"TF_ENABLE_ONEDNN_OPTS": "1"},
     )
     command.add_argument("--output", required=True, metavar="FOLDER", help="the run folder")
-    groups = {None: command}
+    groups: dict = {None: command}
     for item in fields(Settings):
         group = item.metadata["group"]
         if group not in groups:

@@ -2,9 +2,10 @@
 
 import numpy as np
 
+from keras_inception_v4.architecture import DIGITS_CROP
 from keras_inception_v4.data.sources import Images, LabelledData, split_indices
 from keras_inception_v4.errors import require_extra
-from keras_inception_v4.preprocessing import DIGITS_CROP, resize_image
+from keras_inception_v4.preprocessing import resize_image
 
 
 def digit_scans() -> tuple[np.ndarray, np.ndarray]:

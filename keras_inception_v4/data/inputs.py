@@ -67,7 +67,7 @@ def _of_source(source, batch_size: int, seed: int | None, checked: "_Checked") -
 def _of_arrays(data, batch_size: int, seed: int | None, checked: "_Checked") -> Batches:
     if len(data) not in (2, 3):
         raise ValueError(f"Received a {type(data).__name__} of {len(data)}. {WANTED}")
-    pixels, labels, *weights = map(_array, data)
+    pixels, labels, *given = map(_array, data)
     labels = check_labels(labels, checked.classes)
     if pixels.ndim != 4 or len(pixels) != len(labels):
         raise ValueError(
@@ -75,7 +75,7 @@ def _of_arrays(data, batch_size: int, seed: int | None, checked: "_Checked") -> 
             "must be (images, height, width, channels) and (images,)."
         )
     check_finite(pixels, "pixels of the images")
-    weights = check_weights_of_images(weights[0], len(labels)) if weights else None
+    weights = check_weights_of_images(given[0], len(labels)) if given else None
     source = Images(pixels, labels, weights)
     if len(source):
         checked.look((pixels[:1], labels[:1]))
@@ -108,11 +108,14 @@ def _by_step(data, seed: int | None):
             f"Received a {type(data).__name__}, which gives its images only once, and every epoch "
             f"needs them. {WANTED}"
         )
+    return _Passes(lambda _: iter(data), _length(data))
+
+
+def _length(data) -> int | None:
     try:
-        count = len(data)
+        return len(data)
     except TypeError:
-        count = None
-    return _Passes(lambda _: iter(data), count)
+        return None
 
 
 HOW_TO_END = "Leave out .repeat(), or take one epoch of it."

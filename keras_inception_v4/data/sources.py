@@ -15,13 +15,7 @@ import numpy as np
 from PIL import Image
 
 from keras_inception_v4.errors import require_extra
-from keras_inception_v4.preprocessing import (
-    RANDOM_CROPS,
-    Picture,
-    load_image,
-    opened,
-    random_crop,
-)
+from keras_inception_v4.preprocessing import RANDOM_CROPS, Picture, load_image, opened, random_crop
 
 
 @dataclass(frozen=True)

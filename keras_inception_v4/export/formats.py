@@ -8,7 +8,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_inception_v4.data import list_images, sound_images
+from keras_inception_v4.architecture import EVALUATION_CROP
+from keras_inception_v4.data.folders import list_images, sound_images
 from keras_inception_v4.export.description import describe, write_description
 from keras_inception_v4.export.inference import inference_model
 from keras_inception_v4.export.runtimes import format_of, require_runtime
@@ -28,7 +29,7 @@ from keras_inception_v4.inspection import (
     model_input,
     say_pixels,
 )
-from keras_inception_v4.preprocessing import EVALUATION_CROP, check_finite, load_image
+from keras_inception_v4.preprocessing import check_finite, load_image
 
 EXPORTS = {
     "saved_model": ("float32",),

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import keras
 
+from keras_inception_v4.architecture import EVALUATION_CROP
 from keras_inception_v4.errors import in_one_line
 from keras_inception_v4.export.description import describe, write_description
 from keras_inception_v4.export.inference import inference_model
@@ -20,7 +21,7 @@ from keras_inception_v4.inspection import (
     say_pixels,
     takes_raw_pixels,
 )
-from keras_inception_v4.preprocessing import EVALUATION_CROP, preprocess_input
+from keras_inception_v4.preprocessing import preprocess_input
 
 
 @contextlib.contextmanager

@@ -7,17 +7,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from keras_inception_v4.data import (
-    list_images,
-    pixel_batches,
-    sound_images,
-)
+from keras_inception_v4.data.folders import list_images, sound_images
+from keras_inception_v4.data.pipeline import pixel_batches
 from keras_inception_v4.errors import check_at_least
 from keras_inception_v4.files import require
 from keras_inception_v4.inference.opening import open_classifier
-from keras_inception_v4.preprocessing import (
-    check_finite,
-)
+from keras_inception_v4.preprocessing import check_finite
 from keras_inception_v4.progress import progress
 
 

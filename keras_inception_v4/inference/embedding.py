@@ -5,13 +5,13 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_inception_v4.data import list_images, sound_images
+from keras_inception_v4.architecture import EVALUATION_CROP
+from keras_inception_v4.data.folders import list_images, sound_images
 from keras_inception_v4.features import embed
 from keras_inception_v4.files import check_name, replacing
 from keras_inception_v4.inspection import read_settings
 from keras_inception_v4.model import InceptionV4
 from keras_inception_v4.plots import plot_embedding, require_matplotlib
-from keras_inception_v4.preprocessing import EVALUATION_CROP
 from keras_inception_v4.weights.loading import read_model
 
 

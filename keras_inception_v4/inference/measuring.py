@@ -7,20 +7,14 @@ from pathlib import Path
 import numpy as np
 
 from keras_inception_v4 import plots
-from keras_inception_v4.data import (
-    WHOLE,
-    ImageFiles,
-    read_layout,
-    refuse_problems,
-    sound_images,
-)
+from keras_inception_v4.data.folders import refuse_problems, sound_images
+from keras_inception_v4.data.layout import WHOLE, read_layout
+from keras_inception_v4.data.sources import ImageFiles
 from keras_inception_v4.evaluation import evaluate
 from keras_inception_v4.files import check_name, write_json
 from keras_inception_v4.inference.opening import open_model
 from keras_inception_v4.inspection import image_size, names_of
-from keras_inception_v4.preprocessing import (
-    imagenet_classes,
-)
+from keras_inception_v4.preprocessing import imagenet_classes
 
 MEASURED_PARTS = ("test", "validation", WHOLE, "train")  # the first that a folder has
 

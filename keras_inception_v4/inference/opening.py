@@ -7,6 +7,7 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
+from keras_inception_v4.architecture import EVALUATION_CROP
 from keras_inception_v4.export import is_artefact, open_artefact
 from keras_inception_v4.inspection import (
     ModelSettings,
@@ -20,9 +21,6 @@ from keras_inception_v4.inspection import (
     say_pixels,
 )
 from keras_inception_v4.model import InceptionV4
-from keras_inception_v4.preprocessing import (
-    EVALUATION_CROP,
-)
 from keras_inception_v4.weights.loading import read_model
 
 

@@ -4,8 +4,9 @@ import os
 from collections import Counter
 from typing import NamedTuple
 
+from keras_inception_v4.architecture import EVALUATION_CROP
 from keras_inception_v4.files import model_file, read_json
-from keras_inception_v4.preprocessing import EVALUATION_CROP, imagenet_classes
+from keras_inception_v4.preprocessing import imagenet_classes
 
 
 class ModelSettings(NamedTuple):

@@ -2,8 +2,6 @@
 
 from keras_inception_v4.preprocessing.checks import check_finite, warn_of_scaled
 from keras_inception_v4.preprocessing.images import (
-    DIGITS_CROP,
-    EVALUATION_CROP,
     check_image,
     covering_size,
     decode_predictions,
@@ -16,8 +14,6 @@ from keras_inception_v4.preprocessing.pictures import Picture, opened
 from keras_inception_v4.preprocessing.random_crop import RANDOM_CROPS, random_crop
 
 __all__ = [
-    "DIGITS_CROP",
-    "EVALUATION_CROP",
     "RANDOM_CROPS",
     "Picture",
     "check_finite",

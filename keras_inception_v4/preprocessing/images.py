@@ -8,11 +8,8 @@ from importlib import resources
 import numpy as np
 from PIL import Image
 
+from keras_inception_v4.architecture import EVALUATION_CROP
 from keras_inception_v4.preprocessing.pictures import Picture, opened
-
-DIGITS_CROP = 1.0  # a quarter of a digit's ink is in the outer ring
-EVALUATION_CROP = 0.875
-"""Share of the short side that the published accuracy was measured on."""
 
 
 def preprocess_input(x, data_format: str | None = None):

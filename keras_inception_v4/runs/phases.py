@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import keras
 
-from keras_inception_v4.data import LabelledData
+from keras_inception_v4.data.sources import LabelledData
 from keras_inception_v4.runs.folder import RunFolder
 from keras_inception_v4.runs.settings import Settings
 from keras_inception_v4.training import devices

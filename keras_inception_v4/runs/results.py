@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from keras_inception_v4 import plots
-from keras_inception_v4.data import LabelledData
+from keras_inception_v4.data.sources import LabelledData
 from keras_inception_v4.errors import in_one_line
 from keras_inception_v4.export import export_saved_model
 from keras_inception_v4.files import MODEL, replacing, write_json

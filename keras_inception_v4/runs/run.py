@@ -6,11 +6,14 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from typing import Any
 
 import keras
 
 from keras_inception_v4 import plots
-from keras_inception_v4.data import LabelledData, load_digits_data, read_labelled_folder
+from keras_inception_v4.data.digits import load_digits_data
+from keras_inception_v4.data.folders import read_labelled_folder
+from keras_inception_v4.data.sources import LabelledData
 from keras_inception_v4.errors import check_at_least
 from keras_inception_v4.evaluation import evaluate, require_scikit_learn
 from keras_inception_v4.files import read_json
@@ -167,7 +170,7 @@ def _run(run: RunFolder, settings: Settings, watching: Watching) -> None:
 
 def read_images(settings: Settings, *, verbose: bool) -> LabelledData:
     """The images that a run is about."""
-    share = {"validation_split": settings.validation_split, "seed": settings.seed}
+    share: dict[str, Any] = {"validation_split": settings.validation_split, "seed": settings.seed}
     size = settings.image_size
     if settings.data == DIGITS:
         return load_digits_data(size, **share)

@@ -9,11 +9,12 @@ from typing import Any
 from keras_inception_v4.architecture import (
     AUXILIARY_MINIMUM_SIZE,
     DEFAULT_SIZE,
+    DIGITS_CROP,
     ENDPOINTS,
+    EVALUATION_CROP,
     MINIMUM_SIZE,
 )
 from keras_inception_v4.errors import check_at_least, check_one_of
-from keras_inception_v4.preprocessing import DIGITS_CROP, EVALUATION_CROP
 from keras_inception_v4.training.options import (
     AUGMENTATIONS,
     AUTO,
@@ -56,7 +57,7 @@ def _option(default, help: str, group: str | None = None, *, kind: type = str, c
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """All that decides the result of a run, as a user gives it; `decided` fills in the rest.
+    """All that decides the result of a run, as a user gives it; `decided` fills in what is `None`.
 
     Raises:
         ValueError: for settings that contradict each other or are out of range.
@@ -70,21 +71,21 @@ class Settings:
     weights: str | os.PathLike | None = _option(
         "imagenet", "imagenet; a path of weights, such as a run's model.keras; none: from scratch"
     )
-    image_size: int | None = _option(
+    image_size: int = _option(
         None,
         f"side in pixels, at least {MINIMUM_SIZE}, or {AUXILIARY_MINIMUM_SIZE} with the paper's "
         f"recipes (default: that for digits, else {DEFAULT_SIZE})",
         IMAGES,
         kind=int,
     )
-    crop: float | None = _option(
+    crop: float = _option(
         None,
         "share of the short side that is kept, above 0 and at most 1 (default: "
         f"{DIGITS_CROP} for digits, else {EVALUATION_CROP})",
         IMAGES,
         kind=float,
     )
-    augment: str | None = _option(
+    augment: str = _option(
         None,
         "random changes: photographs are mirrored, symbols are not (default: symbols for digits, "
         "else photographs)",
@@ -99,17 +100,17 @@ class Settings:
         IMAGES,
         kind=bool,
     )
-    recipe: str | None = _option(
+    recipe: str = _option(
         None,
         "from scratch: adam for a few thousand images, paper for a million, paper-small the "
         "paper's for a short run (default: adam)",
         TRAINING,
         choices=tuple(RECIPES),
     )
-    head_epochs: int | None = _option(
+    head_epochs: int = _option(
         None, f"of the head on cached features (default: {HEAD_EPOCHS})", TRAINING, kind=int
     )
-    epochs: int | None = _option(
+    epochs: int = _option(
         None,
         f"passes over the images (default: {EPOCHS} of fine-tuning, where 0 trains the head alone; "
         f"from scratch {', '.join(f'{n} with {recipe}' for recipe, n in RECIPES.items())})",
@@ -119,13 +120,13 @@ class Settings:
     batch_size: int = _option(
         BATCH_SIZE, "images a step, of all devices and processes together", TRAINING, kind=int
     )
-    from_endpoint: str | None = _option(
+    from_endpoint: str = _option(
         None, f"first endpoint to fine-tune (default: {FROM_ENDPOINT})", TRAINING
     )
-    head_learning_rate: float | None = _option(
+    head_learning_rate: float = _option(
         None, f"of the head (default: {HEAD_RATE})", TRAINING, kind=float
     )
-    learning_rate: float | None = _option(
+    learning_rate: float = _option(
         None, f"peak of fine-tuning (default: {RATE})", TRAINING, kind=float
     )
     balanced: bool = _option(
@@ -201,7 +202,7 @@ class Settings:
         digits = self.data == DIGITS
         recipe = self.recipe or next(iter(RECIPES))
         least = AUXILIARY_MINIMUM_SIZE if recipe.startswith("paper") else MINIMUM_SIZE
-        decisions = {
+        decisions: dict[str, Any] = {
             "image_size": least if digits else DEFAULT_SIZE,
             "crop": DIGITS_CROP if digits else EVALUATION_CROP,
             "augment": "symbols" if digits else "photographs",

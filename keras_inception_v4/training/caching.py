@@ -12,7 +12,8 @@ import keras
 import numpy as np
 
 from keras_inception_v4.architecture import HEAD
-from keras_inception_v4.data import Batches, as_batches
+from keras_inception_v4.data.inputs import as_batches
+from keras_inception_v4.data.pipeline import Batches
 from keras_inception_v4.features import embedded
 from keras_inception_v4.files import read_json, write_json
 from keras_inception_v4.inspection import embedding_model
@@ -36,7 +37,8 @@ class Features:
     @property
     def weights(self) -> np.ndarray | None:
         """Sample weights `(images,)`, if there are any."""
-        return self.records["weight"] if "weight" in self.records.dtype.names else None
+        weighted = "weight" in (self.records.dtype.names or ())
+        return self.records["weight"] if weighted else None
 
     def take(self, indices) -> np.ndarray:
         """The features of some images, `(images, 1536)`."""
@@ -152,7 +154,7 @@ def _append(
         advance(first)
         for found in embedded(extractor, pixels_only(), batch_size):
             records = np.empty(len(found), record)
-            for name, values in zip(record.names, (found, *known.pop(0)), strict=True):
+            for name, values in zip(record.names or (), (found, *known.pop(0)), strict=True):
                 records[name] = values
             file.write(records.tobytes())
             file.flush()

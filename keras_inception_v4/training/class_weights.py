@@ -5,7 +5,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from keras_inception_v4.data import Batches, all_labels, few
+from keras_inception_v4.data.inputs import all_labels
+from keras_inception_v4.data.layout import few
+from keras_inception_v4.data.pipeline import Batches
 
 
 def weighted(

@@ -1,23 +1,25 @@
 """Batches as `fit` asks for them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import keras
 import numpy as np
 
-from keras_inception_v4.data import Batches, read_ahead
+from keras_inception_v4.data.pipeline import Batches, read_ahead
 
 
 class EpochSteps(keras.utils.PyDataset):
     """The batches of one epoch, by their index in it, read ahead.
 
     Which batch has index 0 is set by `begin`; so Keras may look at the first ones for their shapes.
-    Keras must not shuffle (`fit(..., shuffle=False)`).
+    Keras must not shuffle (`fit(..., shuffle=False)`). `failure` is the error that reading ended
+    with, which the backend may wrap into one of its own.
     """
 
     def __init__(self, batches: Batches):
         super().__init__()
         self.batches = batches
+        self.failure: Exception | None = None
         self._reading: Iterator = iter(())
         self._following = -1
         self.begin(0)
@@ -35,7 +37,18 @@ class EpochSteps(keras.utils.PyDataset):
         if index == 0 or index != self._following:
             self._reading = read_ahead(self.batches, self.steps[index:])
         self._following = index + 1
-        return next(self._reading)
+        return self._noting(lambda: next(self._reading))
+
+    def take(self, index: int):
+        """The same, not read ahead."""
+        return self._noting(lambda: self.batches[self.steps[index]])
+
+    def _noting(self, read: Callable):
+        try:
+            return read()
+        except Exception as error:
+            self.failure = error
+            raise
 
 
 def indexed_dataset(steps: EpochSteps, input_shape: tuple):
@@ -51,13 +64,12 @@ def indexed_dataset(steps: EpochSteps, input_shape: tuple):
     """
     import tensorflow as tf
 
-    batches = steps.batches
-    example = keras.tree.map_structure(np.asarray, batches[steps.steps[0]])
+    example = keras.tree.map_structure(np.asarray, steps.take(0))
     arrays = keras.tree.flatten(example)
     shapes = [input_shape, *((None, *array.shape[1:]) for array in arrays[1:])]
 
     def take(index):
-        return keras.tree.flatten(batches[steps.steps[int(index)]])
+        return keras.tree.flatten(steps.take(int(index)))
 
     def batch(index):
         found = tf.numpy_function(take, [index], [array.dtype for array in arrays])

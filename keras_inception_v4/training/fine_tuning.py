@@ -6,7 +6,7 @@ from pathlib import Path
 
 import keras
 
-from keras_inception_v4.data import as_batches
+from keras_inception_v4.data.inputs import as_batches
 from keras_inception_v4.errors import check_at_least, check_one_of
 from keras_inception_v4.inspection import pool_and_dense, say_pixels
 from keras_inception_v4.training.class_weights import weighted

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from keras_inception_v4.architecture import HEAD, PREPROCESSING
-from keras_inception_v4.data import Batches
+from keras_inception_v4.data.pipeline import Batches
 from keras_inception_v4.inspection import activation_of
 from keras_inception_v4.training.checkpoint import Checkpoint, trained_weights
 from keras_inception_v4.training.devices import check_same, is_first, wait_for_all
@@ -257,12 +257,11 @@ def fit(
         steps = EpochSteps(train)
         steps.begin(first_epoch, first_step)
         begin = _Begin(steps, first_step)
-        with _of_averages(optimizer):
+        held_out = None if validation is None else EpochSteps(validation)
+        with _own_errors(optimizer, steps, held_out):
             return model.fit(
                 _for_backend(model, steps),
-                validation_data=None
-                if validation is None
-                else _for_backend(model, EpochSteps(validation)),
+                validation_data=None if held_out is None else _for_backend(model, held_out),
                 epochs=last_epoch,
                 initial_epoch=first_epoch,
                 callbacks=[begin, *own, *callbacks],
@@ -298,12 +297,16 @@ def _for_backend(model: keras.Model, steps: EpochSteps):
 
 
 @contextlib.contextmanager
-def _of_averages(optimizer) -> Iterator[None]:
-    """Lets out the error that Keras leaves for: on JAX it stumbles over the averages then."""
+def _own_errors(optimizer, *fed: EpochSteps | None) -> Iterator[None]:
+    """Raises an error in a batch as it was, and others without what Keras stumbled over then."""
     try:
         yield
-    except TypeError as error:
-        if optimizer.use_ema and error.__context__ is not None:
+    except Exception as error:
+        for steps in fed:
+            if steps is not None and steps.failure is not None:
+                raise steps.failure from None  # TensorFlow makes another of it
+        # Leaving for another error, Keras on JAX stumbles over averages of weights.
+        if optimizer.use_ema and isinstance(error, TypeError) and error.__context__ is not None:
             raise error.__context__ from None
         raise
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import keras
 
-from keras_inception_v4.data import batched
+from keras_inception_v4.data.pipeline import batched
 from keras_inception_v4.errors import check_at_least
 from keras_inception_v4.inspection import pool_and_dense, say_pixels
 from keras_inception_v4.model import classifier

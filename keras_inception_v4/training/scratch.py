@@ -7,7 +7,8 @@ import keras
 from keras import layers
 
 from keras_inception_v4.architecture import AUXILIARY_HEAD, HEAD
-from keras_inception_v4.data import Batches, LabelledData, RandomCrops, batched
+from keras_inception_v4.data.pipeline import Batches, batched
+from keras_inception_v4.data.sources import ImageFiles, Images, LabelledData, RandomCrops
 from keras_inception_v4.inspection import classifier_of, feeder, image_size
 from keras_inception_v4.model import InceptionV4
 from keras_inception_v4.training import devices
@@ -168,7 +169,7 @@ def _trained_twin(
 def _batches(
     trained: keras.Model, data: LabelledData, recipe: Recipe, batch_size: int, seed: int, augment
 ) -> tuple[Batches, Batches]:
-    source = data.train
+    source: Images | ImageFiles | RandomCrops = data.train
     if recipe.random_crops and augment != "none":
         source = RandomCrops(data.train, image_size(trained), augment)
     shared = {"feed": feeder(trained), "part": devices.part()}
