@@ -13,6 +13,7 @@ epsilon and rounding; `no learning` has a rate of 0.
 
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
 import keras
@@ -20,8 +21,9 @@ import numpy as np
 
 from keras_inception_v4 import cli
 from keras_inception_v4.data import digits
-from keras_inception_v4.training import RECIPES, devices, scratch
-from keras_inception_v4.training.recipes import RATE
+from keras_inception_v4.runs import phases
+from keras_inception_v4.training import devices, scratch
+from keras_inception_v4.training.recipes import RATE, RECIPES
 
 SCANS = 40
 CONTROL = os.environ["CONTROL"]
@@ -61,7 +63,8 @@ def recorded_fit(model, *arguments, **named) -> keras.callbacks.History:
     return history
 
 
-scratch.scratch_model, scratch.fit = trained_model, recorded_fit
+phases.train_from_scratch = partial(scratch.train_from_scratch, build=trained_model)
+scratch.fit = recorded_fit
 RECIPES["paper"] = RECIPES["paper"]._replace(optimizer=paced_optimizer)
 digits.digit_scans = lambda: (scans[:SCANS], labels[:SCANS])
 

@@ -36,9 +36,10 @@ def measure(run: Path) -> Findings:
     from keras_inception_v4 import train_head, transfer_model
     from keras_inception_v4.architecture import DIGITS_CROP
     from keras_inception_v4.data.digits import digit_scans
-    from keras_inception_v4.data.pipeline import Batches
+    from keras_inception_v4.data.pipeline import batched
     from keras_inception_v4.data.sources import Images
     from keras_inception_v4.preprocessing import resize_image
+    from keras_inception_v4.training.feeding import EpochSteps
 
     scans, labels = digit_scans()
     chosen = np.random.default_rng(0).permutation(len(scans))[: TRAIN + HELD_OUT]
@@ -63,12 +64,12 @@ def measure(run: Path) -> Findings:
             metrics=["accuracy"],
             jit_compile=False,
         )
-        batches = Batches(train, 32, seed=0)
+        steps = EpochSteps(batched(train, 32, seed=0))
         same_order = keras.callbacks.LambdaCallback(
-            on_epoch_begin=lambda epoch, logs: batches.start_epoch(epoch)
+            on_epoch_begin=lambda epoch, logs: steps.begin(epoch)
         )
         return model.fit(
-            batches, validation_data=Batches(held_out, 32), epochs=EPOCHS,
+            steps, validation_data=EpochSteps(batched(held_out, 32)), epochs=EPOCHS,
             callbacks=[same_order], shuffle=False, verbose=0,
         )  # fmt: skip
 

@@ -16,20 +16,20 @@ BACKENDS = {"TensorFlow": "tensorflow", "JAX": "jax"}
 def crops_from_files(folder: str):
     import numpy as np
 
-    from keras_inception_v4.data.pipeline import Batches
+    from keras_inception_v4.data.pipeline import batched
     from keras_inception_v4.data.sources import ImageFiles, RandomCrops
 
     paths = sorted(Path(folder).glob("*.jpg"))
 
     def prepare(batch: int, size: int):
         files = ImageFiles(paths, np.zeros(len(paths), "int64"), (size, size), 1.0)
-        crops = RandomCrops(files, (size, size), "photographs", 0)
-        batches, turn = Batches(crops, batch, seed=0, last="dropped"), 0
+        crops = RandomCrops(files, (size, size), "photographs")
+        batches, turn = batched(crops, batch, seed=0, last="dropped"), 0
 
         def run():
             nonlocal turn
             turn += 1
-            return batches[turn % len(batches)]
+            return batches[turn]
 
         return run
 

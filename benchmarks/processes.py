@@ -69,8 +69,9 @@ def main(coordinator: str, processes: int, process_id: int) -> None:
     import keras
     import numpy as np
 
-    from keras_inception_v4.training import RECIPES, devices, scratch_model
-    from keras_inception_v4.training.recipes import Schedule
+    from keras_inception_v4.training import devices
+    from keras_inception_v4.training.recipes import RECIPES, Schedule
+    from keras_inception_v4.training.scratch import scratch_model
 
     devices.join(coordinator if processes > 1 else None, processes, process_id)
     keras.utils.set_random_seed(0)  # the same weights in all of them

@@ -31,12 +31,9 @@ def digits(seed: int) -> tuple[float, float]:
     from keras_inception_v4.architecture import DIGITS_CROP
     from keras_inception_v4.data.digits import load_digits_data
     from keras_inception_v4.data.sources import Images, LabelledData
-    from keras_inception_v4.training import (
-        RECIPES,
-        fastest_precision,
-        scratch_model,
-        train_from_scratch,
-    )
+    from keras_inception_v4.training.precision import fastest_precision
+    from keras_inception_v4.training.recipes import RECIPES
+    from keras_inception_v4.training.scratch import scratch_model, train_from_scratch
 
     whole = load_digits_data(SIDE, seed=seed)
 

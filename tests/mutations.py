@@ -76,6 +76,20 @@ FAULTS = [
         "test_transfer test_recipes",
     ),
     Fault(
+        "a step not counted at resume",
+        "training/checkpoint.py",
+        "self.step = self._first + batch + 1",
+        "self.step = batch + 1",
+        "test_recipes",
+    ),
+    Fault(
+        "crops that forget the epoch",
+        "data/pipeline.py",
+        "random_map(_with_draw).shuffle()",
+        "map(lambda number: (number, number)).shuffle()",
+        "test_data",
+    ),
+    Fault(
         "a partial file left",
         "files.py",
         "        shutil.rmtree(folder, ignore_errors=True)\n\n\ndef check_name",
@@ -84,9 +98,9 @@ FAULTS = [
     ),
     Fault(
         "class weights ignored",
-        "training/fitting.py",
-        "            class_weight=class_weight,\n            callbacks",
-        "            callbacks",
+        "training/class_weights.py",
+        "    if class_weight is None:\n        return batches",
+        "    if class_weight is not False:\n        return batches",
         "test_transfer",
     ),
     Fault(

@@ -153,7 +153,7 @@ def test_every_kind_gives_the_same_head(images, expected, kind, weighted):
         np.testing.assert_allclose(found, wanted, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["arrays", "PyDataset", "grain.MapDataset", "torch DataLoader"])
+@pytest.mark.parametrize("kind", ["arrays", "grain.MapDataset"])
 @pytest.mark.parametrize("labels", LABELS)
 def test_labels_of_every_kind(images, expected, kind, labels):
     data = KINDS[kind](images[0], LABELS[labels](images[1]))
@@ -173,9 +173,9 @@ def test_every_kind_is_measured_and_fine_tuned(images, expected, kind, weighted)
     assert found["accuracy"] == pytest.approx(share, abs=1e-6)
     assert found["images"] == 20
     history = fine_tune(
-        unfreeze(model, "mixed_7d"), data, data, epochs=2, batch_size=BATCH, verbose=0
+        unfreeze(model, "mixed_7d"), data, data, epochs=1, batch_size=BATCH, verbose=0
     ).history
-    assert len(history["val_loss"]) == 2
+    assert len(history["val_loss"]) == 1
     assert np.isfinite(history["loss"]).all()
 
 
@@ -270,12 +270,11 @@ class TestRefused:
         self.refuse((*images, np.ones(19)), r"shape \(19,\) for 20 images")
 
 
-@pytest.mark.parametrize("low", [0, -1])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("kind", "low"), [*((kind, -1) for kind in KINDS), ("arrays", 0)])
 def test_scaled_pixels_are_warned_of_once(images, kind, low):
     pixels, labels = images
     data = KINDS[kind]((pixels / 255 * (1 - low) + low).astype("float32"), labels)
-    for work in (train_head, evaluate):
+    for work, once in ((train_head, {"epochs": 1, "verbose": 0}), (evaluate, {})):
         with pytest.warns(UserWarning, match="expected are raw ones, 0 to 255") as told:
-            work(tiny(size=30), data)
+            work(tiny(size=30), data, **once)
         assert len([one for one in told if "raw ones" in str(one.message)]) == 1

@@ -2,11 +2,14 @@
 
 import ast
 import sys
+import threading
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import keras_inception_v4
+from keras_inception_v4.cli import main
 
 PACKAGE = Path(keras_inception_v4.__file__).parent
 FLOORS = {
@@ -76,6 +79,75 @@ def test_a_module_stands_only_on_the_floors_below(relative):
 def test_only_public_keras_and_tensorflow(relative):
     for name in imports(PACKAGE / relative):
         assert not name.startswith(("keras.src", "tensorflow.python")), f"{relative}: {name}"
+
+
+def modules_imported(path):
+    """Modules of this package that a file imports, also only for types or inside a function."""
+    for name in imports(path):
+        parts = name.removeprefix("keras_inception_v4.").split(".")
+        while name.startswith("keras_inception_v4.") and parts:
+            file = PACKAGE.joinpath(*parts)
+            if file.with_suffix(".py").is_file() or (file / "__init__.py").is_file():
+                yield ".".join(parts)
+                break
+            parts.pop()
+
+
+def test_no_circle_of_imports():
+    graph = {}
+    for path in PACKAGE.rglob("*.py"):
+        name = ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
+        graph[name] = set(modules_imported(path)) - {name}
+    while leaves := [name for name, needs in graph.items() if not needs & graph.keys()]:
+        for name in leaves:
+            del graph[name]
+    assert not graph, graph
+
+
+@pytest.mark.parametrize("relative", MODULES, ids=str)
+def test_a_function_fits_on_a_page(relative):
+    """Eighty lines of code, without its docstring."""
+    for node in ast.walk(ast.parse((PACKAGE / relative).read_text())):
+        if isinstance(node, ast.FunctionDef):
+            text = ast.get_docstring(node, clean=False) or ""
+            lines = node.end_lineno - node.lineno + 1 - (text.count("\n") + 1 if text else 0)
+            assert lines <= 80, f"{node.name} has {lines} lines"
+
+
+def test_the_way_from_a_command_to_an_image(tmp_path, capsys):
+    """The tour in CONTRIBUTING: modules on the call stack when the first file is decoded."""
+    for name in "ab":
+        for index in range(2):
+            (tmp_path / "photos" / name).mkdir(parents=True, exist_ok=True)
+            Image.new("L", (9, 9)).save(tmp_path / "photos" / name / f"{index}.png")
+    way = []
+
+    def watch(frame, event, _):
+        function = frame.f_code.co_name
+        if event == "call" and function in ("scan_images", "opened") and function not in seen:
+            seen.add(function)
+            names = []
+            while frame is not None:
+                names.append(frame.f_globals["__name__"])
+                frame = frame.f_back
+            way.extend(name for name in names[::-1] if name.startswith("keras_inception_v4"))
+
+    seen = set()
+    sys.setprofile(watch)
+    threading.setprofile(watch)
+    try:
+        main(["train", str(tmp_path / "photos"), "--output", str(tmp_path / "run"),
+              "--weights", str(tmp_path / "none.h5")])  # fmt: skip
+    finally:
+        sys.setprofile(None)
+        threading.setprofile(None)
+    assert "existing weight file" in capsys.readouterr().err
+    way = [name.removeprefix("keras_inception_v4.") for name in dict.fromkeys(way)]
+    assert way == ["cli", "cli.training", "runs.run", "data.folders", "preprocessing.images",
+                   "preprocessing.pictures"]  # fmt: skip
+    text = (PACKAGE.parent / "CONTRIBUTING.md").read_text()
+    places = [text.index(f"`{name.replace('.', '/')}") for name in way[1:]]
+    assert places == sorted(places)
 
 
 def test_architecture_needs_the_standard_library_only():

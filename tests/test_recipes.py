@@ -168,7 +168,7 @@ def test_an_error_in_the_first_batch_is_told(short):
             raise ValueError("photo.jpg cannot be read")
 
     images = Damaged(np.zeros((9, 20, 20, 3), "float32"), np.arange(9) % 3)
-    with pytest.raises(ValueError, match=r"^photo.jpg cannot be read$"):
+    with pytest.raises(ValueError, match=r"^photo.jpg cannot be read"):
         short("paper", LabelledData(images, images, list("abc"), DIGITS_CROP, []))
 
 

@@ -150,7 +150,7 @@ def pixel_batches(
     def read(numbers):
         if isinstance(images, np.ndarray):
             return images[numbers]
-        return read_all(lambda i: load_image(images[i], size, crop), numbers)
+        return read_all(lambda i: load_image(images[i], size, crop), numbers, size)
 
     batches = grain.MapDataset.range(len(images)).batch(batch_size).map(read)
     return read_ahead(batches, range(len(batches)))

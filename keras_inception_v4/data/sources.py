@@ -47,10 +47,16 @@ class Images:
         return {name: int(np.sum(self.labels == i)) for i, name in enumerate(class_names)}
 
 
-def read_all(read: Callable[[int], np.ndarray], indices) -> np.ndarray:
-    """Images stacked, each read by one of as many threads as there are cores."""
+def read_all(read: Callable[[int], np.ndarray], indices, size: tuple[int, int]) -> np.ndarray:
+    """RGB images of one size as one array, each put there by one of as many threads as cores."""
+    pixels = np.empty((len(indices), *size, 3), "float32")
+
+    def put(place: int) -> None:
+        pixels[place] = read(indices[place])
+
     with ThreadPoolExecutor(os.cpu_count()) as threads:
-        return np.stack(list(threads.map(read, indices)))
+        list(threads.map(put, range(len(indices))))
+    return pixels
 
 
 @dataclass(frozen=True)
@@ -67,7 +73,9 @@ class ImageFiles:
 
     def take(self, indices) -> np.ndarray:
         """Raw pixels of some images, decoded by all cores."""
-        return read_all(lambda i: load_image(self.paths[i], self.size, self.crop), indices)
+        return read_all(
+            lambda i: load_image(self.paths[i], self.size, self.crop), indices, self.size
+        )
 
     def picture(self, index: int) -> AbstractContextManager[Picture]:
         """One image, to cut a window out of."""
@@ -113,7 +121,7 @@ class RandomCrops:
             with self.source.picture(int(indices[place])) as picture:
                 return random_crop(picture, self.size, self.ranges, rng)
 
-        return read_all(read, range(len(indices)))
+        return read_all(read, range(len(indices)), self.size)
 
 
 class LabelledData(NamedTuple):

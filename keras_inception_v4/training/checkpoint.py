@@ -119,12 +119,20 @@ class Checkpoint(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch, logs=None):
         """Restores the backend's own generator and the measures, right before they are used."""
         self._first = self.step
-        if self._random_state:
-            _set_random_state(self._random_state)
-            self._random_state = {}
+        if not self.step:
+            self._restore_generator()
         for name, variable in _measures(self.model).items() if self._measures else ():
             variable.assign(self._measures[name])
         self._measures = {}
+
+    def on_train_batch_begin(self, batch, logs=None):
+        """Inside an epoch, restores the generator here: PyTorch's data loader drew at its begin."""
+        self._restore_generator()
+
+    def _restore_generator(self) -> None:
+        if self._random_state:
+            _set_random_state(self._random_state)
+            self._random_state = {}
 
     def on_train_batch_end(self, batch, logs=None):
         """Records the step, if it is one of those to record."""
