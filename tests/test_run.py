@@ -15,6 +15,7 @@ import keras
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors import safe_open
 from thin import thin_network
 
 from keras_inception_v4 import train
@@ -498,3 +499,43 @@ def test_killed_anywhere_it_ends_on_the_same_numbers(scans, weights, tmp_path):
         (folder / "history.csv").read_text() for folder in (tmp_path / "undisturbed", output)
     ]
     assert histories[0] == histories[1]
+
+
+def recorded(path):
+    """Finished epochs, and steps of the next one, that a checkpoint tells of."""
+    with safe_open(path, framework="numpy") as file:
+        state = json.loads(file.metadata()["state"])
+    return state["epochs"], state["step"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", ["adam", "paper-small"])
+def test_killed_inside_an_epoch_it_goes_on_at_the_recorded_step(scans, tmp_path, recipe):
+    """From scratch, with augmentation, averages and dropout; deterministic, to the last digit."""
+
+    def arguments(output):
+        options = (
+            f"--weights none --recipe {recipe} --image-size 107 --crop 1 --epochs 3 --batch-size 4 "
+            "--deterministic --checkpoint-every 2"
+        )
+        return ["train", str(scans), "--output", str(output), *options.split()]
+
+    def finish(output):
+        _, err = (process := start(arguments(output))).communicate(timeout=500)
+        assert process.returncode == 0, err
+        return (output / "history.csv").read_text()
+
+    undisturbed = finish(tmp_path / "undisturbed")
+    output = tmp_path / "killed"
+    file, reached = output / "checkpoints/from_scratch.safetensors", (0, 0)
+    for epoch in range(2):
+        process = start(arguments(output))
+        wait_for(file, process)
+        while recorded(file) <= max(reached, (epoch, 0)) or not recorded(file)[1]:
+            assert process.poll() is None, process.communicate()[1]
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        reached = recorded(file)
+        assert reached[1] > 0
+    assert finish(output) == undisturbed
