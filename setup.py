@@ -30,7 +30,7 @@ setup(
     author="The keras_inception_v4 maintainers",
     license="Apache-2.0",
     license_files=["LICENSE"],
-    python_requires=">=3.10",
+    python_requires=">=3.11",
     packages=find_packages(include=["keras_inception_v4", "keras_inception_v4.*"]),
     package_data={
         "keras_inception_v4": ["py.typed"],

@@ -30,13 +30,14 @@ _HOME = {
     "train_head": "training.head",
     "transfer_model": "training.building",
     "unfreeze": "training.building",
-    "with_auxiliary_head": "training.auxiliary",
+    "with_auxiliary_head": "auxiliary",
 }
 
 __all__ = ["__version__", *_HOME]
 
 if TYPE_CHECKING:
     from keras_inception_v4.architecture import ENDPOINTS as ENDPOINTS
+    from keras_inception_v4.auxiliary import with_auxiliary_head as with_auxiliary_head
     from keras_inception_v4.convert import convert_weights as convert_weights
     from keras_inception_v4.evaluation import evaluate as evaluate
     from keras_inception_v4.explain import class_activation_map as class_activation_map
@@ -51,7 +52,6 @@ if TYPE_CHECKING:
     from keras_inception_v4.preprocessing import load_image as load_image
     from keras_inception_v4.preprocessing import preprocess_input as preprocess_input
     from keras_inception_v4.runs.run import train as train
-    from keras_inception_v4.training.auxiliary import with_auxiliary_head as with_auxiliary_head
     from keras_inception_v4.training.building import transfer_model as transfer_model
     from keras_inception_v4.training.building import unfreeze as unfreeze
     from keras_inception_v4.training.fine_tuning import fine_tune as fine_tune

@@ -276,6 +276,8 @@ def _endpoints() -> dict[str, Endpoint]:
 ENDPOINTS: dict[str, Endpoint] = _endpoints()
 """Name of each of the 22 endpoints to its stride and channels."""
 
+PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")  # dtype policies to compute in
+
 PREPROCESSING, POOL, HEAD, AUXILIARY_HEAD = "preprocessing", "avg_pool", "predictions", "auxiliary"
 """Layers around the network: raw pixels to its range, the average pool, and the two classifiers."""
 

@@ -1,8 +1,36 @@
 """Keras layers from the figures: the conv unit, the pool, and one interpreter for a block."""
 
+import contextlib
+from collections.abc import Iterator
+
+import keras
 from keras import layers
 
-from keras_inception_v4.architecture import BATCH_NORM_EPSILON, Conv, Pool, Unit, branch_outputs
+from keras_inception_v4.architecture import (
+    BATCH_NORM_EPSILON,
+    PRECISIONS,
+    Conv,
+    Pool,
+    Unit,
+    branch_outputs,
+)
+from keras_inception_v4.errors import check_one_of
+
+
+@contextlib.contextmanager
+def dtype_policy(precision: str) -> Iterator[None]:
+    """Keras's global dtype policy inside the block; the old one after it.
+
+    Raises:
+        ValueError: if `precision` is none of `PRECISIONS`.
+    """
+    check_one_of(PRECISIONS, precision=precision)
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(precision)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 def conv_unit(x, name: str, op: Conv, *, channel_axis: int, data_format: str, momentum: float):

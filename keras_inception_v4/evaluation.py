@@ -14,7 +14,7 @@ from keras_inception_v4.inspection import (
     say_pixels,
 )
 from keras_inception_v4.preprocessing import check_finite
-from keras_inception_v4.progress import progress
+from keras_inception_v4.progress import Verbose, progress
 
 CALIBRATION_BINS = 15
 
@@ -26,7 +26,7 @@ def evaluate(
     class_names: list[str] | None = None,
     batch_size: int = 32,
     pixels: str | None = None,
-    verbose: bool = True,
+    verbose: Verbose = "auto",
 ) -> dict:
     """Measures a classifier on labelled images.
 
@@ -38,7 +38,7 @@ def evaluate(
         batch_size: images a batch, for data that are not batched yet.
         pixels: what the model takes, `"raw"` (0 to 255) or `"scaled"` (-1 to 1), where its layers
             do not tell.
-        verbose: whether to show a progress bar.
+        verbose: as in `keras.Model.fit`; 0 shows no progress.
 
     Returns:
         As `classification_report`.

@@ -18,7 +18,7 @@ from keras_inception_v4.inspection import (
 )
 from keras_inception_v4.model import InceptionV4
 from keras_inception_v4.preprocessing import check_finite, warn_of_scaled
-from keras_inception_v4.progress import progress
+from keras_inception_v4.progress import Verbose, progress
 
 FILE = (str, os.PathLike, bytes)
 PYRAMID = ("conv2d_2b_3x3", "mixed_3a", "mixed_5e", "mixed_6h", "mixed_7d")
@@ -79,7 +79,7 @@ def embed(
     *,
     crop: float = EVALUATION_CROP,
     pixels: str | None = None,
-    verbose: bool = True,
+    verbose: Verbose = "auto",
 ) -> np.ndarray:
     """The 1536 features before the classifier, for each image.
 
@@ -96,7 +96,7 @@ def embed(
         crop: as in `load_image`, for paths.
         pixels: what the model takes, `"raw"` (0 to 255) or `"scaled"` (-1 to 1), where its layers
             do not tell.
-        verbose: whether to show a progress bar.
+        verbose: as in `keras.Model.fit`; 0 shows no progress.
 
     Returns:
         float32 `(images, 1536)`.

@@ -172,6 +172,16 @@ def plot_feature_maps(image, maps: dict, path: str | os.PathLike) -> None:
     save_figure(figure, path)
 
 
+def require_pca():
+    """Imports and returns scikit-learn's principal component analysis.
+
+    Raises:
+        ImportError: without scikit-learn; the message names the extra.
+    """
+    module = "sklearn.decomposition"
+    return require_extra(module, "Pictures of embeddings need", "scikit-learn", "demo").PCA
+
+
 def plot_embedding(features, groups: list[str], path: str | os.PathLike) -> None:
     """Draws images as points on the first two principal components, as a PNG.
 
@@ -183,15 +193,15 @@ def plot_embedding(features, groups: list[str], path: str | os.PathLike) -> None
         path: where the PNG goes.
 
     Raises:
-        ImportError: without matplotlib; the message names the extra.
+        ImportError: without matplotlib or scikit-learn; the message names the extra.
     """
     features = np.asarray(features, "float64")
     lengths = np.linalg.norm(features, axis=1, keepdims=True)
     features = features / np.where(lengths == 0, 1, lengths)
-    centred = features - np.mean(features, axis=0)
-    left, scales, _ = np.linalg.svd(centred, full_matrices=False)
-    points = left[:, :2] * scales[:2]
-    shares = 100 * scales**2 / max(np.sum(scales**2), np.finfo(float).tiny)
+    analysis = require_pca()(2, svd_solver="full")
+    with np.errstate(invalid="ignore"):  # images that are all alike have no variance to share
+        points = analysis.fit_transform(features)
+    shares = 100 * np.nan_to_num(analysis.explained_variance_ratio_)
     figure, (axis,) = _figure(6.5, 5)
     names = sorted(set(groups))
     for index, name in enumerate(names):

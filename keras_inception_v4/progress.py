@@ -3,10 +3,13 @@
 import contextlib
 from collections.abc import Callable, Iterator
 
+Verbose = bool | int | str
+"""As `keras.Model.fit` takes it: "auto" or 1 shows progress, 2 a line an epoch, 0 nothing."""
+
 
 @contextlib.contextmanager
 def progress(
-    total: int | None, what: str, unit: str, verbose: bool
+    total: int | None, what: str, unit: str, verbose: Verbose
 ) -> Iterator[Callable[[int], None]]:
     """Shows a bar where stderr is a terminal.
 

@@ -9,9 +9,9 @@ from rules import images
 from tiny import tiny
 
 from keras_inception_v4 import InceptionV4, class_activation_map, convert_weights, load_weights
+from keras_inception_v4.auxiliary import with_auxiliary_head
 from keras_inception_v4.evaluation import evaluate
 from keras_inception_v4.inspection import classifier_of
-from keras_inception_v4.training.auxiliary import with_auxiliary_head
 from keras_inception_v4.weights import names
 
 RECORDED = np.load(DATA / "slim.npz")

@@ -18,10 +18,10 @@ from keras_inception_v4 import (
     feature_extractor,
     load_image,
 )
+from keras_inception_v4.auxiliary import with_auxiliary_head
 from keras_inception_v4.cli import main
 from keras_inception_v4.features import PYRAMID
 from keras_inception_v4.inference import embed_folder
-from keras_inception_v4.training.auxiliary import with_auxiliary_head
 
 
 def small(**arguments):

@@ -26,6 +26,7 @@ FLOORS = {
     "diagram": 2,
     "inspection": 2,
     "model": 2,
+    "auxiliary": 3,
     "convert": 3,
     "data": 3,
     "explain": 3,

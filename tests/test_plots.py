@@ -54,6 +54,13 @@ def test_embedding(tmp_path, groups):
     assert dark_share(path) > 0.005
 
 
+@pytest.mark.parametrize("features", [np.ones((5, 7)), np.zeros((2, 7)), np.eye(2)])
+def test_embedding_of_images_that_are_alike(tmp_path, features):
+    path = tmp_path / "embedding.png"
+    plots.plot_embedding(features, ["x"] * len(features), path)
+    assert dark_share(path) > 0.005
+
+
 @pytest.mark.parametrize(
     "names",
     [

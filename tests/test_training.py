@@ -11,6 +11,7 @@ from conftest import ordered
 from thin import thin_network
 
 from keras_inception_v4 import load_image, train
+from keras_inception_v4.blocks import dtype_policy
 from keras_inception_v4.data import digits
 from keras_inception_v4.data.digits import digit_scans, load_digits_data
 from keras_inception_v4.files import read_json
@@ -20,7 +21,7 @@ from keras_inception_v4.runs.run import precision_for
 from keras_inception_v4.runs.settings import Settings
 from keras_inception_v4.training import precision
 from keras_inception_v4.training.fitting import smoothed_crossentropy
-from keras_inception_v4.training.precision import dtype_policy, fastest_precision
+from keras_inception_v4.training.precision import fastest_precision
 from keras_inception_v4.training.scratch import scratch_model
 
 

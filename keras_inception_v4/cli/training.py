@@ -62,12 +62,12 @@ def _add_setting(group, item: Field) -> None:
     about, name = item.metadata, "--" + item.name.replace("_", "-")
     if item.name == "data":
         group.add_argument("data", help=about["help"])
-    elif about["kind"] is bool:
+    elif item.type is bool:
         group.add_argument(name, action="store_true", help=about["help"])
     else:
         group.add_argument(
             name,
-            type=about["kind"],
+            type=item.type if item.type in (int, float) else str,
             default=item.default,
             choices=about["choices"],
             help=about["help"],

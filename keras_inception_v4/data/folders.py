@@ -20,7 +20,7 @@ from keras_inception_v4.data.layout import (
 )
 from keras_inception_v4.data.sources import ImageFiles, LabelledData, split_indices
 from keras_inception_v4.preprocessing import check_image
-from keras_inception_v4.progress import progress
+from keras_inception_v4.progress import Verbose, progress
 
 LISTED = 10
 
@@ -41,7 +41,7 @@ def list_images(folder: str | os.PathLike) -> list[Path]:
     return paths
 
 
-def scan_images(paths: Sequence[Path], *, verbose: bool = True) -> list[tuple[str, str]]:
+def scan_images(paths: Sequence[Path], *, verbose: Verbose = True) -> list[tuple[str, str]]:
     """Decodes every file with all cores, to find those that are no image or damaged.
 
     Args:
@@ -67,7 +67,7 @@ def scan_images(paths: Sequence[Path], *, verbose: bool = True) -> list[tuple[st
 
 
 def sound_images(
-    paths: Sequence[Path], *, skip_corrupt: bool, verbose: bool = True
+    paths: Sequence[Path], *, skip_corrupt: bool, verbose: Verbose = True
 ) -> tuple[list[Path], list[tuple[str, str]]]:
     """The files that can be read, and the others with the reason, which stderr is told.
 
@@ -84,7 +84,7 @@ def sound_images(
 
 
 def refuse_problems(
-    problems: Problems, of_what: str, *, skip_corrupt: bool = False, verbose: bool = True
+    problems: Problems, of_what: str, *, skip_corrupt: bool = False, verbose: Verbose = True
 ) -> None:
     """Says what is left out, on stderr; without `skip_corrupt` that is an error.
 
@@ -117,7 +117,7 @@ def read_labelled_folder(
     seed: int = 0,
     skip_corrupt: bool = False,
     nested: bool = False,
-    verbose: bool = True,
+    verbose: Verbose = True,
 ) -> LabelledData:
     """A folder with a subfolder a class, scanned, as training, held-out and test images.
 

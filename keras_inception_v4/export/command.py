@@ -7,6 +7,7 @@ from keras_inception_v4.export.verification import Verification
 from keras_inception_v4.files import model_file
 from keras_inception_v4.inspection import classifier_of, names_of, read_settings
 from keras_inception_v4.preprocessing import imagenet_classes
+from keras_inception_v4.progress import Verbose
 from keras_inception_v4.weights.loading import read_model
 
 
@@ -20,7 +21,7 @@ def export_file(
     overwrite: bool = False,
     verification: bool = True,
     pixels: str | None = None,
-    verbose: bool = True,
+    verbose: Verbose = "auto",
 ) -> Verification | None:
     """Exports a model file; its run's class names, crop and example images are used.
 
@@ -34,7 +35,7 @@ def export_file(
         verification: whether to run the artefact before it gets its name, on the
             calibration images and the run's examples.
         pixels: as in `export_model`.
-        verbose: whether to show progress bars.
+        verbose: as in `keras.Model.fit`; 0 shows no progress.
 
     Returns:
         The verification, or `None` without one.

@@ -10,6 +10,7 @@ import numpy as np
 
 from keras_inception_v4.architecture import EVALUATION_CROP
 from keras_inception_v4.data.folders import list_images, sound_images
+from keras_inception_v4.errors import check_one_of
 from keras_inception_v4.export.description import describe, write_description
 from keras_inception_v4.export.inference import inference_model
 from keras_inception_v4.export.runtimes import format_of, require_runtime
@@ -30,6 +31,7 @@ from keras_inception_v4.inspection import (
     say_pixels,
 )
 from keras_inception_v4.preprocessing import check_finite, load_image
+from keras_inception_v4.progress import Verbose
 
 EXPORTS = {
     "saved_model": ("float32",),
@@ -60,7 +62,7 @@ def export_model(
     class_names: list[str] | None = None,
     crop: float = EVALUATION_CROP,
     pixels: str | None = None,
-    verbose: bool = True,
+    verbose: Verbose = "auto",
 ) -> Verification | None:
     """Writes a model for a runtime and checks that it answers there what it answered here.
 
@@ -81,7 +83,7 @@ def export_model(
         crop: as in `load_image`, for folders; kept inside the artefact.
         pixels: what the model takes, `"raw"` (0 to 255) or `"scaled"` (-1 to 1), where its layers
             do not tell.
-        verbose: whether to show progress bars.
+        verbose: as in `keras.Model.fit`; 0 shows no progress.
 
     Returns:
         The verification, or `None` without one.
@@ -116,8 +118,7 @@ def export_model(
 
 
 def _check(model, path: Path, format, precision, calibration, overwrite) -> None:
-    if format not in EXPORTS:
-        raise ValueError(f"Received format={format!r}. Allowed are {', '.join(EXPORTS)}.")
+    check_one_of(EXPORTS, format=format)
     if precision not in EXPORTS[format]:
         carried = "; ".join(f"{name}: {', '.join(kinds)}" for name, kinds in EXPORTS.items())
         raise ValueError(

@@ -8,7 +8,7 @@ from pathlib import Path
 import keras
 
 from keras_inception_v4.architecture import EVALUATION_CROP
-from keras_inception_v4.errors import in_one_line
+from keras_inception_v4.errors import check_at_least, in_one_line
 from keras_inception_v4.export.description import describe, write_description
 from keras_inception_v4.export.inference import inference_model
 from keras_inception_v4.files import replacing
@@ -96,8 +96,7 @@ def export_saved_model(
         raise ValueError(
             f"Received {len(class_names)} class_names for a model of {classes} classes."
         )
-    if top_k < 1:
-        raise ValueError(f"Received top_k={top_k}. It must be at least 1.")
+    check_at_least(1, top_k=top_k)
     if not 0 < crop <= 1:
         raise ValueError(f"Received crop={crop}. It must be above 0 and at most 1.")
     with replacing(path) as new, converter_errors(path):

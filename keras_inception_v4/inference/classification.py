@@ -13,7 +13,7 @@ from keras_inception_v4.errors import check_at_least
 from keras_inception_v4.files import require
 from keras_inception_v4.inference.opening import open_classifier
 from keras_inception_v4.preprocessing import check_finite
-from keras_inception_v4.progress import progress
+from keras_inception_v4.progress import Verbose, progress
 
 
 class Prediction(NamedTuple):
@@ -32,7 +32,7 @@ def predict_files(
     skip_corrupt: bool = False,
     precision: str | None = None,
     pixels: str | None = None,
-    verbose: bool = True,
+    verbose: Verbose = "auto",
 ) -> list[Prediction]:
     """Classifies image files.
 
@@ -47,7 +47,7 @@ def predict_files(
         precision: `"float32"` or `"bfloat16"`, for OpenVINO's artefacts.
         pixels: what the model takes, `"raw"` (0 to 255) or `"scaled"` (-1 to 1), where its layers
             do not tell.
-        verbose: whether to show progress bars.
+        verbose: as in `keras.Model.fit`; 0 shows no progress.
 
     Returns:
         One prediction an image, in the given order.

@@ -11,7 +11,8 @@ from keras_inception_v4.features import embed
 from keras_inception_v4.files import check_name, replacing
 from keras_inception_v4.inspection import read_settings
 from keras_inception_v4.model import InceptionV4
-from keras_inception_v4.plots import plot_embedding, require_matplotlib
+from keras_inception_v4.plots import plot_embedding, require_matplotlib, require_pca
+from keras_inception_v4.progress import Verbose
 from keras_inception_v4.weights.loading import read_model
 
 
@@ -24,7 +25,7 @@ def embed_folder(
     skip_corrupt: bool = False,
     pixels: str | None = None,
     picture: str | os.PathLike | None = None,
-    verbose: bool = True,
+    verbose: Verbose = "auto",
 ) -> tuple[int, list[tuple[str, str]]]:
     """Embeds every image below a folder into one `.npz` file.
 
@@ -39,7 +40,7 @@ def embed_folder(
         pixels: as in `embed`.
         picture: a PNG to draw, each image a point on the first two principal
             components, coloured by its first subfolder.
-        verbose: whether to show progress bars.
+        verbose: as in `keras.Model.fit`; 0 shows no progress.
 
     Returns:
         The number of images, and the files left out with the reason.
@@ -48,7 +49,7 @@ def embed_folder(
         FileNotFoundError: if there is no such folder or model.
         ValueError: if the folder has no images, or unreadable ones without
             `skip_corrupt`; raised before any embedding.
-        ImportError: for a picture without matplotlib; the message names the extra.
+        ImportError: for a picture without matplotlib or scikit-learn; the message names the extra.
         OSError: if the output cannot be written.
     """
     folder, output = Path(folder), Path(output)
@@ -57,6 +58,7 @@ def embed_folder(
     check_name(output)
     if picture is not None:
         require_matplotlib()
+        require_pca()
         check_name(picture)
     paths, bad = sound_images(list_images(folder), skip_corrupt=skip_corrupt, verbose=verbose)
     if picture is not None and len(paths) < 2:

@@ -15,6 +15,7 @@ from keras_inception_v4.files import check_name, write_json
 from keras_inception_v4.inference.opening import open_model
 from keras_inception_v4.inspection import image_size, names_of
 from keras_inception_v4.preprocessing import imagenet_classes
+from keras_inception_v4.progress import Verbose
 
 MEASURED_PARTS = ("test", "validation", WHOLE, "train")  # the first that a folder has
 
@@ -30,7 +31,7 @@ def evaluate_folder(
     pixels: str | None = None,
     report: str | os.PathLike | None = None,
     picture: str | os.PathLike | None = None,
-    verbose: bool = True,
+    verbose: Verbose = "auto",
 ) -> dict:
     """Measures a classifier on a folder with a subfolder a class.
 
@@ -47,7 +48,7 @@ def evaluate_folder(
             do not tell.
         report: a JSON file to write, or `None`.
         picture: a PNG of the confusion matrix to write, or `None`.
-        verbose: whether to show progress bars.
+        verbose: as in `keras.Model.fit`; 0 shows no progress.
 
     Returns:
         As `evaluation.classification_report`, and `left_out`, the number of files.

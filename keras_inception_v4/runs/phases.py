@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import keras
 
 from keras_inception_v4.data.sources import LabelledData
+from keras_inception_v4.progress import Verbose
 from keras_inception_v4.runs.folder import RunFolder
 from keras_inception_v4.runs.settings import Settings
 from keras_inception_v4.training import devices
@@ -31,7 +32,7 @@ class Watching(NamedTuple):
     callbacks: Sequence[keras.callbacks.Callback] = ()
     tensorboard: bool = False
     checkpoint_every: int | None = None
-    verbose: Any = "auto"
+    verbose: Verbose = "auto"
 
     def of_phase(self, run: RunFolder, first: int = 0) -> list[keras.callbacks.Callback]:
         """Callbacks of a phase before which there were `first` epochs."""

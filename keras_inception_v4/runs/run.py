@@ -17,6 +17,7 @@ from keras_inception_v4.data.sources import LabelledData
 from keras_inception_v4.errors import check_at_least
 from keras_inception_v4.evaluation import evaluate, require_scikit_learn
 from keras_inception_v4.files import read_json
+from keras_inception_v4.progress import Verbose
 from keras_inception_v4.runs.folder import RunFolder, recorded_arguments
 from keras_inception_v4.runs.phases import Watching, from_scratch, from_trained_weights
 from keras_inception_v4.runs.results import write_results
@@ -37,7 +38,7 @@ def train(
     callbacks: Sequence[keras.callbacks.Callback] = (),
     tensorboard: bool = False,
     checkpoint_every: int | None = None,
-    verbose="auto",
+    verbose: Verbose = "auto",
     **settings,
 ) -> dict:
     """Trains a classifier on labelled images and writes a run folder.

@@ -13,6 +13,7 @@ from keras_inception_v4.architecture import (
     ENDPOINTS,
     EVALUATION_CROP,
     MINIMUM_SIZE,
+    PRECISIONS,
 )
 from keras_inception_v4.errors import check_at_least, check_one_of
 from keras_inception_v4.training.options import (
@@ -23,36 +24,26 @@ from keras_inception_v4.training.options import (
     FROM_ENDPOINT,
     HEAD_EPOCHS,
     HEAD_RATE,
-    PRECISIONS,
     RATE,
     RECIPES,
 )
 
 DIGITS = "digits"
 IMAGES, TRAINING = "images", "training"
-OF_TRANSFER = (
+OF_TRANSFER = [
     "head_epochs",
     "from_endpoint",
     "head_learning_rate",
     "learning_rate",
     "balanced",
     "patience",
-)
+]
 """What only a training from trained weights uses."""
 
 
-def _option(default, help: str, group: str | None = None, *, kind: type = str, choices=None) -> Any:
-    """A field that the command line offers too.
-
-    Args:
-        default: of the field.
-        help: what it is, in words for `--help`.
-        group: under which `--help` shows it; `None` for no group.
-        kind: type of a value on the command line; `bool` for a switch.
-        choices: values allowed.
-    """
-    about = {"help": help, "group": group, "kind": kind, "choices": choices}
-    return field(default=default, metadata=about)
+def _option(default, help: str, group: str | None = None, choices=None) -> Any:
+    """A field that the command line offers too: in words, under a group of `--help`."""
+    return field(default=default, metadata={"help": help, "group": group, "choices": choices})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +54,7 @@ class Settings:
         ValueError: for settings that contradict each other or are out of range.
     """
 
+    # The types are those that a decided run has; they are also those of the command line.
     data: str | os.PathLike = _option(
         DIGITS,
         "a folder with a subfolder a class, or with parts that hold such classes (train; val, "
@@ -76,91 +68,72 @@ class Settings:
         f"side in pixels, at least {MINIMUM_SIZE}, or {AUXILIARY_MINIMUM_SIZE} with the paper's "
         f"recipes (default: that for digits, else {DEFAULT_SIZE})",
         IMAGES,
-        kind=int,
     )
     crop: float = _option(
         None,
         "share of the short side that is kept, above 0 and at most 1 (default: "
         f"{DIGITS_CROP} for digits, else {EVALUATION_CROP})",
         IMAGES,
-        kind=float,
     )
     augment: str = _option(
         None,
         "random changes: photographs are mirrored, symbols are not (default: symbols for digits, "
         "else photographs)",
         IMAGES,
-        choices=AUGMENTATIONS,
+        AUGMENTATIONS,
     )
-    validation_split: float = _option(0.2, "share held out, if not split yet", IMAGES, kind=float)
-    skip_corrupt: bool = _option(False, "leave out what cannot be used", IMAGES, kind=bool)
+    validation_split: float = _option(0.2, "share held out, if not split yet", IMAGES)
+    skip_corrupt: bool = _option(False, "leave out what cannot be used", IMAGES)
     nested: bool = _option(
-        False,
-        "subfolders that hold only folders are classes all the same",
-        IMAGES,
-        kind=bool,
+        False, "subfolders that hold only folders are classes all the same", IMAGES
     )
     recipe: str = _option(
         None,
         "from scratch: adam for a few thousand images, paper for a million, paper-small the "
         "paper's for a short run (default: adam)",
         TRAINING,
-        choices=tuple(RECIPES),
+        tuple(RECIPES),
     )
     head_epochs: int = _option(
-        None, f"of the head on cached features (default: {HEAD_EPOCHS})", TRAINING, kind=int
+        None, f"of the head on cached features (default: {HEAD_EPOCHS})", TRAINING
     )
     epochs: int = _option(
         None,
         f"passes over the images (default: {EPOCHS} of fine-tuning, where 0 trains the head alone; "
         f"from scratch {', '.join(f'{n} with {recipe}' for recipe, n in RECIPES.items())})",
         TRAINING,
-        kind=int,
     )
     batch_size: int = _option(
-        BATCH_SIZE, "images a step, of all devices and processes together", TRAINING, kind=int
+        BATCH_SIZE, "images a step, of all devices and processes together", TRAINING
     )
     from_endpoint: str = _option(
         None, f"first endpoint to fine-tune (default: {FROM_ENDPOINT})", TRAINING
     )
-    head_learning_rate: float = _option(
-        None, f"of the head (default: {HEAD_RATE})", TRAINING, kind=float
+    head_learning_rate: float = _option(None, f"of the head (default: {HEAD_RATE})", TRAINING)
+    learning_rate: float = _option(None, f"peak of fine-tuning (default: {RATE})", TRAINING)
+    balanced: bool = _option(False, "weigh every class alike, with trained weights", TRAINING)
+    patience: int = _option(
+        None, "epochs of fine-tuning without a lower held-out loss after which to stop", TRAINING
     )
-    learning_rate: float = _option(
-        None, f"peak of fine-tuning (default: {RATE})", TRAINING, kind=float
-    )
-    balanced: bool = _option(
-        False, "weigh every class alike, with trained weights", TRAINING, kind=bool
-    )
-    patience: int | None = _option(
-        None,
-        "epochs of fine-tuning without a lower held-out loss after which to stop",
-        TRAINING,
-        kind=int,
-    )
-    seed: int = _option(
-        0, "seed for splitting, initialization, shuffling and augmentation", TRAINING, kind=int
-    )
+    seed: int = _option(0, "for splitting, initialization, shuffling and augmentation", TRAINING)
     precision: str = _option(
         AUTO,
         "dtype policy of training; auto is that of the run that goes on, else mixed_bfloat16 where "
         "that is known to be faster, else float32; the model is written in float32",
         TRAINING,
-        choices=(AUTO, *PRECISIONS),
+        (AUTO, *PRECISIONS),
     )
     deterministic: bool = _option(
-        False, "the same numbers again on the same machine, somewhat slower", TRAINING, kind=bool
+        False, "the same numbers again on the same machine, somewhat slower", TRAINING
     )
 
     def __post_init__(self):
-        check_one_of((AUTO, *PRECISIONS), precision=self.precision)
-        for name, allowed in (
-            ("augment", AUGMENTATIONS),
-            ("from_endpoint", ENDPOINTS),
-            ("recipe", RECIPES),
-        ):
-            if getattr(self, name) is not None:
-                check_one_of(allowed, **{name: getattr(self, name)})
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if item.metadata["choices"] and value is not None:
+                check_one_of(item.metadata["choices"], **{item.name: value})
+        if self.from_endpoint is not None:
+            check_one_of(ENDPOINTS, from_endpoint=self.from_endpoint)
         given = [name for name in OF_TRANSFER if getattr(self, name) not in (None, False)]
         if self.from_scratch and given:
             raise ValueError(
@@ -171,21 +144,23 @@ class Settings:
                 f"Received recipe={self.recipe!r} with weights={self.weights!r}. It is for "
                 "training from scratch: weights=None (--weights none)."
             )
-        self._check_ranges()
-
-    def _check_ranges(self) -> None:
-        recipe = self.recipe or next(iter(RECIPES))
-        least = AUXILIARY_MINIMUM_SIZE if recipe.startswith("paper") else MINIMUM_SIZE
-        for allowed, name in (
-            (1, "batch_size"),
-            (1, "head_epochs"),
-            (1 if self.from_scratch else 0, "epochs"),
-            (least, "image_size"),
-        ):
+        epochs = 1 if self.from_scratch else 0
+        least = {
+            "batch_size": 1,
+            "head_epochs": 1,
+            "epochs": epochs,
+            "image_size": self._least_size,
+        }
+        for name, allowed in least.items():
             if getattr(self, name) is not None:
                 check_at_least(allowed, **{name: getattr(self, name)})
         if self.crop is not None and not 0 < self.crop <= 1:
             raise ValueError(f"Received crop={self.crop}. It must be above 0 and at most 1.")
+
+    @property
+    def _least_size(self) -> int:
+        paper = (self.recipe or "").startswith("paper")
+        return AUXILIARY_MINIMUM_SIZE if paper else MINIMUM_SIZE
 
     @property
     def from_scratch(self) -> bool:
@@ -201,9 +176,8 @@ class Settings:
         """
         digits = self.data == DIGITS
         recipe = self.recipe or next(iter(RECIPES))
-        least = AUXILIARY_MINIMUM_SIZE if recipe.startswith("paper") else MINIMUM_SIZE
         decisions: dict[str, Any] = {
-            "image_size": least if digits else DEFAULT_SIZE,
+            "image_size": self._least_size if digits else DEFAULT_SIZE,
             "crop": DIGITS_CROP if digits else EVALUATION_CROP,
             "augment": "symbols" if digits else "photographs",
             "epochs": RECIPES[recipe] if self.from_scratch else EPOCHS,
@@ -211,12 +185,8 @@ class Settings:
         if self.from_scratch:
             decisions["recipe"] = recipe
         else:
-            decisions |= {
-                "head_epochs": HEAD_EPOCHS,
-                "from_endpoint": FROM_ENDPOINT,
-                "head_learning_rate": HEAD_RATE,
-                "learning_rate": RATE,
-            }
+            decisions |= {"head_epochs": HEAD_EPOCHS, "head_learning_rate": HEAD_RATE}
+            decisions |= {"from_endpoint": FROM_ENDPOINT, "learning_rate": RATE}
         open_ones = {name: v for name, v in decisions.items() if getattr(self, name) is None}
         if self.precision == AUTO:
             open_ones["precision"] = recorded.get("precision") or fastest_precision()

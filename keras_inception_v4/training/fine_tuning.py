@@ -6,9 +6,11 @@ from pathlib import Path
 
 import keras
 
+from keras_inception_v4.architecture import PRECISIONS
 from keras_inception_v4.data.inputs import as_batches
 from keras_inception_v4.errors import check_at_least, check_one_of
 from keras_inception_v4.inspection import pool_and_dense, say_pixels
+from keras_inception_v4.progress import Verbose
 from keras_inception_v4.training.class_weights import weighted
 from keras_inception_v4.training.fitting import (
     LABEL_SMOOTHING,
@@ -18,7 +20,7 @@ from keras_inception_v4.training.fitting import (
     trainable_twin,
     warmup_cosine,
 )
-from keras_inception_v4.training.options import AUTO, BATCH_SIZE, EPOCHS, PRECISIONS, RATE
+from keras_inception_v4.training.options import AUTO, BATCH_SIZE, EPOCHS, RATE
 from keras_inception_v4.training.precision import fastest_precision
 
 WARMUP = 0.1  # share of all steps
@@ -45,7 +47,7 @@ def fine_tune(
     validation_data=None,
     checkpoint_every: int | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
-    verbose="auto",
+    verbose: Verbose = "auto",
 ) -> keras.callbacks.History:
     """Trains what `unfreeze` made trainable, at a low rate that warms up and decays.
 

@@ -9,12 +9,13 @@ import keras
 import numpy as np
 
 from keras_inception_v4.architecture import HEAD, PREPROCESSING
+from keras_inception_v4.blocks import dtype_policy
 from keras_inception_v4.data.pipeline import Batches
 from keras_inception_v4.inspection import activation_of
+from keras_inception_v4.progress import Verbose
 from keras_inception_v4.training.checkpoint import Checkpoint, trained_weights
 from keras_inception_v4.training.devices import check_same, is_first, wait_for_all
 from keras_inception_v4.training.feeding import EpochSteps, indexed_dataset
-from keras_inception_v4.training.precision import dtype_policy
 from keras_inception_v4.weights.loading import copy_weights
 
 LABEL_SMOOTHING = 0.1
@@ -200,7 +201,7 @@ def fit(
     checkpoint_every: int | None = None,
     arguments: dict | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
-    verbose="auto",
+    verbose: Verbose = "auto",
 ) -> keras.callbacks.History:
     """Compiles and fits a classifier; goes on where a checkpoint ends.
 

@@ -10,6 +10,7 @@ from keras_inception_v4.data.pipeline import batched
 from keras_inception_v4.errors import check_at_least
 from keras_inception_v4.inspection import pool_and_dense, say_pixels
 from keras_inception_v4.model import classifier
+from keras_inception_v4.progress import Verbose
 from keras_inception_v4.training.caching import cached_features
 from keras_inception_v4.training.class_weights import weighted
 from keras_inception_v4.training.fitting import fit, held_out_of, loss_for
@@ -33,7 +34,7 @@ def train_head(
     folder: str | os.PathLike | None = None,
     validation_data=None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
-    verbose="auto",
+    verbose: Verbose = "auto",
 ) -> keras.callbacks.History:
     """Trains the head alone, passing each image through the backbone only once.
 

@@ -1,7 +1,6 @@
 """What can be chosen in a training, by name, and the defaults; standard library only."""
 
 AUTO = "auto"  # `precision.fastest_precision`
-PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 AUGMENTATIONS = ("photographs", "symbols", "none")
 RECIPES = {"adam": 5, "paper": 100, "paper-small": 8}
 """Recipes of `recipes.RECIPES`, with the passes over the images that they make unless told."""

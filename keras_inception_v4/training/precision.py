@@ -1,29 +1,8 @@
-"""Keras's dtype policies for training, and which of them is the faster one here."""
+"""Which of Keras's dtype policies is the faster one here."""
 
-import contextlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import keras
-
-from keras_inception_v4.errors import check_one_of
-from keras_inception_v4.training.options import PRECISIONS
-
-
-@contextlib.contextmanager
-def dtype_policy(precision: str) -> Iterator[None]:
-    """Keras's global dtype policy inside the block; the old one after it.
-
-    Raises:
-        ValueError: if `precision` is none of `PRECISIONS`.
-    """
-    check_one_of(PRECISIONS, precision=precision)
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(precision)
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)
 
 
 def fastest_precision() -> str:

@@ -7,16 +7,17 @@ import keras
 from keras import layers
 
 from keras_inception_v4.architecture import AUXILIARY_HEAD, HEAD
+from keras_inception_v4.auxiliary import with_auxiliary_head
+from keras_inception_v4.blocks import dtype_policy
 from keras_inception_v4.data.pipeline import Batches, batched
 from keras_inception_v4.data.sources import ImageFiles, Images, LabelledData, RandomCrops
 from keras_inception_v4.inspection import classifier_of, feeder, image_size
 from keras_inception_v4.model import InceptionV4
+from keras_inception_v4.progress import Verbose
 from keras_inception_v4.training import devices
 from keras_inception_v4.training.augmentation import augmentation_layers
-from keras_inception_v4.training.auxiliary import with_auxiliary_head
 from keras_inception_v4.training.building import square_shape
 from keras_inception_v4.training.fitting import fit, smoothed_crossentropy
-from keras_inception_v4.training.precision import dtype_policy
 from keras_inception_v4.training.recipes import (
     SHORT_BATCH_NORM_DECAY,
     Recipe,
@@ -66,7 +67,7 @@ def train_from_scratch(
     checkpoint: Path | None = None,
     checkpoint_every: int | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
-    verbose="auto",
+    verbose: Verbose = "auto",
     build: Callable[..., keras.Model] = scratch_model,
     add_head: Callable[..., keras.Model] = with_auxiliary_head,
 ) -> dict[str, list[float]]:

@@ -13,7 +13,6 @@ from keras_inception_v4.architecture import (
     auxiliary_units,
 )
 from keras_inception_v4.inspection import is_channels_first
-from keras_inception_v4.training.precision import dtype_policy
 
 
 def with_auxiliary_head(model: keras.Model, classes: int) -> keras.Model:
@@ -61,7 +60,7 @@ def with_auxiliary_head(model: keras.Model, classes: int) -> keras.Model:
             "input_shape=(299, 299, 3)."
         )
     momentum = named["conv2d_1a_3x3_bn"].momentum
-    with dtype_policy(named[AUXILIARY_ENDPOINT].dtype_policy.name):
+    with blocks.dtype_policy(named[AUXILIARY_ENDPOINT].dtype_policy.name):
         for unit in auxiliary_units(tuple((cell - 5) // 3 + 1 for cell in cells)):
             if isinstance(unit.op, Conv):  # 5 x 5 x 128, then 1 x 1 x 768
                 x = blocks.conv_unit(
