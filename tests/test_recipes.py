@@ -215,7 +215,6 @@ class Killed(keras.callbacks.Callback):
     ("recipe", "every", "ends"),
     [
         ("paper-small", None, [(1, None)]),
-        ("paper-small", 2, [(1, 1)]),
         ("paper-small", 1, [(0, 0), (2, 2), (2, 0)]),
         ("adam", 2, [(0, 1), (0, 0), (2, 1)]),
     ],
