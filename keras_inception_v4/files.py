@@ -88,6 +88,14 @@ def require(path: str | os.PathLike, kind: str) -> Path:
     return path
 
 
+TABLES = (".csv", ".tsv", ".parquet")
+
+
+def is_table(path: str | os.PathLike) -> bool:
+    """Whether a path is that of a table of images, by its suffix."""
+    return Path(path).suffix.lower() in TABLES
+
+
 MODEL = "model.keras"
 """The model's name in a run folder."""
 

@@ -53,7 +53,7 @@ def test_module_and_version():
         ("evaluate gone", "folder gone"),
         ("export gone.keras x.onnx --format onnx", "model file gone.keras"),
         ("convert gone.pth x.keras", "weight file, checkpoint prefix or folder gone.pth"),
-        ("train gone --output run", "folder gone"),
+        ("train gone --output run", "folder or table gone"),
     ],
 )
 def test_what_is_not_there_is_said_before_keras_is_imported(tmp_path, arguments, what):

@@ -9,7 +9,8 @@ from keras_inception_v4 import load_image
 from keras_inception_v4.data.digits import digit_scans, load_digits_data
 from keras_inception_v4.data.folders import read_labelled_folder
 from keras_inception_v4.data.pipeline import batched
-from keras_inception_v4.data.sources import ImageFiles, Images, RandomCrops, split_indices
+from keras_inception_v4.data.sources import ImageFiles, Images, RandomCrops
+from keras_inception_v4.data.splits import split_indices
 from keras_inception_v4.training.feeding import EpochSteps, indexed_dataset
 from keras_inception_v4.training.fitting import fit
 

@@ -146,7 +146,7 @@ def test_the_way_from_a_command_to_an_image(tmp_path, capsys):
     way = [name.removeprefix("keras_inception_v4.") for name in dict.fromkeys(way)]
     assert way == ["cli", "cli.training", "runs.run", "data.folders", "preprocessing.images",
                    "preprocessing.pictures"]  # fmt: skip
-    text = (PACKAGE.parent / "CONTRIBUTING.md").read_text()
+    text = Path(__file__).parent.with_name("CONTRIBUTING.md").read_text()
     places = [text.index(f"`{name.replace('.', '/')}") for name in way[1:]]
     assert places == sorted(places)
 

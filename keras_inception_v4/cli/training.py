@@ -26,7 +26,7 @@ def add_train(commands) -> None:
         "  keras-inception-v4 train digits --weights none --output runs/digits\n"
         "  KERAS_BACKEND=jax keras-inception-v4 train million --weights none --recipe paper "
         "--batch-size 256 --output runs/million",
-        reads={"data": "folder"},
+        reads={"data": "folder or table"},
         # Without AVX-512 TensorFlow leaves oneDNN off, with which a step is 1.7 times as fast at 75
         # pixels, 1.4 at 139 and as fast at 299.
         environment={"TF_ENABLE_ONEDNN_OPTS": "1"},

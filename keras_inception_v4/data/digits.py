@@ -3,7 +3,8 @@
 import numpy as np
 
 from keras_inception_v4.architecture import DIGITS_CROP
-from keras_inception_v4.data.sources import Images, LabelledData, split_indices
+from keras_inception_v4.data.sources import Images, LabelledData
+from keras_inception_v4.data.splits import split_indices
 from keras_inception_v4.errors import require_extra
 from keras_inception_v4.preprocessing import resize_image
 

@@ -18,7 +18,8 @@ from keras_inception_v4.data.layout import (
     list_files,
     read_layout,
 )
-from keras_inception_v4.data.sources import ImageFiles, LabelledData, split_indices
+from keras_inception_v4.data.sources import ImageFiles, LabelledData
+from keras_inception_v4.data.splits import split_indices
 from keras_inception_v4.preprocessing import check_image
 from keras_inception_v4.progress import Verbose, progress
 

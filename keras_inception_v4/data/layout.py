@@ -115,7 +115,7 @@ def _visible(folder: Path, problems: Problems, *, only_folders: bool = False) ->
 
 def _parts(folder: Path, subfolders: list[Path]) -> dict[str, Path]:
     """The folder of each part; empty if the subfolders are classes."""
-    named = {path: part for path in subfolders if (part := _part_of(path.name))}
+    named = {path: part for path in subfolders if (part := part_of(path.name))}
     deep = {path: part for path, part in named.items() if _holds_folders(path)}
     if len(deep) < 2:  # a class may be called train, as a vehicle; but then it holds images
         deep = {path: part for path, part in deep.items() if not _images(path)}
@@ -144,7 +144,8 @@ def _parts(folder: Path, subfolders: list[Path]) -> dict[str, Path]:
     return {part: folders[part] for part in PARTS if part in folders}
 
 
-def _part_of(name: str) -> str | None:
+def part_of(name: str) -> str | None:
+    """The part that a name is one of, `None` if it is of none."""
     plain = unicodedata.normalize("NFC", name).casefold().replace("-", "").replace("_", "")
     return next((part for part, names in PARTS.items() if plain in names), None)
 

@@ -1,6 +1,5 @@
-"""Labelled images, in memory or as files, and how they are split."""
+"""Labelled images, in memory or as files."""
 
-import math
 import os
 import shutil
 import unicodedata
@@ -14,7 +13,6 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from keras_inception_v4.errors import require_extra
 from keras_inception_v4.preprocessing import RANDOM_CROPS, Picture, load_image, opened, random_crop
 
 
@@ -61,12 +59,16 @@ def read_all(read: Callable[[int], np.ndarray], indices, size: tuple[int, int]) 
 
 @dataclass(frozen=True)
 class ImageFiles:
-    """Paths of image files and their integer labels; `size` and `crop` as in `load_image`."""
+    """Paths of image files and their integer labels; `size` and `crop` as in `load_image`.
+
+    `root` is the folder that the paths are listed from; `None` for that of each class.
+    """
 
     paths: list[Path]
     labels: np.ndarray
     size: tuple[int, int]
     crop: float
+    root: Path | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -87,10 +89,13 @@ class ImageFiles:
         shutil.copyfile(source, path.with_name(f"{path.name}{source.suffix}"))
 
     def listing(self, class_names: list[str]) -> dict[str, list[str]]:
-        """The paths of each class, from the class's folder on."""
+        """The paths of each class, from the class's folder or from `root` on."""
         listed: dict[str, list[str]] = {name: [] for name in class_names}
         for path, label in zip(self.paths, self.labels, strict=True):
             name = class_names[label]
+            if self.root is not None:
+                listed[name].append(os.path.relpath(path, self.root))
+                continue
             parts = [unicodedata.normalize("NFC", part) for part in path.parts]
             start = len(parts) - 1 - parts[::-1].index(name)
             listed[name].append("/".join(parts[start:]))
@@ -153,37 +158,3 @@ class LabelledData(NamedTuple):
             if images is not None
         }
         return {**listed, "left_out": [reason for _, reason in self.left_out]}
-
-
-def split_indices(labels, validation_split: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Splits seeded and stratified: every class gives the same share, and at least one image.
-
-    Args:
-        labels: integer labels `(images,)`, at least two images a class.
-        validation_split: share held out, in (0, 1).
-        seed: of the split.
-
-    Returns:
-        Indices of the training and of the held-out images.
-
-    Raises:
-        ValueError: if the share leaves a class without training images.
-        ImportError: without scikit-learn; the message names the extra.
-    """
-    selection = require_extra("sklearn.model_selection", "Splitting needs", "scikit-learn", "demo")
-    labels = np.asarray(labels)
-    classes = len(np.unique(labels))
-    held_out_count = max(math.ceil(validation_split * len(labels)), classes)
-    if not 0 < validation_split < 1 or len(labels) - held_out_count < classes:
-        raise ValueError(
-            f"Received validation_split={validation_split} for {len(labels)} images of {classes} "
-            "classes. It must be above 0, below 1, and leave a training image for every class."
-        )
-    train, held_out = selection.train_test_split(
-        np.arange(len(labels)), test_size=held_out_count, stratify=labels, random_state=seed
-    )
-    for rare in np.setdiff1d(labels, labels[held_out]):  # too few images for their share
-        chosen = train[labels[train] == rare][:1]
-        held_out = np.concatenate([held_out, chosen])
-        train = np.setdiff1d(train, chosen)
-    return train, held_out

@@ -109,7 +109,7 @@ def recorded_arguments(path: str | os.PathLike) -> dict:
     return read_json(config).get("arguments", {}) if config.is_file() else {}
 
 
-PATHS = ("data", "weights")
+PATHS = ("data", "weights", "images")
 
 
 def _plain(key: str, value):

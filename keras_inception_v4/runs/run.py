@@ -14,9 +14,10 @@ from keras_inception_v4 import plots
 from keras_inception_v4.data.digits import load_digits_data
 from keras_inception_v4.data.folders import read_labelled_folder
 from keras_inception_v4.data.sources import LabelledData
+from keras_inception_v4.data.tables import Columns, read_labelled_table
 from keras_inception_v4.errors import check_at_least
 from keras_inception_v4.evaluation import evaluate, require_scikit_learn
-from keras_inception_v4.files import read_json
+from keras_inception_v4.files import is_table, read_json
 from keras_inception_v4.progress import Verbose
 from keras_inception_v4.runs.folder import RunFolder, recorded_arguments
 from keras_inception_v4.runs.phases import Watching, from_scratch, from_trained_weights
@@ -53,8 +54,8 @@ def train(
     one ended, and a complete run is not trained again.
 
     Args:
-        data: `"digits"` (embedded in scikit-learn) or a folder, see
-            `data.read_labelled_folder`.
+        data: `"digits"` (embedded in scikit-learn), a folder, see `data.folders`, or a table of
+            files and labels, see `data.tables`.
         output: the run folder.
         coordinator: `HOST:PORT` of process 0, for many processes.
         processes: how many share the training; they need the same call, but for `process_id`,
@@ -175,6 +176,23 @@ def read_images(settings: Settings, *, verbose: bool) -> LabelledData:
     size = settings.image_size
     if settings.data == DIGITS:
         return load_digits_data(size, **share)
+    if is_table(settings.data):
+        columns = Columns(
+            settings.path_column,
+            settings.label_column,
+            settings.split_column,
+            settings.group_column,
+        )
+        return read_labelled_table(
+            settings.data,
+            (size, size),
+            crop=settings.crop,
+            images=settings.images,
+            columns=columns,
+            skip_corrupt=settings.skip_corrupt,
+            verbose=verbose,
+            **share,
+        )
     return read_labelled_folder(
         settings.data,
         (size, size),

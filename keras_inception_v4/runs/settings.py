@@ -16,6 +16,7 @@ from keras_inception_v4.architecture import (
     PRECISIONS,
 )
 from keras_inception_v4.errors import check_at_least, check_one_of
+from keras_inception_v4.files import TABLES, is_table
 from keras_inception_v4.training.options import (
     AUGMENTATIONS,
     AUTO,
@@ -29,7 +30,7 @@ from keras_inception_v4.training.options import (
 )
 
 DIGITS = "digits"
-IMAGES, TRAINING = "images", "training"
+IMAGES, TABLE, TRAINING = "images", "table", "training"
 OF_TRANSFER = [
     "head_epochs",
     "from_endpoint",
@@ -39,6 +40,8 @@ OF_TRANSFER = [
     "patience",
 ]
 """What only a training from trained weights uses."""
+OF_TABLES = ("images", "path_column", "label_column", "split_column", "group_column")
+"""What only a table has a use for."""
 
 
 def _option(default, help: str, group: str | None = None, choices=None) -> Any:
@@ -58,7 +61,8 @@ class Settings:
     data: str | os.PathLike = _option(
         DIGITS,
         "a folder with a subfolder a class, or with parts that hold such classes (train; val, "
-        "valid, validation or dev; test); or digits, the scans embedded in scikit-learn",
+        "valid, validation or dev; test); a table of files and labels (.csv, .tsv, .parquet); or "
+        "digits, the scans embedded in scikit-learn",
     )
     weights: str | os.PathLike | None = _option(
         "imagenet", "imagenet; a path of weights, such as a run's model.keras; none: from scratch"
@@ -86,6 +90,21 @@ class Settings:
     skip_corrupt: bool = _option(False, "leave out what cannot be used", IMAGES)
     nested: bool = _option(
         False, "subfolders that hold only folders are classes all the same", IMAGES
+    )
+    images: str | os.PathLike | None = _option(
+        None, "with a table: the folder that its paths are relative to (default: its own)", TABLE
+    )
+    path_column: str | None = _option(
+        None, "of the image file (default: path, file, filename or image)", TABLE
+    )
+    label_column: str | None = _option(
+        None, "of the class (default: label, labels, class or target)", TABLE
+    )
+    split_column: str | None = _option(
+        None, "of train, validation or test (default: split, if there is one)", TABLE
+    )
+    group_column: str | None = _option(
+        None, "of what must not be on two sides, as a patient (default: group, if any)", TABLE
     )
     recipe: str = _option(
         None,
@@ -145,6 +164,12 @@ class Settings:
                 "training from scratch: weights=None (--weights none)."
             )
         epochs = 1 if self.from_scratch else 0
+        given = [name for name in OF_TABLES if getattr(self, name) is not None]
+        if given and not is_table(self.data):
+            raise ValueError(
+                f"Received {', '.join(given)} with data={os.fspath(self.data)!r}, which is no "
+                f"table ({', '.join(TABLES)})."
+            )
         least = {
             "batch_size": 1,
             "head_epochs": 1,
@@ -199,8 +224,11 @@ class Settings:
         values["weights"] = None if self.weights is None else os.fspath(self.weights)
         for name in OF_TRANSFER if self.from_scratch else ("recipe",):
             del values[name]
-        if not self.nested:  # not recorded where it is not asked for, as before it was there
-            del values["nested"]
+        for name in ("nested", *OF_TABLES):  # recorded where asked for, as before they were there
+            if not values[name]:
+                del values[name]
+        if self.images is not None:
+            values["images"] = os.fspath(self.images)
         return values
 
 
