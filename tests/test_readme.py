@@ -73,6 +73,9 @@ def folder(tmp_path_factory, digits_run):
             for index in range(4 if part == "train" else 2):
                 cut = Image.fromarray(photograph[10 * index :, left + 5 * index :][:320, :320])
                 cut.save(folder / "photos" / part / name / f"{index}.jpg")
+    rows = [f"{path.relative_to(folder / 'photos')},{path.parent.name},{path.parents[1].name}"
+            for path in sorted((folder / "photos").rglob("*.jpg"))]  # fmt: skip
+    (folder / "labels.csv").write_text("\n".join(["file,label,split", *rows]))
     (folder / "more_photos").mkdir()
     Image.fromarray(flower).save(folder / "more_photos" / "flower.jpg")
     Image.fromarray(temple).save(folder / "photo.jpg")
