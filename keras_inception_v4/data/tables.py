@@ -85,12 +85,15 @@ def read_labelled_table(
     unreadable = {path for path, _ in bad}
     rows = [row for row in rows if str(row.path) not in unreadable]
     names = sorted({row.label for row in rows})
+    _check_names(table, names)
     if len(names) < 2:
         raise ValueError(f"{table} has {len(names)} classes with images; training needs two.")
     parts = _parts(table, rows, names, validation_split, seed)
 
+    numbers = {name: label for label, name in enumerate(names)}
+
     def side(chosen: list[_Row]) -> ImageFiles:
-        labels = np.array([names.index(row.label) for row in chosen], "int64")
+        labels = np.array([numbers[row.label] for row in chosen], "int64")
         return ImageFiles([row.path for row in chosen], labels, size, crop, root)
 
     sides = {part: side(chosen) for part, chosen in parts.items()}
@@ -99,6 +102,19 @@ def read_labelled_table(
     return LabelledData(
         sides["train"], sides["validation"], names, crop, problems, sides.get("test")
     )
+
+
+def _check_names(table: Path, names: list[str]) -> None:
+    """Refuses numbers to estimate, which are no classes: decimals, of which not all are whole."""
+    try:
+        values = np.array(names, "float64")
+    except ValueError:
+        return
+    if len(values) and not np.all(np.mod(values, 1) == 0):
+        raise ValueError(
+            f"{table} has numbers as labels ({few(names)}), which are no classes. A column of "
+            "quantities cannot be trained on."
+        )
 
 
 @dataclass(frozen=True)
