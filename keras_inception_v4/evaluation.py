@@ -89,9 +89,12 @@ def classification_report(
         images). Images are counted without weights.
 
     Raises:
+        ValueError: if all sample weights are 0.
         ImportError: without scikit-learn; the message names the extra.
     """
     metrics = require_scikit_learn()
+    if sample_weight is not None and not np.sum(sample_weight) > 0:
+        raise ValueError("All sample weights are 0, so there is nothing to measure.")
     probabilities, labels = np.asarray(probabilities), np.asarray(labels)
     best = np.argsort(-probabilities, axis=1, kind="stable")[:, :5]
     predicted = best[:, 0]

@@ -257,7 +257,7 @@ class TestIndexedDataset:
     def test_it_gives_the_batches_of_each_epoch(self):
         images = Images(np.arange(7 * 4 * 4 * 3, dtype="float32").reshape(7, 4, 4, 3), np.arange(7))
         plain = batched(images, 3, seed=1)
-        both = plain.map(lambda batch: (batch[0], {"a": batch[1], "b": batch[1]}))
+        both = plain.map(lambda batch, index: (batch[0], {"a": batch[1], "b": batch[1]}))
         for batches in (plain, both, batched(images, 3, seed=1, last="padded")):
             steps = EpochSteps(batches)
             dataset = indexed_dataset(steps, (None, 4, 4, 3))

@@ -24,11 +24,7 @@ def test_digits_are_learned(digits_run):
 
 @pytest.mark.parametrize("format", ["litert", "openvino"])
 def test_int8_agrees_on_held_out_digits(digits_run, data, tmp_path, format):
-    """`benchmarks.exports` measures every precision, and wants 98 %.
-
-    Of 360 images that share has a standard error of 0.7 points; this is three of them below, since
-    each machine and seed trains another network.
-    """
+    """`benchmarks.exports` measures every precision."""
     model = keras.saving.load_model(digits_run / "model.keras")
     path = tmp_path / ("digits.tflite" if format == "litert" else "digits")
     export_model(
@@ -41,16 +37,36 @@ def test_int8_agrees_on_held_out_digits(digits_run, data, tmp_path, format):
     found = open_artefact(path).predict(pixels)
     same = np.mean(found.argmax(axis=1) == expected.argmax(axis=1))
     print(f"{format}: same top class {same:.2%}")
-    assert same >= 0.96
+    assert same >= 0.98
+
+
+def from_noise(digits_run, path, most):
+    """An artefact that was calibrated on noise of so many grey levels."""
+    model = keras.saving.load_model(digits_run / "model.keras")
+    noise = np.random.default_rng(0).uniform(0, most, (20, 75, 75, 3))
+    export_model(
+        model, path, format="openvino", precision="int8", calibration=noise, crop=DIGITS_CROP,
+        samples=digits_run / "examples", verbose=False,
+    )  # fmt: skip
+    return model
 
 
 def test_garbage_calibration_fails(digits_run, tmp_path):
-    model = keras.saving.load_model(digits_run / "model.keras")
-    path = tmp_path / "digits"
-    noise = np.random.default_rng(0).uniform(0, 255, (20, 75, 75, 3))
     with pytest.raises(ValueError, match="does not answer what the model answers"):
-        export_model(
-            model, path, format="openvino", precision="int8", calibration=noise, crop=DIGITS_CROP,
-            samples=digits_run / "examples", verbose=False,
-        )  # fmt: skip
-    assert not path.exists()
+        from_noise(digits_run, tmp_path / "digits", 255)
+    assert not (tmp_path / "digits").exists()
+
+
+def test_what_passes_the_verification_is_right_on_all_digits(digits_run, data, tmp_path):
+    """Noise as dark as a digit's ground, which ten examples let through with a quarter wrong."""
+    path = tmp_path / "digits"
+    try:
+        model = from_noise(digits_run, path, 10)
+    except ValueError as error:
+        refused = str(error)
+    else:
+        refused = ""
+        expected = model.predict(data.validation.pixels, batch_size=32, verbose=0)
+        found = open_artefact(path).predict(data.validation.pixels)
+        assert np.mean(found.argmax(axis=1) == expected.argmax(axis=1)) >= 0.98
+    assert path.exists() != ("does not answer what the model answers" in refused)

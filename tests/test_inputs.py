@@ -270,6 +270,10 @@ class TestRefused:
             self.refuse(KINDS[kind](*images, weights), "finite number of at least 0")
         self.refuse((*images, np.ones(19)), r"shape \(19,\) for 20 images")
 
+    def test_weights_of_nothing(self, images):
+        with pytest.raises(ValueError, match="nothing to measure"):
+            evaluate(tiny(size=30), (*images, np.zeros(20)), verbose=0)
+
 
 @pytest.mark.parametrize(("kind", "low"), [*((kind, -1) for kind in KINDS), ("arrays", 0)])
 def test_scaled_pixels_are_warned_of_once(images, kind, low):

@@ -16,7 +16,8 @@ from keras_inception_v4.data.digits import digit_scans
 from keras_inception_v4.data.pipeline import batched
 from keras_inception_v4.data.sources import Images, LabelledData
 from keras_inception_v4.files import read_json
-from keras_inception_v4.training.fitting import fit, smoothed_crossentropy
+from keras_inception_v4.training.fitting import fit
+from keras_inception_v4.training.objectives import smoothed_crossentropy
 from keras_inception_v4.training.recipes import RECIPES, Schedule, WarmupStaircase, decay_kernels
 from keras_inception_v4.training.scratch import train_from_scratch
 

@@ -122,6 +122,7 @@ BAD = {
     "has no label for bee/1.png": {"file": "bee/1.png", "label": " "},
     "has several labels for bee/1.png: 'bee|ant'": {"file": "bee/1.png", "label": "bee|ant"},
     "has several labels for bee/1.png: 'bee;ant'": {"file": "bee/1.png", "label": "bee;ant"},
+    "has several labels for bee/1.png: 'bee, ant'": {"file": "bee/1.png", "label": "bee, ant"},
     "has the split 'holdback', which is none of": {"file": "bee/1.png", "split": "holdback"},
     "has no group for bee/1.png": {"file": "bee/1.png", "group": ""},
     "names ant/0.png, as row": {"file": "ant/0.png", "label": "bee"},
@@ -173,6 +174,11 @@ def test_a_table_that_cannot_be_read(photos, tmp_path, text, message):
         read(table, photos)
 
 
+def test_a_name_may_have_a_comma(photos, tmp_path):
+    rows = [{**row, "label": row["label"].replace("ant", "Ant, red")} for row in rows_of(photos)]
+    assert read(write(tmp_path / "a.csv", rows), photos).class_names == ["2", "Ant, red", "bee"]
+
+
 def test_a_damaged_parquet_file(photos, tmp_path):
     table = write(tmp_path / "a.parquet", rows_of(photos))
     table.write_bytes(table.read_bytes()[:200])
@@ -182,7 +188,7 @@ def test_a_damaged_parquet_file(photos, tmp_path):
 
 def test_other_mistakes(photos, tmp_path):
     table = write(tmp_path / "a.csv", rows_of(photos))
-    with pytest.raises(ValueError, match=r"no column 'kind'. Its columns are file, label"):
+    with pytest.raises(ValueError, match=r"no column 'kind' of single values. It has file, label"):
         read(table, photos, columns=Columns(label="kind"))
     with pytest.raises(FileNotFoundError, match="no table"):
         read(tmp_path / "none.csv", photos)
@@ -201,6 +207,11 @@ def test_other_mistakes(photos, tmp_path):
         row["label"] = f"{index / 4}"
     with pytest.raises(ValueError, match=r"numbers as labels \(0.0, 0.25, .*no classes"):
         read(write(tmp_path / "e.csv", rows), photos)
+    rows = [{**row, "label": [row["label"]]} for row in rows_of(photos)]
+    with pytest.raises(ValueError, match=r"no column for the label: none of file is called"):
+        read(write(tmp_path / "f.parquet", rows), photos)
+    with pytest.raises(ValueError, match="nested with a table"):
+        Settings(data="a.csv", nested=True)
     with pytest.raises(ValueError, match=r"label_column with data='photos', which is no table"):
         Settings(data="photos", label_column="kind")
 

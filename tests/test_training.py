@@ -20,7 +20,7 @@ from keras_inception_v4.runs.folder import RunFolder
 from keras_inception_v4.runs.run import precision_for
 from keras_inception_v4.runs.settings import Settings
 from keras_inception_v4.training import precision
-from keras_inception_v4.training.fitting import smoothed_crossentropy
+from keras_inception_v4.training.objectives import smoothed_crossentropy
 from keras_inception_v4.training.precision import fastest_precision
 from keras_inception_v4.training.scratch import scratch_model
 

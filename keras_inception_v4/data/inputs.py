@@ -1,14 +1,14 @@
 """Everything that Keras's `fit` accepts, as batches of raw pixels and integer labels."""
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from itertools import islice
 
 import grain
 import keras
 import numpy as np
 
-from keras_inception_v4.data.pipeline import Batches, ByStep, batched
+from keras_inception_v4.data.labels import check_labels, check_sample_weights
+from keras_inception_v4.data.pipeline import Batches, batched
 from keras_inception_v4.data.sources import Images
 from keras_inception_v4.errors import check_at_least
 from keras_inception_v4.inspection import feeder, is_channels_first
@@ -55,7 +55,7 @@ def as_batches(data, model: keras.Model, batch_size: int, *, seed: int | None = 
         raise ValueError("Received no images: the data set is empty.")
     first = _raw(batches[0])
     checked.look(first)
-    return Batches(_CheckedBatches(batches, checked), weighted=len(first) == 3)
+    return Batches(batches, weighted=len(first) == 3).map(checked.take)
 
 
 def _of_source(source, batch_size: int, seed: int | None, checked: "_Checked") -> Batches:
@@ -75,7 +75,7 @@ def _of_arrays(data, batch_size: int, seed: int | None, checked: "_Checked") -> 
             "must be (images, height, width, channels) and (images,)."
         )
     check_finite(pixels, "pixels of the images")
-    weights = check_weights_of_images(given[0], len(labels)) if given else None
+    weights = check_sample_weights(given[0], len(labels)) if given else None
     source = Images(pixels, labels, weights)
     if len(source):
         checked.look((pixels[:1], labels[:1]))
@@ -198,7 +198,7 @@ class _Checked:
 
     def take(self, batch: tuple, index: int) -> tuple:
         """A batch as the model takes it; `index` is its place in the epoch."""
-        pixels, *rest = self._checked(batch, index)
+        pixels, *rest = self._checked(_raw(batch), index)
         return (pixels if self.feed is None else self.feed(pixels), *rest)
 
     def _checked(self, batch: tuple, index: int = 0) -> tuple:
@@ -220,19 +220,7 @@ class _Checked:
         labels = check_labels(labels, self.classes)
         if len(labels) != len(pixels):
             raise ValueError(f"Received {len(pixels)} images with {len(labels)} labels in a batch.")
-        return (pixels, labels, *(check_weights_of_images(w, len(labels)) for w in weights))
-
-
-@dataclass(frozen=True)
-class _CheckedBatches:
-    batches: ByStep
-    checked: _Checked
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-    def __getitem__(self, step: int) -> tuple:
-        return self.checked.take(_raw(self.batches[step]), step % len(self))
+        return (pixels, labels, *(check_sample_weights(w, len(labels)) for w in weights))
 
 
 def _array(values) -> np.ndarray:
@@ -249,54 +237,6 @@ def _raw(batch) -> tuple:
             "weights."
         )
     return tuple(map(_array, batch))
-
-
-def check_labels(labels, classes: int) -> np.ndarray:
-    """Labels as integers `(images,)`, from integers or one-hot.
-
-    Raises:
-        ValueError: if they are neither, or not classes of the model.
-    """
-    labels = np.asarray(labels)
-    if labels.ndim == 2 and labels.shape[1] == 1:
-        labels = labels[:, 0]
-    if labels.ndim == 2 and labels.shape[1] == classes:
-        if not np.all((labels == 0) | (labels == 1)) or not np.all(labels.sum(axis=1) == 1):
-            raise ValueError(
-                f"Received labels of shape {labels.shape} that are not one-hot. Each row must have "
-                "a single 1 and otherwise 0; mixed or several classes an image are not supported."
-            )
-        labels = labels.argmax(axis=1)
-    if labels.dtype.kind == "b" or (labels.dtype.kind == "f" and np.all(np.mod(labels, 1) == 0)):
-        labels = labels.astype("int64")
-    if labels.ndim != 1 or labels.dtype.kind not in "iu":
-        raise ValueError(
-            f"Received labels of shape {labels.shape} and dtype {labels.dtype}. They must be one "
-            f"integer an image, or one-hot (images, {classes})."
-        )
-    if len(labels) and not 0 <= labels.min() <= labels.max() < classes:
-        raise ValueError(
-            f"Received labels from {labels.min()} to {labels.max()}. The model's classes are 0 to "
-            f"{classes - 1}."
-        )
-    return labels.astype("int64")
-
-
-def check_weights_of_images(weights, count: int) -> np.ndarray:
-    """Sample weights as float32 `(images,)`.
-
-    Raises:
-        ValueError: if they are not one finite number of at least 0 for each image.
-    """
-    weights = np.asarray(weights, "float32")
-    if weights.ndim == 2 and weights.shape[1] == 1:
-        weights = weights[:, 0]
-    if weights.shape != (count,) or not np.all(np.isfinite(weights) & (weights >= 0)):
-        raise ValueError(
-            f"Received sample weights of shape {weights.shape} for {count} images. They must be "
-            "one finite number of at least 0 for each."
-        )
-    return weights
 
 
 def all_labels(batches: Batches) -> np.ndarray:

@@ -49,8 +49,11 @@ class Batches:
         """The batches of the first epoch from one of them on, read ahead."""
         return read_ahead(self, range(first, len(self)))
 
-    def map(self, change: Callable, **known) -> "Batches":
-        """The same batches, changed when they are read; `known` is what else then is another."""
+    def map(self, change: Callable[[tuple, int], tuple], **known) -> "Batches":
+        """The same batches, changed when they are read; `known` is what else then is another.
+
+        `change` takes a batch and its index in the epoch.
+        """
         return replace(self, by_step=_Changed(self.by_step, change), **known)
 
 
@@ -63,7 +66,7 @@ class _Changed:
         return len(self.batches)
 
     def __getitem__(self, step: int):
-        return self.change(self.batches[step])
+        return self.change(self.batches[step], step % len(self))
 
 
 def batched(

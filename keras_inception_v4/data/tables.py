@@ -25,7 +25,7 @@ GUESSES = {
     "group": ("group",),
 }
 """What the columns are called, in any case, where nobody says."""
-SEPARATORS = ("|", ";")  # several names in one cell
+SEPARATORS = "|;"  # of several names in one cell; a comma may be, see `_lists`
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ class _Row:
 
 
 def _read(table: Path) -> dict[str, list[str]]:
-    """Every column as text, empty where there is nothing."""
+    """Every column of single values as text, empty where there is nothing."""
     pyarrow = require_extra("pyarrow", "Tables need", "pyarrow", "tables")
     try:
         if table.suffix.lower() == ".parquet":
@@ -141,9 +141,14 @@ def _read(table: Path) -> dict[str, list[str]]:
         raise ValueError(f"{table} has no rows.")
     if len(set(content.column_names)) < content.num_columns:
         raise ValueError(f"{table} has two columns of one name: {content.column_names}.")
+    flat = {
+        name: column
+        for name, column in zip(content.column_names, content.columns, strict=True)
+        if not pyarrow.types.is_nested(column.type) and not pyarrow.types.is_binary(column.type)
+    }
     return {
         name: ["" if value is None else str(value).strip() for value in column.to_pylist()]
-        for name, column in zip(content.column_names, content.columns, strict=True)
+        for name, column in flat.items()
     }
 
 
@@ -167,7 +172,7 @@ def _columns(table: Path, content: dict[str, list[str]], asked: Columns) -> Colu
         name = getattr(asked, kind)
         if name is not None and name not in content:
             raise ValueError(
-                f"{table} has no column {name!r}. Its columns are {', '.join(content)}."
+                f"{table} has no column {name!r} of single values. It has {', '.join(content)}."
             )
         guesses = [column for column in content if column.strip().casefold() in usual]
         if name is None and len(guesses) > 1:
@@ -197,6 +202,7 @@ def _rows(
     rows: list[_Row] = []
     problems: Problems = []
     seen: dict[str, int] = {}
+    lists = _lists(column(columns.label))
     cells = zip(
         *(column(getattr(columns, kind)) for kind in ("path", "label", "split", "group")),
         strict=True,
@@ -213,7 +219,7 @@ def _rows(
             reason = f"names {path}, which is not there"
         elif not label:
             reason = f"has no label for {name}"
-        elif any(mark in label for mark in SEPARATORS):
+        elif label in lists:
             reason = f"has several labels for {name}: {label!r}; a picture has one"
         elif split is not None and part is None:
             reason = f"has the split {split!r}, which is none of train, validation and test"
@@ -227,6 +233,18 @@ def _rows(
             continue
         problems.append((f"{table}:{number}", f"{table} row {number} {reason}"))
     return rows, problems
+
+
+def _lists(labels: list[str]) -> set[str]:
+    """Cells that hold several names: with a separator, or a comma between names of other cells."""
+    names = {cell: [name.strip() for name in cell.split(",")] for cell in labels}
+    counts = Counter(name for parts in names.values() for name in set(parts))
+    return {
+        cell
+        for cell, parts in names.items()
+        if any(mark in cell for mark in SEPARATORS)
+        or (len(parts) > 1 and any(counts[name] > 1 for name in parts))
+    }
 
 
 def _parts(

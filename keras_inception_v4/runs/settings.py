@@ -31,14 +31,14 @@ from keras_inception_v4.training.options import (
 
 DIGITS = "digits"
 IMAGES, TABLE, TRAINING = "images", "table", "training"
-OF_TRANSFER = [
+OF_TRANSFER = (
     "head_epochs",
-    "from_endpoint",
     "head_learning_rate",
+    "from_endpoint",
     "learning_rate",
     "balanced",
     "patience",
-]
+)
 """What only a training from trained weights uses."""
 OF_TABLES = ("images", "path_column", "label_column", "split_column", "group_column")
 """What only a table has a use for."""
@@ -65,7 +65,8 @@ class Settings:
         "digits, the scans embedded in scikit-learn",
     )
     weights: str | os.PathLike | None = _option(
-        "imagenet", "imagenet; a path of weights, such as a run's model.keras; none: from scratch"
+        "imagenet",
+        "imagenet; a path, such as a run's model.keras; none (in Python None): from scratch",
     )
     image_size: int = _option(
         None,
@@ -170,6 +171,8 @@ class Settings:
                 f"Received {', '.join(given)} with data={os.fspath(self.data)!r}, which is no "
                 f"table ({', '.join(TABLES)})."
             )
+        if self.nested and is_table(self.data):
+            raise ValueError("Received nested with a table. It is for folders of classes.")
         least = {
             "batch_size": 1,
             "head_epochs": 1,

@@ -30,7 +30,7 @@ def weighted(
     for label, weight in class_weights(class_weight, batches, classes, class_names).items():
         table[label] = weight
 
-    def weigh(batch):
+    def weigh(batch, index):
         pixels, labels, *weights = batch
         return pixels, labels, np.prod([table[labels], *weights], axis=0)
 

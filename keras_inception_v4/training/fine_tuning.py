@@ -12,14 +12,8 @@ from keras_inception_v4.errors import check_at_least, check_one_of
 from keras_inception_v4.inspection import pool_and_dense, say_pixels
 from keras_inception_v4.progress import Verbose
 from keras_inception_v4.training.class_weights import weighted
-from keras_inception_v4.training.fitting import (
-    LABEL_SMOOTHING,
-    fit,
-    held_out_of,
-    loss_for,
-    trainable_twin,
-    warmup_cosine,
-)
+from keras_inception_v4.training.fitting import fit, held_out_of, trainable_twin
+from keras_inception_v4.training.objectives import LABEL_SMOOTHING, loss_for, warmup_cosine
 from keras_inception_v4.training.options import AUTO, BATCH_SIZE, EPOCHS, RATE
 from keras_inception_v4.training.precision import fastest_precision
 

@@ -11,14 +11,11 @@ import numpy as np
 from keras_inception_v4.architecture import HEAD, PREPROCESSING
 from keras_inception_v4.blocks import dtype_policy
 from keras_inception_v4.data.pipeline import Batches
-from keras_inception_v4.inspection import activation_of
 from keras_inception_v4.progress import Verbose
 from keras_inception_v4.training.checkpoint import Checkpoint, trained_weights
 from keras_inception_v4.training.devices import check_same, is_first, wait_for_all
 from keras_inception_v4.training.feeding import EpochSteps, indexed_dataset
 from keras_inception_v4.weights.loading import copy_weights
-
-LABEL_SMOOTHING = 0.1
 
 
 @contextlib.contextmanager
@@ -76,34 +73,6 @@ def make_reproducible(seed: int, deterministic: bool) -> None:
         torch.use_deterministic_algorithms(True)
 
 
-def smoothed_crossentropy(
-    classes: int, smoothing: float = LABEL_SMOOTHING, *, from_logits: bool = False
-):
-    """Cross entropy of integer labels with label smoothing, on probabilities or logits."""
-
-    def loss(labels, predictions):
-        labels = keras.ops.one_hot(keras.ops.reshape(labels, (-1,)), classes)
-        return keras.losses.categorical_crossentropy(
-            labels, predictions, from_logits=from_logits, label_smoothing=smoothing
-        )
-
-    return loss
-
-
-def warmup_cosine(peak: float, steps: int, warmup: float) -> keras.optimizers.schedules.CosineDecay:
-    """Learning rate from a hundredth of the peak up to it, then down to 0 along a cosine.
-
-    Args:
-        peak: the highest rate.
-        steps: of the whole fit.
-        warmup: share of them for the way up, in [0, 1).
-    """
-    up = max(1, int(warmup * steps))
-    return keras.optimizers.schedules.CosineDecay(
-        peak / 100, max(1, steps - up), warmup_target=peak, warmup_steps=up
-    )
-
-
 def held_out_of(validation, validation_data):
     """The held-out data, by our name or by Keras's.
 
@@ -113,23 +82,6 @@ def held_out_of(validation, validation_data):
     if validation is not None and validation_data is not None:
         raise ValueError("Received validation and validation_data, which are the same.")
     return validation if validation_data is None else validation_data
-
-
-def loss_for(model: keras.Model, smoothing: float):
-    """Cross entropy for what a classifier answers, probabilities or logits.
-
-    Raises:
-        ValueError: if it answers something else.
-    """
-    activation = activation_of(model)
-    if activation not in ("softmax", "linear"):
-        raise ValueError(
-            f"The classifier's activation is {activation}. Training needs 'softmax' or None "
-            "(logits)."
-        )
-    return smoothed_crossentropy(
-        model.output_shape[-1], smoothing, from_logits=activation == "linear"
-    )
 
 
 class _Begin(keras.callbacks.Callback):

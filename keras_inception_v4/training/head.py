@@ -13,7 +13,8 @@ from keras_inception_v4.model import classifier
 from keras_inception_v4.progress import Verbose
 from keras_inception_v4.training.caching import cached_features
 from keras_inception_v4.training.class_weights import weighted
-from keras_inception_v4.training.fitting import fit, held_out_of, loss_for
+from keras_inception_v4.training.fitting import fit, held_out_of
+from keras_inception_v4.training.objectives import loss_for
 from keras_inception_v4.training.options import BATCH_SIZE, HEAD_EPOCHS, HEAD_RATE
 
 MEMORY_BUDGET = 1 << 30

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import keras
 
-from keras_inception_v4.training.fitting import LABEL_SMOOTHING, warmup_cosine
+from keras_inception_v4.training.objectives import LABEL_SMOOTHING, warmup_cosine
 from keras_inception_v4.training.options import RECIPES as EPOCHS_OF
 
 # Paper: Szegedy et al., "Inception-v4, Inception-ResNet and the Impact of Residual Connections on

@@ -17,7 +17,8 @@ from keras_inception_v4.progress import Verbose
 from keras_inception_v4.training import devices
 from keras_inception_v4.training.augmentation import augmentation_layers
 from keras_inception_v4.training.building import square_shape
-from keras_inception_v4.training.fitting import fit, smoothed_crossentropy
+from keras_inception_v4.training.fitting import fit
+from keras_inception_v4.training.objectives import smoothed_crossentropy
 from keras_inception_v4.training.recipes import (
     SHORT_BATCH_NORM_DECAY,
     Recipe,
@@ -183,6 +184,6 @@ def _batches(
     return train.map(_for_both_heads), validation.map(_for_both_heads)
 
 
-def _for_both_heads(batch: tuple) -> tuple:
+def _for_both_heads(batch: tuple, index: int) -> tuple:
     pixels, labels, *weights = batch
     return pixels, {HEAD: labels, AUXILIARY_HEAD: labels}, *weights
