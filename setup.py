@@ -17,7 +17,7 @@ OPENVINO = ["keras>=3.15", "openvino>=2026.4", "nncf>=3.4"]
 EXPORT = [*LITERT, *ONNX, *OPENVINO]
 NOTEBOOKS = [*DEMO, *EXPORT, "scikit-image>=0.24", "ipykernel>=6.29", "ipywidgets>=8.1"]
 TENSORBOARD = ["tensorboardX>=2.6.4"]
-TABLES = ["scikit-learn>=1.4", "pyarrow>=15"]
+TABLES = [*DEMO, "pyarrow>=15"]
 TESTING = ["nbmake>=1.5", "pytest>=8.0", "pytest-xdist>=3.5", "hypothesis>=6.100"]
 TEST = [*NOTEBOOKS, *TABLES, *TENSORBOARD, *TESTING]
 
