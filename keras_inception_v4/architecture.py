@@ -279,6 +279,9 @@ ENDPOINTS: dict[str, Endpoint] = _endpoints()
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")  # dtype policies to compute in
 
 PREPROCESSING, POOL, HEAD, AUXILIARY_HEAD = "preprocessing", "avg_pool", "predictions", "auxiliary"
+TARGETS = "targets"  # behind the head of a model that answers quantities
+SINGLE_LABEL, MULTI_LABEL, REGRESSION = TASK_NAMES = ("single-label", "multi-label", "regression")
+"""What a picture has: one class, several or none, or quantities; see `tasks`."""
 """Layers around the network: raw pixels to its range, the average pool, and the two classifiers."""
 
 AUXILIARY_ENDPOINT = "mixed_6h"

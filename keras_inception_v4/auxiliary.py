@@ -76,5 +76,5 @@ def with_auxiliary_head(model: keras.Model, classes: int) -> keras.Model:
         dtype=named[HEAD].dtype_policy.name,
         name=AUXILIARY_HEAD,
     )(x)
-    outputs = {HEAD: named[HEAD].output, AUXILIARY_HEAD: x}
+    outputs = {HEAD: model.output, AUXILIARY_HEAD: x}
     return keras.Model(model.inputs, outputs, name=model.name)

@@ -34,8 +34,8 @@ def class_activation_map(
     Args:
         model: a model of this package with its classifier.
         images: pixels `(images, height, width, channels)`, 0 to 255.
-        class_index: one index for all images, one for each, or `None` for the class
-            that the model gives each image.
+        class_index: one index of a class or quantity for all images, one for each, or `None`
+            for the best class of each image.
         batch_size: images a batch.
         pixels: what the model takes, `"raw"` (0 to 255) or `"scaled"` (-1 to 1), where its layers
             do not tell.

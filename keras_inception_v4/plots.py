@@ -37,13 +37,25 @@ def save_figure(figure, path: str | os.PathLike) -> None:
         figure.savefig(new, dpi=100, bbox_inches="tight", pad_inches=0.1)
 
 
-def plot_curves(phases: dict[str, dict[str, list[float]]], path: str | os.PathLike) -> None:
-    """Draws loss and accuracy over the epochs, training and held-out, as a PNG.
+def plot_curves(
+    phases: dict[str, dict[str, list[float]]],
+    path: str | os.PathLike,
+    *,
+    metric: str = "accuracy",
+    label: str = "accuracy (%)",
+    scale: float = 100,
+    loss_label: str = "loss (nats)",
+) -> None:
+    """Draws loss and a metric over the epochs, training and held-out, as a PNG.
 
     Args:
-        phases: name of each phase of a run, in order, to its history: `loss`, `accuracy` and,
-            if any, `val_loss`, `val_accuracy`, one number an epoch. A line parts the phases.
+        phases: name of each phase of a run, in order, to its history: `loss`, the metric and,
+            if any, both with `val_`, one number an epoch. A line parts the phases.
         path: where the PNG goes.
+        metric: its name in the history.
+        label: its name in the picture, with its unit.
+        scale: what it is drawn in.
+        loss_label: name of the loss, with its unit.
 
     Raises:
         ImportError: without matplotlib; the message names the extra.
@@ -52,22 +64,80 @@ def plot_curves(phases: dict[str, dict[str, list[float]]], path: str | os.PathLi
     phases = {name: history for name, history in phases.items() if history.get("loss")}
     ends = np.cumsum([len(history["loss"]) for history in phases.values()])
     epochs = np.arange(1, ends[-1] + 1)
-    for axis, metric in zip(axes, ("loss", "accuracy"), strict=True):
-        scale = 100 if metric == "accuracy" else 1
-        for key, label in ((metric, "training"), (f"val_{metric}", "held-out")):
-            if all(key in history for history in phases.values()):
-                values = scale * np.concatenate([history[key] for history in phases.values()])
-                axis.plot(epochs, values, marker="o", markersize=3, label=label)
+    for axis, key in zip(axes, ("loss", metric), strict=True):
+        factor = 1 if key == "loss" else scale
+        for name, line in ((key, "training"), (f"val_{key}", "held-out")):
+            if all(name in history for history in phases.values()):
+                values = factor * np.concatenate([history[name] for history in phases.values()])
+                axis.plot(epochs, values, marker="o", markersize=3, label=line)
         starts = [0, *ends[:-1]]
         for name, start in zip(phases, starts, strict=True) if len(phases) > 1 else []:
             if start:
                 axis.axvline(start + 0.5, color="grey", linewidth=1, linestyle="--")
             axis.annotate(name, (start + 0.6, 1.01), xycoords=("data", "axes fraction"), fontsize=9)
         axis.set_xlabel("epoch")
-        axis.set_ylabel("accuracy (%)" if metric == "accuracy" else "loss (nats)")
+        axis.set_ylabel(label if key == metric else loss_label)
         axis.set_xticks(epochs[:: -(-len(epochs) // 12)])
         axis.grid(alpha=0.3)
         axis.legend()
+    save_figure(figure, path)
+
+
+def plot_classes(
+    class_names: list[str], measures: dict[str, list], path: str | os.PathLike
+) -> None:
+    """Draws measures of each class as bars, as a PNG.
+
+    Args:
+        class_names: one name a class, up to 60 of them are written out.
+        measures: name to one number a class, 0 to 1, `None` where there is none.
+        path: where the PNG goes.
+
+    Raises:
+        ImportError: without matplotlib; the message names the extra.
+    """
+    places = np.arange(len(class_names))
+    figure, (axis,) = _figure(6.5, min(1.6 + 0.32 * len(class_names), 14))
+    height = 0.8 / len(measures)
+    for index, (name, values) in enumerate(measures.items()):
+        shares = [100 * (value or 0) for value in values]
+        bars = axis.barh(places + index * height - 0.4 + height / 2, shares, height, label=name)
+        if len(class_names) <= 25:
+            texts = ["none" if v is None else f"{100 * v:.0f}" for v in values]
+            axis.bar_label(bars, texts, padding=2, fontsize=8)
+    if len(class_names) <= 60:
+        axis.set_yticks(places, [_shorten(name) for name in class_names])
+    axis.invert_yaxis()
+    axis.set_xlim(0, 108)
+    axis.set_xlabel("%")
+    axis.legend(bbox_to_anchor=(0.5, 1.0), loc="lower center", ncols=len(measures))
+    save_figure(figure, path)
+
+
+def plot_scatter(targets, answers, names: list[str], path: str | os.PathLike) -> None:
+    """Draws answers over targets, an image a point, up to six targets side by side, as a PNG.
+
+    Args:
+        targets: `(images, targets)`.
+        answers: likewise.
+        names: one name a target.
+        path: where the PNG goes.
+
+    Raises:
+        ImportError: without matplotlib; the message names the extra.
+    """
+    targets, answers = np.asarray(targets), np.asarray(answers)
+    count = min(len(names), 6)
+    figure, axes = _figure(1 + 3.6 * count, 4, columns=count)
+    for index, axis in enumerate(axes):
+        x, y = targets[:, index], answers[:, index]
+        low, high = min(x.min(), y.min()), max(x.max(), y.max())
+        axis.plot([low, high], [low, high], color="grey", linewidth=1, linestyle="--")
+        axis.scatter(x, y, s=12, alpha=0.5)
+        axis.set_title(_shorten(names[index]))
+        axis.set_xlabel("target")
+        axis.set_ylabel("answer")
+        axis.grid(alpha=0.3)
     save_figure(figure, path)
 
 
@@ -110,7 +180,14 @@ def plot_confusion_matrix(matrix, class_names: list[str], path: str | os.PathLik
 
 
 def plot_explanation(
-    image, overlaid, activation_map, top: list[tuple[str, float]], explained: str, path
+    image,
+    overlaid,
+    activation_map,
+    top: list[tuple[str, float]],
+    explained: str,
+    path,
+    *,
+    quantity: bool = False,
 ) -> None:
     """Draws an image, a class activation map over it, and the best classes, as a PNG.
 
@@ -121,6 +198,7 @@ def plot_explanation(
         top: the best classes as `(name, probability)`, best first.
         explained: the class of the map.
         path: where the PNG goes.
+        quantity: whether the answers are quantities instead of probabilities.
 
     Raises:
         ImportError: without matplotlib; the message names the extra.
@@ -130,17 +208,22 @@ def plot_explanation(
     left.set_title("image")
     middle.imshow(overlaid)
     low, high = np.min(activation_map), np.max(activation_map)
-    middle.set_title(f"where “{_shorten(explained)}” was seen\n({low:.1f} to {high:.1f} logits)")
+    span = f"{low:.3g} to {high:.3g}" if quantity else f"{low:.1f} to {high:.1f} logits"
+    middle.set_title(f"where “{_shorten(explained)}” was seen\n({span})")
     for axis in (left, middle):
         axis.set_axis_off()
     names = [_shorten(name) for name, _ in top][::-1]
-    shares = [100 * probability for _, probability in top][::-1]
-    bars = right.barh(range(len(top)), shares, color="#3b6ea5")
-    right.bar_label(bars, fmt="%.1f", padding=3)
+    values = [value if quantity else 100 * value for _, value in top][::-1]
+    bars = right.barh(range(len(top)), values, color="#3b6ea5")
+    right.bar_label(bars, fmt="%.3g" if quantity else "%.1f", padding=3)
     right.set_yticks(range(len(top)), names)
-    right.set_xlim(0, 115)
-    right.set_xticks(range(0, 101, 25))
-    right.set_xlabel("probability (%)")
+    if quantity:
+        right.margins(x=0.2)
+        right.set_xlabel("value")
+    else:
+        right.set_xlim(0, 115)
+        right.set_xticks(range(0, 101, 25))
+        right.set_xlabel("probability (%)")
     save_figure(figure, path)
 
 

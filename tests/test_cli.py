@@ -50,7 +50,7 @@ def test_module_and_version():
         ("embed gone --output x.npz", "folder gone"),
         ("explain gone.png --model here.png --output m.png", "image file gone.png"),
         ("evaluate gone.keras .", "model file gone.keras"),
-        ("evaluate gone", "folder gone"),
+        ("evaluate gone", "folder or table gone"),
         ("export gone.keras x.onnx --format onnx", "model file gone.keras"),
         ("convert gone.pth x.keras", "weight file, checkpoint prefix or folder gone.pth"),
         ("train gone --output run", "folder or table gone"),

@@ -3,7 +3,7 @@ import pytest
 from tiny import tiny
 
 from keras_inception_v4 import evaluate
-from keras_inception_v4.evaluation import calibration_error, classification_report
+from keras_inception_v4.tasks.single_label import calibration_error, classification_report
 
 
 def test_a_report_by_hand():

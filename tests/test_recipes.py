@@ -16,8 +16,8 @@ from keras_inception_v4.data.digits import digit_scans
 from keras_inception_v4.data.pipeline import batched
 from keras_inception_v4.data.sources import Images, LabelledData
 from keras_inception_v4.files import read_json
+from keras_inception_v4.tasks import TASKS
 from keras_inception_v4.training.fitting import fit
-from keras_inception_v4.training.objectives import smoothed_crossentropy
 from keras_inception_v4.training.recipes import RECIPES, Schedule, WarmupStaircase, decay_kernels
 from keras_inception_v4.training.scratch import train_from_scratch
 
@@ -100,8 +100,8 @@ def test_held_out_images_are_measured_with_the_averages_which_remain():
 
     data = batched(Images(np.tile(x, (3, 1, 1, 1)), np.arange(24) % 8 % 3), 8)
     history = fit(
-        model, data, data, epochs=2, optimizer=optimizer, loss=smoothed_crossentropy(3),
-        verbose=0,
+        model, data, data, epochs=2, optimizer=optimizer, verbose=0,
+        loss=TASKS["single-label"].loss(3, smoothing=0.1),
     ).history  # fmt: skip
     after = model.get_layer("predictions").get_weights()[0]
     assert np.isfinite(history["loss"]).all()
@@ -115,7 +115,8 @@ class Network:
     built: ClassVar[list[dict]] = []
 
     @classmethod
-    def scratch_model(cls, classes, image_size, **arguments):
+    def scratch_model(cls, classes, image_size, *, task="single-label", **arguments):
+        assert task == "single-label"
         cls.built.append(arguments)
         return tiny(classes=classes, size=image_size)
 

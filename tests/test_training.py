@@ -19,8 +19,8 @@ from keras_inception_v4.inference import predict_files
 from keras_inception_v4.runs.folder import RunFolder
 from keras_inception_v4.runs.run import precision_for
 from keras_inception_v4.runs.settings import Settings
+from keras_inception_v4.tasks import TASKS
 from keras_inception_v4.training import precision
-from keras_inception_v4.training.objectives import smoothed_crossentropy
 from keras_inception_v4.training.precision import fastest_precision
 from keras_inception_v4.training.scratch import scratch_model
 
@@ -298,7 +298,7 @@ def test_label_smoothing_by_hand():
     probabilities = np.array([[0.7, 0.2, 0.1]], "float32")
     target = np.array([0.1 / 3, 0.9 + 0.1 / 3, 0.1 / 3])
     expected = -np.sum(target * np.log(probabilities[0]))
-    found = smoothed_crossentropy(3)(np.array([1]), probabilities)
+    found = TASKS["single-label"].loss(3, smoothing=0.1)(np.array([1]), probabilities)
     np.testing.assert_allclose(keras.ops.convert_to_numpy(found), [expected], rtol=1e-5)
 
 

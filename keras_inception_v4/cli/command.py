@@ -73,6 +73,16 @@ def add_pixels(model) -> None:
     )
 
 
+def add_threshold(answer) -> None:
+    """Adds what every command takes that answers classes from a threshold on, to a group."""
+    answer.add_argument(
+        "--threshold",
+        metavar="T",
+        help="where a picture may show several classes: from which probability on, 0 to 1, or "
+        "best, those that the run found (default: these, else 0.5)",
+    )
+
+
 def add_nested(images) -> None:
     """Adds what every command that reads labelled folders takes, to a group."""
     images.add_argument(

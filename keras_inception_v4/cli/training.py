@@ -10,9 +10,10 @@ from keras_inception_v4.cli.command import (
     add_images,
     add_nested,
     add_pixels,
+    add_threshold,
     print_table,
 )
-from keras_inception_v4.runs.settings import Settings
+from keras_inception_v4.runs.settings import OF_TABLES, Settings
 
 
 def add_train(commands) -> None:
@@ -90,6 +91,9 @@ def _train(options: argparse.Namespace) -> None:
         verbose=1 if sys.stdout.isatty() else 2,
         **settings,
     )
+    if "folds" in report:
+        _print_folds(options.output, report)
+        return
     if complete:
         print(f"The run in {options.output} is complete; nothing was trained.")
     print_table(
@@ -101,17 +105,28 @@ def _train(options: argparse.Namespace) -> None:
             *([f"epochs, {name}", epochs] for name, epochs in report["epochs"].items()),
             ["weights", f"{report['weights']:,}"],
             ["time", f"{report['seconds']:.0f} s"],
-            *_metrics(report, "held-out "),
+            *_task(report).rows(report, "held-out "),
         ],
     )
 
 
-def _metrics(report: dict, prefix: str = "") -> list[list]:
-    return [
-        [f"{prefix}accuracy", f"{report['accuracy']:.1%}"],
-        [f"{prefix}top-5 accuracy", f"{report['top_5_accuracy']:.1%}"],
-        ["calibration error", f"{report['calibration_error']:.1%}"],
-    ]
+def _print_folds(output: str, summary: dict) -> None:
+    folds, spread = summary["folds"], summary["spread"]
+    columns = [_task(report).scalars(report) for report in folds]
+    print_table(
+        [output, "mean", "spread", *(f"fold {i}" for i in range(1, len(folds) + 1))],
+        [
+            [name, f"{mean:.4g}", *([f"{spread[name]:.2g}"] if name in spread else ["-"])]
+            + ["-" if column[name] is None else f"{column[name]:.4g}" for column in columns]
+            for name, mean in summary["mean"].items()
+        ],
+    )
+
+
+def _task(report: dict):
+    from keras_inception_v4.tasks import SINGLE_LABEL, task_named
+
+    return task_named(report.get("task", SINGLE_LABEL))
 
 
 def _is_complete(output: str) -> bool:
@@ -127,13 +142,15 @@ def add_evaluate(commands) -> None:
         "measure a classifier on labelled images",
         "keras-inception-v4 evaluate runs/photos/model.keras photos/validation\n"
         "  keras-inception-v4 evaluate --weights imagenet ILSVRC2012/validation",
-        reads={"model": "model file", "data": "folder"},
+        reads={"model": "model file", "data": "folder or table"},
     )
     command.add_argument(
         "model", nargs="?", help="a run folder or a .keras file; InceptionV4 without it"
     )
     command.add_argument(
-        "data", help="a folder with a subfolder a class; synsets for ImageNet weights"
+        "data",
+        help="a folder with a subfolder a class, synsets for ImageNet weights; or a table of files "
+        "and targets (.csv, .tsv, .parquet)",
     )
     model = command.add_argument_group("model")
     model.add_argument(
@@ -141,34 +158,44 @@ def add_evaluate(commands) -> None:
     )
     add_pixels(model)
     add_nested(add_images(command, batch_size=32))
+    table = command.add_argument_group("table")
+    for item in fields(Settings):
+        if item.name in OF_TABLES and item.name != "task":
+            _add_setting(table, item)
     answer = command.add_argument_group("answer")
+    add_threshold(answer)
     answer.add_argument("--report", metavar="FILE", help="a .json file for all numbers")
-    answer.add_argument("--picture", metavar="FILE", help="a .png of the confusion matrix")
+    answer.add_argument(
+        "--picture",
+        metavar="FILE",
+        help="a .png of the confusion matrix; of each class's measures where there may "
+        "be several; of answers over targets",
+    )
 
 
 def _evaluate(options) -> None:
-    from keras_inception_v4.inference import evaluate_folder
+    from keras_inception_v4.data.tables import Columns
+    from keras_inception_v4.inference import evaluate_files
 
-    report = evaluate_folder(
+    report = evaluate_files(
         options.model,
         options.data,
         weights=options.weights,
         batch_size=options.batch_size,
         skip_corrupt=options.skip_corrupt,
         nested=options.nested,
+        images=options.images,
+        columns=Columns(
+            options.path_column, options.label_column, options.split_column, options.group_column
+        ),
+        threshold=options.threshold,
         pixels=options.pixels,
         report=options.report,
         picture=options.picture,
     )
-    print_table(
-        ["measured", options.model or options.weights],
-        [["images", f"{report['images']:,}"], ["left out", report["left_out"]], *_metrics(report)],
-    )
-    if len(report["per_class"]) <= 20:
-        print_table(
-            ["class", "precision", "recall", "images"],
-            [
-                [name, f"{row['precision']:.1%}", f"{row['recall']:.1%}", row["images"]]
-                for name, row in report["per_class"].items()
-            ],
-        )
+    task = _task(report)
+    counts = [["images", f"{report['images']:,}"], ["left out", report["left_out"]]]
+    print_table(["measured", options.model or options.weights], [*counts, *task.rows(report)])
+    header, rows = task.table(report)
+    if len(rows) <= 20:
+        print_table(header, rows)

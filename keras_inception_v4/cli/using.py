@@ -5,7 +5,13 @@ import json
 import os
 import sys
 
-from keras_inception_v4.cli.command import add_command, add_images, add_pixels, print_table
+from keras_inception_v4.cli.command import (
+    add_command,
+    add_images,
+    add_pixels,
+    add_threshold,
+    print_table,
+)
 
 
 def add_predict(commands) -> None:
@@ -33,6 +39,7 @@ def add_predict(commands) -> None:
     add_images(command, batch_size=8)
     answer = command.add_argument_group("answer")
     answer.add_argument("--top", type=int, default=3, metavar="N", help="classes for each image")
+    add_threshold(answer)
     answer.add_argument(
         "--format", choices=["table", "json", "csv"], default="table", help="of the output"
     )
@@ -40,40 +47,51 @@ def add_predict(commands) -> None:
 
 def _predict(options) -> None:
     from keras_inception_v4.inference import predict_files
+    from keras_inception_v4.tasks import task_named
 
     predictions = predict_files(
         options.model,
         options.images,
         top=options.top,
+        threshold=options.threshold,
         batch_size=options.batch_size,
         skip_corrupt=options.skip_corrupt,
         precision=options.precision,
         pixels=options.pixels,
         verbose=len(options.images) > 1 or os.path.isdir(options.images[0]),
     )
+    task = task_named(predictions[0].task)
+    output = "target" if task.standardized else "class"
     rows = [
-        (path, rank, name, probability)
-        for path, top in predictions
-        for rank, (name, probability) in enumerate(top, start=1)
+        (path, rank, name, value)
+        for path, top, _ in predictions
+        for rank, (name, value) in enumerate(top or [("", None)], start=1)
     ]
     if options.format == "table":
         print_table(
-            ["image", "class", "probability"],
+            ["image", output, task.value],
             [
-                [path if rank == 1 else "", name, f"{probability:.4f}"]
-                for path, rank, name, probability in rows
+                [path if rank == 1 else "", name or "none", _value(value, task)]
+                for path, rank, name, value in rows
             ],
         )
     elif options.format == "csv":
         table = csv.writer(sys.stdout)
-        table.writerow(["image", "rank", "class", "probability"])
+        table.writerow(["image", "rank", output, task.value])
         table.writerows(rows)
     else:
+        key = "targets" if task.standardized else "top"
         answer = [
-            {"image": path, "top": [{"class": name, "probability": p} for name, p in top]}
-            for path, top in predictions
+            {"image": path, key: [{output: name, task.value: value} for name, value in top]}
+            for path, top, _ in predictions
         ]
         print(json.dumps(answer, indent=2))
+
+
+def _value(value: float | None, task) -> str:
+    if value is None:
+        return ""
+    return f"{value:.6g}" if task.standardized else f"{value:.4f}"
 
 
 def add_embed(commands) -> None:
@@ -138,6 +156,7 @@ def add_explain(commands) -> None:
 
 def _explain(options) -> None:
     from keras_inception_v4.inference import explain_file
+    from keras_inception_v4.tasks import task_named
 
     shown = explain_file(
         options.model,
@@ -147,8 +166,9 @@ def _explain(options) -> None:
         top=options.top,
         pixels=options.pixels,
     )
+    task = task_named(shown.task)
     print_table(
-        ["class", "probability"],
-        [[name, f"{probability:.4f}"] for name, probability in shown.top],
+        ["target" if task.standardized else "class", task.value],
+        [[name, _value(value, task)] for name, value in shown.top],
     )
     print(f"{options.output} shows where {shown.explained} was seen.")

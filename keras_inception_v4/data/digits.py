@@ -4,7 +4,7 @@ import numpy as np
 
 from keras_inception_v4.architecture import DIGITS_CROP
 from keras_inception_v4.data.sources import Images, LabelledData
-from keras_inception_v4.data.splits import split_indices
+from keras_inception_v4.data.splits import split
 from keras_inception_v4.errors import require_extra
 from keras_inception_v4.preprocessing import resize_image
 
@@ -26,7 +26,11 @@ def digit_scans() -> tuple[np.ndarray, np.ndarray]:
 
 
 def load_digits_data(
-    image_size: int, *, validation_split: float = 0.2, seed: int = 0
+    image_size: int,
+    *,
+    validation_split: float = 0.2,
+    seed: int = 0,
+    fold: tuple[int, int] | None = None,
 ) -> LabelledData:
     """The digits as RGB images, split by class.
 
@@ -34,12 +38,13 @@ def load_digits_data(
         image_size: side of the square images in pixels.
         validation_split: share held out, in (0, 1).
         seed: of the split.
+        fold: as in `splits.split_fold`; `None` without.
 
     Returns:
         The data with the class names `"0"` to `"9"`.
     """
     scans, labels = digit_scans()
-    train, validation = split_indices(labels, validation_split, seed)
+    train, validation = split(labels, None, validation_split=validation_split, seed=seed, fold=fold)
     size = (image_size, image_size)
     pixels = np.stack([resize_image(scan, size, DIGITS_CROP) for scan in scans])
     return LabelledData(

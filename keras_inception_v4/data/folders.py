@@ -19,7 +19,7 @@ from keras_inception_v4.data.layout import (
     read_layout,
 )
 from keras_inception_v4.data.sources import ImageFiles, LabelledData
-from keras_inception_v4.data.splits import split_indices
+from keras_inception_v4.data.splits import split
 from keras_inception_v4.preprocessing import check_image
 from keras_inception_v4.progress import Verbose, progress
 
@@ -116,6 +116,7 @@ def read_labelled_folder(
     crop: float,
     validation_split: float = 0.2,
     seed: int = 0,
+    fold: tuple[int, int] | None = None,
     skip_corrupt: bool = False,
     nested: bool = False,
     verbose: Verbose = True,
@@ -130,6 +131,7 @@ def read_labelled_folder(
         crop: as in `load_image`.
         validation_split: share held out, in (0, 1), where there is no part for it.
         seed: of the split.
+        fold: as in `splits.split_fold`; `None` without.
         skip_corrupt: whether to leave out files that cannot be read, and then classes of
             less than two images.
         nested: whether folders that hold only folders are classes all the same.
@@ -170,12 +172,16 @@ def read_labelled_folder(
     if verbose:
         print(_reading(layout, sides, names), file=sys.stderr)
     whole = sides.pop(next(iter(parts)))
+    if fold is not None and "validation" in sides:
+        raise ValueError(f"Received folds for {folder}, which has held-out images of its own.")
     if "validation" in sides:
         train, validation = whole, sides["validation"]
     else:
         train, validation = (
             replace(whole, paths=[whole.paths[i] for i in indices], labels=whole.labels[indices])
-            for indices in split_indices(whole.labels, validation_split, seed)
+            for indices in split(
+                whole.labels, None, validation_split=validation_split, seed=seed, fold=fold
+            )
         )
     return LabelledData(train, validation, names, crop, problems, sides.get("test"))
 

@@ -1,4 +1,4 @@
-"""Everything that Keras's `fit` accepts, as batches of raw pixels and integer labels."""
+"""Everything that Keras's `fit` accepts, as batches of raw pixels and checked labels."""
 
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
@@ -7,11 +7,11 @@ import grain
 import keras
 import numpy as np
 
-from keras_inception_v4.data.labels import check_labels, check_sample_weights
+from keras_inception_v4.data.labels import check_sample_weights
 from keras_inception_v4.data.pipeline import Batches, batched
 from keras_inception_v4.data.sources import Images
 from keras_inception_v4.errors import check_at_least
-from keras_inception_v4.inspection import feeder, is_channels_first
+from keras_inception_v4.inspection import feeder, is_channels_first, task_of
 from keras_inception_v4.preprocessing import check_finite, warn_of_scaled
 from keras_inception_v4.progress import progress
 
@@ -32,8 +32,8 @@ def as_batches(data, model: keras.Model, batch_size: int, *, seed: int | None = 
             batches of such arrays: a `keras.utils.PyDataset`, a `tf.data.Dataset`, a
             `torch.utils.data.DataLoader`, a `grain.MapDataset`, `IterDataset` or `DataLoader`, or
             anything else that can be iterated over again and again. Images are raw pixels, channels
-            last; labels are integers `(images,)` or `(images, 1)`, or one-hot; weights are of the
-            images.
+            last; labels are integers `(images,)` or `(images, 1)`, or one-hot, for other tasks as
+            `Task.check_targets` wants them; weights are of the images.
         model: classifier.
         batch_size: images a batch; for data that is not batched yet.
         seed: of the order of images, or of a PyDataset's batches; `None` keeps the data's own, as
@@ -46,7 +46,7 @@ def as_batches(data, model: keras.Model, batch_size: int, *, seed: int | None = 
     check_at_least(1, batch_size=batch_size)
     checked = _Checked(model)
     if hasattr(data, "take") and hasattr(data, "labels"):
-        check_labels(data.labels, checked.classes)
+        checked.targets(data.labels)
         return _of_source(data, batch_size, seed, checked)
     if isinstance(data, (tuple, list)):
         return _of_arrays(data, batch_size, seed, checked)
@@ -68,7 +68,7 @@ def _of_arrays(data, batch_size: int, seed: int | None, checked: "_Checked") -> 
     if len(data) not in (2, 3):
         raise ValueError(f"Received a {type(data).__name__} of {len(data)}. {WANTED}")
     pixels, labels, *given = map(_array, data)
-    labels = check_labels(labels, checked.classes)
+    labels = checked.targets(labels)
     if pixels.ndim != 4 or len(pixels) != len(labels):
         raise ValueError(
             f"Received images of shape {pixels.shape} and labels of shape {labels.shape}. They "
@@ -186,10 +186,14 @@ class _Checked:
     """Checks a user's batch, and makes of it what the model takes."""
 
     def __init__(self, model: keras.Model):
-        self.classes = model.output_shape[-1]
+        self.task, self.outputs = task_of(model), model.output_shape[-1]
         self.feed = feeder(model)
         shape = model.input_shape[1:]
         self.shape = (*shape[1:], shape[0]) if is_channels_first(model) else shape
+
+    def targets(self, labels) -> np.ndarray:
+        """Labels as the model's task has them."""
+        return self.task.check_targets(labels, self.outputs)
 
     def look(self, batch: tuple) -> None:
         """Checks a first batch; scaled pixels give a warning."""
@@ -217,7 +221,7 @@ class _Checked:
                     f"channels) of {self.shape}.{hint}"
                 )
         check_finite(pixels, f"pixels of batch {index}")
-        labels = check_labels(labels, self.classes)
+        labels = self.targets(labels)
         if len(labels) != len(pixels):
             raise ValueError(f"Received {len(pixels)} images with {len(labels)} labels in a batch.")
         return (pixels, labels, *(check_sample_weights(w, len(labels)) for w in weights))
@@ -240,7 +244,7 @@ def _raw(batch) -> tuple:
 
 
 def all_labels(batches: Batches) -> np.ndarray:
-    """Integer labels of all images; reads them where nobody knows them yet."""
+    """Labels of all images; reads them where nobody knows them yet."""
     if batches.labels is not None:
         return batches.labels
     labels: Iterable[np.ndarray] = (batch[1] for batch in batches.each())

@@ -14,11 +14,12 @@ import numpy as np
 from PIL import Image
 
 from keras_inception_v4.preprocessing import RANDOM_CROPS, Picture, load_image, opened, random_crop
+from keras_inception_v4.tasks import SINGLE_LABEL
 
 
 @dataclass(frozen=True)
 class Images:
-    """Raw pixels `(images, height, width, channels)`, 0 to 255, integer labels, sample weights."""
+    """Raw pixels `(images, height, width, channels)`, 0 to 255, labels, sample weights."""
 
     pixels: np.ndarray
     labels: np.ndarray
@@ -40,8 +41,10 @@ class Images:
         pixels = np.round(self.pixels[index]).astype("uint8")
         Image.fromarray(pixels).save(path.with_name(f"{path.name}.png"))
 
-    def listing(self, class_names: list[str]) -> dict[str, int]:
-        """How many images each class has."""
+    def listing(self, class_names: list[str]) -> dict:
+        """How many images each class has; the targets themselves where there is not one class."""
+        if self.labels.ndim == 2:
+            return {str(index): row for index, row in enumerate(self.labels.tolist())}
         return {name: int(np.sum(self.labels == i)) for i, name in enumerate(class_names)}
 
 
@@ -59,7 +62,7 @@ def read_all(read: Callable[[int], np.ndarray], indices, size: tuple[int, int]) 
 
 @dataclass(frozen=True)
 class ImageFiles:
-    """Paths of image files and their integer labels; `size` and `crop` as in `load_image`.
+    """Paths of image files and their labels; `size` and `crop` as in `load_image`.
 
     `root` is the folder that the paths are listed from; `None` for that of each class.
     """
@@ -88,8 +91,14 @@ class ImageFiles:
         source = self.paths[index]
         shutil.copyfile(source, path.with_name(f"{path.name}{source.suffix}"))
 
-    def listing(self, class_names: list[str]) -> dict[str, list[str]]:
-        """The paths of each class, from the class's folder or from `root` on."""
+    def listing(self, class_names: list[str]) -> dict:
+        """The paths of each class, from the class's folder or from `root` on.
+
+        Where there is not one class an image, each path with its targets.
+        """
+        if self.labels.ndim == 2:
+            places = [os.path.relpath(path, self.root) for path in self.paths]
+            return dict(zip(places, self.labels.tolist(), strict=True))
         listed: dict[str, list[str]] = {name: [] for name in class_names}
         for path, label in zip(self.paths, self.labels, strict=True):
             name = class_names[label]
@@ -134,7 +143,8 @@ class LabelledData(NamedTuple):
 
     `train`, `validation` and `test` are `Images` or `ImageFiles`. `crop` is what `load_image`
     must use on files so that they look like these. `left_out` are the places that
-    cannot be used, with the reason. `test` is `None` where nobody set images apart for it.
+    cannot be used, with the reason. `test` is `None` where nobody set images apart for it. `task`
+    is a name of `TASKS`; for quantities `class_names` are the names of these.
     """
 
     train: Images | ImageFiles
@@ -143,6 +153,7 @@ class LabelledData(NamedTuple):
     crop: float
     left_out: list[tuple[str, str]]
     test: Images | ImageFiles | None = None
+    task: str = SINGLE_LABEL
 
     @property
     def measured(self) -> Images | ImageFiles:

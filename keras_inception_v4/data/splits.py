@@ -45,40 +45,48 @@ def split_indices(labels, validation_split: float, seed: int) -> tuple[np.ndarra
 def split_groups(
     labels, groups, validation_split: float, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Splits seeded, no group on both sides, and as stratified as groups allow.
+    """Splits seeded, and leaves no group on both sides.
 
-    Every class keeps training images. Every class of two groups or more gets held-out ones, unless
-    each of its groups has the only training images of another class.
+    One class an image is stratified as far as the groups allow (scikit-learn's
+    `StratifiedGroupKFold`); of other targets groups are drawn. Then groups change sides until every
+    class has training images and, if more than one group has it, held-out ones too where that
+    takes no class its training images.
 
     Args:
-        labels: integer labels `(images,)`.
-        groups: what belongs together, `(images,)`, of any type that sorts.
-        validation_split: share held out, in (0, 0.5].
+        labels: integers `(images,)`, or `(images, classes)` of 0 and 1; no classes for quantities.
+        groups: of each image, `(images,)`.
+        validation_split: share of the images to hold out: above 0, and at most 0.5 for one class an
+            image, else below 1. What is held out comes near it, as whole groups.
         seed: of the split.
 
     Returns:
         Indices of the training and of the held-out images.
 
     Raises:
-        ValueError: for a share out of range, or if no group can be held out.
+        ValueError: if the share is out of range, or if no group can be held out.
         ImportError: without scikit-learn; the message names the extra.
     """
-    selection = require_extra("sklearn.model_selection", "Splitting needs", "scikit-learn", "demo")
     labels, groups = np.asarray(labels), np.unique(groups, return_inverse=True)[1]
-    if not 0 < validation_split <= 0.5:
+    most = 0.5 if labels.ndim == 1 else 1.0
+    if not 0 < validation_split <= most or validation_split == 1:
         raise ValueError(
             f"Received validation_split={validation_split}. With groups it must be above 0 and at "
             "most 0.5."
+            if labels.ndim == 1
+            else f"Received validation_split={validation_split}. It must be above 0 and below 1."
         )
     count = int(groups.max()) + 1
     if count < 2:
         raise ValueError("All images are of one group, so none can be held out.")
-    table = np.zeros((count, int(labels.max()) + 1), int)  # images of each group, by class
-    np.add.at(table, (groups, labels), 1)
-    folds = min(round(1 / validation_split), count, table.sum(axis=0).max())
+    table = _classes_of_groups(labels, groups, count)
     held_out = np.zeros(count, bool)
-    if folds > 1:
-        held_out[_fold(selection, labels, groups, folds, seed)] = True
+    if labels.ndim == 2:
+        order = np.random.default_rng(seed).permutation(count)
+        filled = np.cumsum(np.bincount(groups)[order])
+        wanted = 1 + np.searchsorted(filled, validation_split * len(groups))
+        held_out[order[: min(wanted, count - 1)]] = True
+    elif (folds := min(round(1 / validation_split), count, table.sum(axis=0).max())) > 1:
+        held_out[_group_folds(labels, groups, folds, seed)[0]] = True
     scarce = np.argsort(table.sum(axis=0), kind="stable")
     for label in scarce:  # first of all something to learn from
         if not table[~held_out, label].any():
@@ -94,13 +102,92 @@ def split_groups(
     return np.flatnonzero(~chosen), np.flatnonzero(chosen)
 
 
-def _fold(selection, labels, groups, folds: int, seed: int) -> np.ndarray:
-    """Which groups scikit-learn's first fold holds out."""
+def _classes_of_groups(labels: np.ndarray, groups: np.ndarray, count: int) -> np.ndarray:
+    """Images of each group, by class; classes without images are left out."""
+    hot = np.eye(int(labels.max()) + 1)[labels] if labels.ndim == 1 else labels
+    table = np.zeros((count, hot.shape[1]), int)
+    np.add.at(table, groups, hot.astype(int))
+    return table[:, table.any(axis=0)]
+
+
+def _group_folds(labels: np.ndarray, groups: np.ndarray, folds: int, seed: int) -> list[np.ndarray]:
+    """Which groups scikit-learn's folds hold out."""
+    selection = require_extra("sklearn.model_selection", "Splitting needs", "scikit-learn", "demo")
     splitter = selection.StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of classes with fewer images than folds
-        _, chosen = next(iter(splitter.split(labels, labels, groups)))
-    return groups[chosen]
+        return [groups[chosen] for _, chosen in splitter.split(labels, labels, groups)]
+
+
+def split_fold(labels, groups, fold: tuple[int, int], seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """One of several splits that hold out every image once.
+
+    Args:
+        labels: as in `split_groups`.
+        groups: of each image, `(images,)`, or `None` where each is its own.
+        fold: its number, from 1, and how many there are.
+        seed: of all of them.
+
+    Returns:
+        Indices of the training and of the held-out images.
+
+    Raises:
+        ValueError: if there are more folds than groups, or if one of the splits would leave a
+            class without training images.
+        ImportError: without scikit-learn; the message names the extra.
+    """
+    selection = require_extra("sklearn.model_selection", "Splitting needs", "scikit-learn", "demo")
+    number, folds = fold
+    labels = np.asarray(labels)
+    given = np.arange(len(labels)) if groups is None else groups
+    own = np.unique(given, return_inverse=True)[1]
+    count = int(own.max()) + 1
+    if count < folds:
+        what = "images" if groups is None else "groups"
+        raise ValueError(f"Received folds={folds} for {count} {what}.")
+    if labels.ndim == 2:
+        drawn = selection.KFold(folds, shuffle=True, random_state=seed).split(np.arange(count))
+        sides = [np.isin(own, chosen) for _, chosen in drawn]
+    elif groups is None:
+        splitter = selection.StratifiedKFold(folds, shuffle=True, random_state=seed)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of classes with fewer images than folds
+            sides = [np.isin(own, chosen) for _, chosen in splitter.split(labels, labels)]
+    else:
+        sides = [np.isin(own, chosen) for chosen in _group_folds(labels, own, folds, seed)]
+    table = _classes_of_groups(labels, np.arange(len(labels)), len(labels))
+    for index, held_out in enumerate(sides, start=1):
+        if not table[~held_out].any(axis=0).all():
+            raise ValueError(
+                f"Fold {index} of {folds} would hold out all images of a class. With folds every "
+                f"class needs images of {'two files' if groups is None else 'two groups'}, or more."
+            )
+    return np.flatnonzero(~sides[number - 1]), np.flatnonzero(sides[number - 1])
+
+
+def split(
+    labels, groups, *, validation_split: float, seed: int, fold: tuple[int, int] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of the training and of the held-out images, whatever the targets are.
+
+    Args:
+        labels: integers `(images,)`, or `(images, classes)` of 0 and 1; no classes for quantities.
+        groups: of each image, or `None`.
+        validation_split: share held out, without folds.
+        seed: of the split.
+        fold: as in `split_fold`; `None` without.
+
+    Raises:
+        ValueError: as `split_indices`, `split_groups` and `split_fold`.
+    """
+    labels = np.asarray(labels)
+    if fold is not None:
+        return split_fold(labels, groups, fold, seed)
+    if groups is None and labels.ndim == 1:
+        return split_indices(labels, validation_split, seed)
+    return split_groups(
+        labels, np.arange(len(labels)) if groups is None else groups, validation_split, seed
+    )
 
 
 def _hold_out(table: np.ndarray, held_out: np.ndarray, label: int) -> None:

@@ -1,22 +1,22 @@
-"""Tables of images: a row a picture, with its label, and perhaps its part and its group."""
+"""Tables of images: a row a picture, with its targets, and perhaps its part and its group."""
 
 import csv
 import os
 import sys
-import unicodedata
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
+from keras_inception_v4.architecture import MULTI_LABEL, REGRESSION, SINGLE_LABEL
+from keras_inception_v4.data.cells import Targets, read_targets
 from keras_inception_v4.data.folders import refuse_problems, scan_images
 from keras_inception_v4.data.layout import Problems, few, part_of
 from keras_inception_v4.data.sources import ImageFiles, LabelledData
-from keras_inception_v4.data.splits import split_groups, split_indices
+from keras_inception_v4.data.splits import split
 from keras_inception_v4.errors import require_extra
 from keras_inception_v4.files import require
 from keras_inception_v4.progress import Verbose
+from keras_inception_v4.tasks import task_named
 
 GUESSES = {
     "path": ("path", "file", "filename", "filepath", "file_name", "image", "image_path"),
@@ -25,17 +25,39 @@ GUESSES = {
     "group": ("group",),
 }
 """What the columns are called, in any case, where nobody says."""
-SEPARATORS = "|;"  # of several names in one cell; a comma may be, see `_lists`
+FLAGS = ("0", "1", "0.0", "1.0", "false", "true")
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Names of a table's columns; `None` looks for the usual ones (`GUESSES`)."""
+    """Names of a table's columns; `None` looks for the usual ones (`GUESSES`).
+
+    `label` may name several, with commas between them.
+    """
 
     path: str | None = None
     label: str | None = None
     split: str | None = None
     group: str | None = None
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows of a table that can be used: files, targets, and perhaps parts and groups."""
+
+    table: Path
+    root: Path
+    read: dict[str, list[str]]
+    paths: list[Path]
+    parts: list[str | None]
+    groups: list[str | None]
+    targets: Targets
+    problems: Problems
+
+    def files(self, chosen, size: tuple[int, int], crop: float) -> ImageFiles:
+        """The images of some rows."""
+        paths = [self.paths[i] for i in chosen]
+        return ImageFiles(paths, self.targets.values[chosen], size, crop, self.root)
 
 
 def read_labelled_table(
@@ -45,28 +67,32 @@ def read_labelled_table(
     crop: float,
     images: str | os.PathLike | None = None,
     columns: Columns | None = None,
+    task: str | None = None,
     validation_split: float = 0.2,
     seed: int = 0,
+    fold: tuple[int, int] | None = None,
     skip_corrupt: bool = False,
     verbose: Verbose = True,
 ) -> LabelledData:
-    """A table of image files and labels, scanned, as training, held-out and test images.
+    """A table of image files and targets, scanned, as training, held-out and test images.
 
     Args:
         table: a `.csv` (comma, semicolon or tab), `.tsv` or `.parquet`, with a header.
         size: height and width of the images, in pixels.
         crop: as in `load_image`.
         images: the folder that paths are relative to; `None` for the table's own.
-        columns: their names. Labels are names, one a picture, also where they look like numbers.
-            A split names parts (`layout.PARTS`); without it a share is held out, of whole groups
-            if there are some.
-        validation_split: share held out, in (0, 1); at most 0.5 with groups.
+        columns: their names. A split names parts (`layout.PARTS`); without it a share is held out,
+            of whole groups if there are some.
+        task: of `TASKS`; `None` takes several classes an image where a cell holds several names or
+            a class has a column of its own, else one class. See `cells.read_targets`.
+        validation_split: share held out, in (0, 1); at most 0.5 with groups of one class an image.
         seed: of the split.
+        fold: as in `splits.split_fold`; `None` without.
         skip_corrupt: whether to leave out rows that cannot be used.
         verbose: whether to show a progress bar, and to print how the table was read.
 
     Returns:
-        The data, its classes sorted by name.
+        The data, its classes sorted by name, or in the order of their columns.
 
     Raises:
         FileNotFoundError: if there is no such table or folder.
@@ -74,55 +100,82 @@ def read_labelled_table(
             `skip_corrupt`.
         ImportError: without pyarrow; the message names the extra.
     """
-    table = require(table, "table")
-    root = table.parent if images is None else require(images, "folder")
-    content = _read(table)
-    found = _columns(table, content, columns or Columns())
-    rows, problems = _rows(table, content, found, root)
-    bad = scan_images([row.path for row in rows], verbose=verbose)
-    problems += bad
-    refuse_problems(problems, "rows", skip_corrupt=skip_corrupt, verbose=verbose)
-    unreadable = {path for path, _ in bad}
-    rows = [row for row in rows if str(row.path) not in unreadable]
-    names = sorted({row.label for row in rows})
-    _check_names(table, names)
-    if len(names) < 2:
+    rows = read_rows(
+        table, images=images, columns=columns, task=task, skip_corrupt=skip_corrupt, verbose=verbose
+    )
+    names, least = rows.targets.names, task_named(rows.targets.task).least_outputs
+    if len(names) < least:
         raise ValueError(f"{table} has {len(names)} classes with images; training needs two.")
-    parts = _parts(table, rows, names, validation_split, seed)
-
-    numbers = {name: label for label, name in enumerate(names)}
-
-    def side(chosen: list[_Row]) -> ImageFiles:
-        labels = np.array([numbers[row.label] for row in chosen], "int64")
-        return ImageFiles([row.path for row in chosen], labels, size, crop, root)
-
-    sides = {part: side(chosen) for part, chosen in parts.items()}
+    parts = _parts(rows, validation_split, seed, fold)
+    sides = {part: rows.files(chosen, size, crop) for part, chosen in parts.items()}
     if verbose:
-        _tell(table, found, sides, names)
+        _tell(rows, sides)
     return LabelledData(
-        sides["train"], sides["validation"], names, crop, problems, sides.get("test")
+        sides["train"],
+        sides["validation"],
+        names,
+        crop,
+        rows.problems,
+        sides.get("test"),
+        rows.targets.task,
     )
 
 
-def _check_names(table: Path, names: list[str]) -> None:
-    """Refuses numbers to estimate, which are no classes: decimals, of which not all are whole."""
-    try:
-        values = np.array(names, "float64")
-    except ValueError:
-        return
-    if len(values) and not np.all(np.mod(values, 1) == 0):
-        raise ValueError(
-            f"{table} has numbers as labels ({few(names)}), which are no classes. A column of "
-            "quantities cannot be trained on."
-        )
+def read_rows(
+    table: str | os.PathLike,
+    *,
+    images: str | os.PathLike | None = None,
+    columns: Columns | None = None,
+    task: str | None = None,
+    names: list[str] | None = None,
+    skip_corrupt: bool = False,
+    verbose: Verbose = True,
+) -> Rows:
+    """The rows of a table whose images can be decoded.
 
+    Args:
+        table: as in `read_labelled_table`, and so is the rest.
+        images: the folder that paths are relative to.
+        columns: their names.
+        task: of `TASKS`, or `None` to find out.
+        names: of the classes or quantities, where they are known; `None` takes the table's own.
+        skip_corrupt: whether to leave out rows that cannot be used.
+        verbose: whether to show a progress bar.
 
-@dataclass(frozen=True)
-class _Row:
-    path: Path
-    label: str
-    part: str | None
-    group: str | None
+    Raises:
+        FileNotFoundError, ValueError, ImportError: as `read_labelled_table`.
+    """
+    table = require(table, "table")
+    root = table.parent if images is None else require(images, "folder")
+    content = _read(table)
+    found = _columns(table, content, columns or Columns(), task, names)
+    targets = read_targets(
+        table, {name: content[name] for name in found["label"]}, task=task, names=names
+    )
+    usable, problems = _usable(table, content, found, root, targets)
+    (path_column,) = found["path"]
+    paths = {i: root / content[path_column][i] for i in usable}
+    bad = scan_images(list(paths.values()), verbose=verbose)
+    problems += bad
+    refuse_problems(problems, "rows", skip_corrupt=skip_corrupt, verbose=verbose)
+    unreadable = {path for path, _ in bad}
+    kept = [i for i in usable if str(paths[i]) not in unreadable]
+    if not kept:
+        raise ValueError(f"{table} has no rows that can be used.")
+
+    def column(kind: str) -> list:
+        return [content[found[kind][0]][i] if found[kind] else None for i in kept]
+
+    return Rows(
+        table,
+        root,
+        found,
+        [paths[i] for i in kept],
+        [None if cell is None else part_of(cell) for cell in column("split")],
+        column("group"),
+        targets.of_rows(kept, known=names is not None),
+        problems,
+    )
 
 
 def _read(table: Path) -> dict[str, list[str]]:
@@ -165,111 +218,120 @@ def _read_csv(pyarrow, table: Path):
     )
 
 
-def _columns(table: Path, content: dict[str, list[str]], asked: Columns) -> Columns:
-    """The columns that were asked for, else those with the usual names."""
-    found = {}
+def _columns(
+    table: Path, content: dict[str, list[str]], asked: Columns, task: str | None, names
+) -> dict[str, list[str]]:
+    """The columns that were asked for, else those with the usual names, by what they hold."""
+    found: dict[str, list[str]] = {}
     for kind, usual in GUESSES.items():
         name = getattr(asked, kind)
-        if name is not None and name not in content:
-            raise ValueError(
-                f"{table} has no column {name!r} of single values. It has {', '.join(content)}."
-            )
+        several = kind == "label" and name is not None and name not in content
+        wanted = [part.strip() for part in name.split(",")] if several else [name] if name else []
+        for column in wanted:
+            if column not in content:
+                raise ValueError(
+                    f"{table} has no column {column!r} of single values. It has "
+                    f"{', '.join(content)}."
+                )
         guesses = [column for column in content if column.strip().casefold() in usual]
-        if name is None and len(guesses) > 1:
+        if not wanted and len(guesses) > 1:
             raise ValueError(
                 f"{table} has the columns {', '.join(guesses)}, each of which may be the {kind}. "
                 f"Say which: --{kind}-column."
             )
-        found[kind] = name or next(iter(guesses), None)
-        if found[kind] is None and kind in ("path", "label"):
+        found[kind] = wanted or guesses
+    if not asked.label and names and task != SINGLE_LABEL and set(names) <= content.keys():
+        found["label"] = list(names)
+    if not found["label"] and task in (None, MULTI_LABEL):
+        taken = {name for names in found.values() for name in names}
+        flags = [
+            name
+            for name, cells in content.items()
+            if name not in taken and all(cell.casefold() in FLAGS for cell in cells)
+        ]
+        found["label"] = flags if len(flags) > 1 else []
+    for kind in ("path", "label"):
+        if not found[kind]:
             raise ValueError(
                 f"{table} has no column for the {kind}: none of {', '.join(content)} is called "
-                f"{', '.join(usual)}. Name it: --{kind}-column."
+                f"{', '.join(GUESSES[kind])}. Name it: --{kind}-column."
             )
-    return Columns(**found)
+    return found
 
 
-def _rows(
-    table: Path, content: dict[str, list[str]], columns: Columns, root: Path
-) -> tuple[list[_Row], Problems]:
+def _usable(
+    table: Path,
+    content: dict[str, list[str]],
+    found: dict[str, list[str]],
+    root: Path,
+    targets: Targets,
+) -> tuple[list[int], Problems]:
     """The rows that can be used, and the others with the reason."""
-    count = len(next(iter(content.values())))
+    (path_column,) = found["path"]
 
-    def column(name: str | None) -> list:
-        return [None] * count if name is None else content[name]
+    def cells(kind: str) -> list:
+        return content[found[kind][0]] if found[kind] else [None] * len(content[path_column])
 
     inside = os.path.abspath(root)
-    rows: list[_Row] = []
+    usable: list[int] = []
     problems: Problems = []
     seen: dict[str, int] = {}
-    lists = _lists(column(columns.label))
-    cells = zip(
-        *(column(getattr(columns, kind)) for kind in ("path", "label", "split", "group")),
-        strict=True,
-    )
-    for number, (name, label, split, group) in enumerate(cells, start=2):
+    columns = zip(content[path_column], cells("split"), cells("group"), strict=True)
+    for index, (name, part, group) in enumerate(columns):
         path = root / name
         real = os.path.realpath(path)
-        part = None if split is None else part_of(split)
         if not name:
             reason = "has no path"
         elif os.path.commonpath([inside, os.path.abspath(path)]) != inside:
             reason = f"names {name}, which is outside {root}"
         elif not path.is_file():
             reason = f"names {path}, which is not there"
-        elif not label:
-            reason = f"has no label for {name}"
-        elif label in lists:
-            reason = f"has several labels for {name}: {label!r}; a picture has one"
-        elif split is not None and part is None:
-            reason = f"has the split {split!r}, which is none of train, validation and test"
+        elif index in targets.reasons:
+            reason = targets.reasons[index].format(name=name)
+        elif part is not None and part_of(part) is None:
+            reason = f"has the split {part!r}, which is none of train, validation and test"
         elif group == "":
             reason = f"has no group for {name}"
         elif real in seen:
             reason = f"names {name}, as row {seen[real]} does"
         else:
-            seen[real] = number
-            rows.append(_Row(path, unicodedata.normalize("NFC", label), part, group))
+            seen[real] = index + 2
+            usable.append(index)
             continue
-        problems.append((f"{table}:{number}", f"{table} row {number} {reason}"))
-    return rows, problems
-
-
-def _lists(labels: list[str]) -> set[str]:
-    """Cells that hold several names: with a separator, or a comma between names of other cells."""
-    names = {cell: [name.strip() for name in cell.split(",")] for cell in labels}
-    counts = Counter(name for parts in names.values() for name in set(parts))
-    return {
-        cell
-        for cell, parts in names.items()
-        if any(mark in cell for mark in SEPARATORS)
-        or (len(parts) > 1 and any(counts[name] > 1 for name in parts))
-    }
+        problems.append((f"{table}:{index + 2}", f"{table} row {index + 2} {reason}"))
+    return usable, problems
 
 
 def _parts(
-    table: Path, rows: list[_Row], names: list[str], validation_split: float, seed: int
-) -> dict[str, list[_Row]]:
-    """Training, held-out and test rows: as the table says, else split here."""
-    parts: dict[str, list[_Row]] = {}
-    for row in rows:
-        parts.setdefault(row.part or "train", []).append(row)
+    rows: Rows, validation_split: float, seed: int, fold: tuple[int, int] | None
+) -> dict[str, list[int]]:
+    """Numbers of training, held-out and test rows: as the table says, else split here."""
+    table, targets = rows.table, rows.targets
+    parts: dict[str, list[int]] = {}
+    for index, part in enumerate(rows.parts):
+        parts.setdefault(part or "train", []).append(index)
     train = parts.get("train", [])
-    missing = [name for name in names if name not in {row.label for row in train}]
-    if missing:
-        raise ValueError(f"{table} has no training images of {few(missing)}.")
-    _check_groups(table, parts)
+    missing = [targets.names[i] for i in targets.absent(train)]
+    if missing or not train:
+        raise ValueError(f"{table} has no training images of {few(missing or targets.names)}.")
+    _check_groups(rows, parts)
     if "validation" in parts:
+        if fold is not None:
+            raise ValueError(f"Received folds for {table}, which has held-out images of its own.")
         return parts
-    labels = [names.index(row.label) for row in train]
-    if train[0].group is None:
-        rare = [name for name, n in Counter(row.label for row in train).items() if n < 2]
+    grouped = rows.groups[0] is not None
+    if targets.task == SINGLE_LABEL and not grouped:
+        counts = Counter(targets.values[train].tolist())
+        rare = [targets.names[label] for label, n in sorted(counts.items()) if n < 2]
         if rare:
             raise ValueError(f"{table} has one image of {few(rare)}; to be split it needs two.")
-        kept, held_out = split_indices(labels, validation_split, seed)
-    else:
-        groups = [row.group for row in train]
-        kept, held_out = split_groups(labels, groups, validation_split, seed)
+    kept, held_out = split(
+        targets.classes()[train],
+        [rows.groups[i] for i in train] if grouped else None,
+        validation_split=validation_split,
+        seed=seed,
+        fold=fold,
+    )
     return {
         **parts,
         "train": [train[i] for i in kept],
@@ -277,23 +339,30 @@ def _parts(
     }
 
 
-def _check_groups(table: Path, parts: dict[str, list[_Row]]) -> None:
+def _check_groups(rows: Rows, parts: dict[str, list[int]]) -> None:
     where: dict[str, str] = {}
-    for part, rows in parts.items():
-        for row in rows:
-            if row.group is not None and where.setdefault(row.group, part) != part:
+    for part, chosen in parts.items():
+        for group in (rows.groups[i] for i in chosen):
+            if group is not None and where.setdefault(group, part) != part:
                 raise ValueError(
-                    f"{table} has the group {row.group!r} in {where[row.group]} and in {part}. A "
+                    f"{rows.table} has the group {group!r} in {where[group]} and in {part}. A "
                     "group belongs to one part."
                 )
 
 
-def _tell(table: Path, columns: Columns, sides: dict[str, ImageFiles], names: list[str]) -> None:
+def _tell(rows: Rows, sides: dict[str, ImageFiles]) -> None:
     """How a table was understood, and which classes cannot be measured."""
-    read = ", ".join(f"{kind} from {name!r}" for kind, name in vars(columns).items() if name)
+    table, targets = rows.table, rows.targets
+    columns = {kind: few([repr(name) for name in names]) for kind, names in rows.read.items()}
+    read = ", ".join(f"{kind} from {names}" for kind, names in columns.items() if names)
     counts = ", ".join(f"{part}: {len(files):,} images" for part, files in sides.items())
-    print(f"{table}: {read}. {counts} of {len(names)} classes ({few(names)})", file=sys.stderr)
+    what = "targets" if targets.task == REGRESSION else "classes"
+    task = "" if targets.task == SINGLE_LABEL else f" ({targets.task})"
+    print(
+        f"{table}{task}: {read}. {counts} of {len(targets.names)} {what} ({few(targets.names)})",
+        file=sys.stderr,
+    )
     for part, files in sides.items():
-        absent = [name for label, name in enumerate(names) if label not in files.labels]
+        absent = [targets.names[i] for i in targets.absent_of(files.labels)]
         if absent:
             print(f"{part} has no images of {few(absent)}", file=sys.stderr)

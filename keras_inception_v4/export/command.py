@@ -23,7 +23,7 @@ def export_file(
     pixels: str | None = None,
     verbose: Verbose = "auto",
 ) -> Verification | None:
-    """Exports a model file; its run's class names, crop and example images are used.
+    """Exports a model file; its run's class names, thresholds, crop and examples are used.
 
     Args:
         model_path: a run folder or a `.keras` file.
@@ -45,7 +45,7 @@ def export_file(
         ValueError, ImportError, OSError: as `export_model`.
     """
     model = read_model(model_path)
-    class_names, crop = read_settings(model_path)
+    class_names, crop, thresholds = read_settings(model_path)
     classes = classifier_of(model).output_shape[-1]
     if class_names is not None or classes == len(imagenet_classes()):
         class_names = names_of(classes, class_names)
@@ -60,6 +60,7 @@ def export_file(
         overwrite=overwrite,
         verification=verification,
         class_names=class_names,
+        thresholds=thresholds,
         crop=crop,
         pixels=pixels,
         verbose=verbose,

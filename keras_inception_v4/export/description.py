@@ -9,7 +9,8 @@ import keras
 
 from keras_inception_v4.errors import in_one_line
 from keras_inception_v4.files import read_json
-from keras_inception_v4.inspection import image_size, is_channels_first, takes_raw_pixels
+from keras_inception_v4.inspection import image_size, is_channels_first, takes_raw_pixels, task_of
+from keras_inception_v4.tasks import SINGLE_LABEL
 
 NAME = "keras_inception_v4.json"
 KEY = "keras_inception_v4"
@@ -19,7 +20,8 @@ class Description(NamedTuple):
     """Kept inside the artefact, so that one file or folder is all that a user moves.
 
     `size` is height and width of the images, `raw_pixels` whether they are 0 to 255 (else
-    -1 to 1), `crop` as in `load_image`; `class_names` is `None` where nobody gave any.
+    -1 to 1), `crop` as in `load_image`; `class_names` is `None` where nobody gave any. `task` is a
+    name of `TASKS`; `thresholds` has one a class, from which it is answered, where several may be.
     """
 
     format: str
@@ -30,14 +32,25 @@ class Description(NamedTuple):
     channels_first: bool
     crop: float
     class_names: list[str] | None
+    task: str = SINGLE_LABEL
+    thresholds: list[float] | None = None
 
     def as_json(self) -> str:
-        """The description as JSON text."""
-        return json.dumps(self._asdict())
+        """The description as JSON text; what is as it always was stays unsaid."""
+        content = self._asdict()
+        for name, default in self._field_defaults.items():
+            if content[name] == default:
+                del content[name]
+        return json.dumps(content)
 
 
 def describe(
-    model: keras.Model, format: str, precision: str, crop: float, class_names: list[str] | None
+    model: keras.Model,
+    format: str,
+    precision: str,
+    crop: float,
+    class_names: list[str] | None,
+    thresholds: list[float] | None = None,
 ) -> Description:
     """The description of a model's artefact."""
     return Description(
@@ -49,6 +62,8 @@ def describe(
         is_channels_first(model),
         crop,
         class_names,
+        task_of(model).name,
+        thresholds,
     )
 
 

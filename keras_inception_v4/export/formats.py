@@ -1,7 +1,7 @@
 """Writing a model for a runtime: through Keras's exporters, verified, all or nothing."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from keras_inception_v4.export.saved_model import (
     converter_errors,
     export_saved_model,
     require_tensorflow_backend,
+    thresholds_of,
 )
 from keras_inception_v4.export.verification import Verification, synthetic_images, verify
 from keras_inception_v4.files import check_name, replacing
@@ -61,6 +62,7 @@ def export_model(
     overwrite: bool = False,
     verification: bool = True,
     class_names: list[str] | None = None,
+    thresholds: Sequence[float] | float | None = None,
     crop: float = EVALUATION_CROP,
     pixels: str | None = None,
     verbose: Verbose = "auto",
@@ -80,7 +82,9 @@ def export_model(
         samples: more images to verify on, of both kinds.
         overwrite: whether to replace what is at `path`.
         verification: whether to load and run the artefact before it gets its name.
-        class_names: one name a class, kept inside the artefact.
+        class_names: one name a class or quantity, kept inside the artefact.
+        thresholds: for several classes an image: from which probability on a class is answered, 0
+            to 1, one number or one a class; kept inside the artefact; default 0.5.
         crop: as in `load_image`, for folders; kept inside the artefact.
         pixels: what the model takes, `"raw"` (0 to 255) or `"scaled"` (-1 to 1), where its layers
             do not tell.
@@ -112,10 +116,11 @@ def export_model(
     if not sets:
         channels = model.input_shape[1 if is_channels_first(model) else 3]
         sets["synthetic"] = synthetic_images(SYNTHETIC, image_size(model), channels)
-    description = describe(model, format, precision, crop, class_names)
+    limits = thresholds_of(model, thresholds)
+    description = describe(model, format, precision, crop, class_names, limits)
     with replacing(path) as new, converter_errors(path):
         WRITERS[format](model, new, precision, calibrating, description)
-        return verify(model, new, precision, sets) if verification else None
+        return verify(model, new, precision, sets, limits) if verification else None
 
 
 def _check(model, path: Path, format, precision, calibration, overwrite) -> None:
@@ -191,7 +196,13 @@ def _calibration_batches(model, pixels) -> Iterator[list[np.ndarray]]:
 
 
 def _write_saved_model(model, path, precision, pixels, description) -> None:
-    export_saved_model(model, path, class_names=description.class_names, crop=description.crop)
+    export_saved_model(
+        model,
+        path,
+        class_names=description.class_names,
+        thresholds=description.thresholds,
+        crop=description.crop,
+    )
 
 
 def _write_litert(model, path, precision, pixels, description) -> None:

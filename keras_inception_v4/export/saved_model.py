@@ -2,10 +2,11 @@
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import keras
+import numpy as np
 
 from keras_inception_v4.architecture import EVALUATION_CROP
 from keras_inception_v4.errors import check_at_least, in_one_line
@@ -20,8 +21,12 @@ from keras_inception_v4.inspection import (
     is_channels_first,
     say_pixels,
     takes_raw_pixels,
+    task_of,
 )
 from keras_inception_v4.preprocessing import preprocess_input
+from keras_inception_v4.tasks import THRESHOLD, check_threshold
+
+TOP_K = 5
 
 
 @contextlib.contextmanager
@@ -55,7 +60,8 @@ def export_saved_model(
     path: str | os.PathLike,
     *,
     class_names: list[str] | None = None,
-    top_k: int = 5,
+    thresholds: Sequence[float] | float | None = None,
+    top_k: int | None = None,
     crop: float = EVALUATION_CROP,
     pixels: str | None = None,
 ) -> None:
@@ -69,15 +75,19 @@ def export_saved_model(
 
     The latter two crop, resize and scale in the graph as `load_image` does, and answer
     `probabilities` `(batch, classes)`, `classes` (names of the best, `(batch, top_k)`) and
-    `scores` (their probabilities). What a graph does not do: turn images by their EXIF tag,
-    lay transparency on white, and keep 16 bits.
+    `scores` (their probabilities). Where an image may show several classes these are the ones from
+    their thresholds on, the best first, padded with empty names and zeros; a model of quantities
+    answers `values` `(batch, targets)` alone, from all three. What a graph does not do: turn
+    images by their EXIF tag, lay transparency on white, and keep 16 bits.
 
     Args:
         model: a classifier of this package, on the TensorFlow backend. With other than
             three channels only `serving_default` is written.
         path: the folder; an old one is replaced.
         class_names: one name a class; the indices as text if `None`.
-        top_k: how many of the best classes; at most all.
+        thresholds: as in `export_model`.
+        top_k: how many of the best classes, at most all, which are the default where an image may
+            show several.
         crop: as in `load_image`.
         pixels: what the model takes, `"raw"` (0 to 255) or `"scaled"` (-1 to 1), where its layers
             do not tell.
@@ -96,18 +106,44 @@ def export_saved_model(
         raise ValueError(
             f"Received {len(class_names)} class_names for a model of {classes} classes."
         )
+    if top_k is None:
+        top_k = classes if task_of(model).thresholded else TOP_K
     check_at_least(1, top_k=top_k)
+    limits = thresholds_of(model, thresholds)
     if not 0 < crop <= 1:
         raise ValueError(f"Received crop={crop}. It must be above 0 and at most 1.")
     with replacing(path) as new, converter_errors(path):
-        _write(model, new, class_names, min(top_k, classes), crop)
-        write_description(new, describe(model, "saved_model", "float32", crop, class_names))
+        _write(model, new, class_names, limits, min(top_k, classes), crop)
+        write_description(new, describe(model, "saved_model", "float32", crop, class_names, limits))
 
 
-def _write(model, path: Path, class_names, top_k: int, crop: float) -> None:
+def thresholds_of(model: keras.Model, thresholds) -> list[float] | None:
+    """One threshold a class, where the model's task has such.
+
+    Raises:
+        ValueError: if they are out of range, or are not as many as the classes.
+    """
+    task, classes = task_of(model), model.output_shape[-1]
+    if not task.thresholded:
+        if thresholds is not None:
+            raise ValueError(
+                f"Received thresholds for a model of {task.name}. They are for several classes an "
+                "image."
+            )
+        return None
+    given = np.asarray(THRESHOLD if thresholds is None else thresholds, "float64")
+    if given.shape not in ((), (classes,)):
+        raise ValueError(
+            f"Received thresholds of shape {given.shape} for {classes} classes. They must be one "
+            "number, or one a class."
+        )
+    return [check_threshold(limit) for limit in np.broadcast_to(given, classes).tolist()]
+
+
+def _write(model, path: Path, class_names, thresholds, top_k: int, crop: float) -> None:
     import tensorflow as tf
 
-    size = image_size(model)
+    size, said = image_size(model), "values" if task_of(model).standardized else "probabilities"
     first, raw = is_channels_first(model), takes_raw_pixels(model)
     names = class_names or [str(index) for index in range(model.output_shape[-1])]
     named = [name.encode("utf-8", "surrogateescape") for name in names]  # as the folder's own bytes
@@ -121,16 +157,24 @@ def _write(model, path: Path, class_names, top_k: int, crop: float) -> None:
             pixels = preprocess_input(pixels)
         if first:
             pixels = tf.transpose(pixels, [0, 3, 1, 2])
-        probabilities = network(pixels)
-        scores, best = tf.math.top_k(probabilities, top_k)
-        return {
-            "probabilities": probabilities,
-            "classes": tf.gather(tf.constant(named), best),
-            "scores": scores,
-        }
+        answers = network(pixels)
+        if said == "values":
+            return {said: answers}
+        scores, best = tf.math.top_k(answers, top_k)
+        classes = tf.gather(tf.constant(named), best)
+        if thresholds is not None:
+            answered = scores >= tf.gather(tf.constant(thresholds, "float32"), best)
+            # A class below its own threshold may stand before one above: those go to the front.
+            order = tf.argsort(tf.cast(answered, "int32"), direction="DESCENDING", stable=True)
+            answered, classes, scores = (
+                tf.gather(tensor, order, batch_dims=1) for tensor in (answered, classes, scores)
+            )
+            classes = tf.where(answered, classes, "")
+            scores = tf.where(answered, scores, 0.0)
+        return {said: answers, "classes": classes, "scores": scores}
 
     def serving_default(inputs):
-        return {"probabilities": network(inputs)}
+        return {said: network(inputs)}
 
     def serve_images(images):
         return answer(central_window(tf.cast(images, "float32"), *size, crop))

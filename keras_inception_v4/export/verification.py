@@ -9,8 +9,9 @@ import keras
 import numpy as np
 
 from keras_inception_v4.export.runtimes import open_artefact
-from keras_inception_v4.inspection import model_input
+from keras_inception_v4.inspection import model_input, task_of
 from keras_inception_v4.preprocessing import resize_image
+from keras_inception_v4.tasks import Comparison, Task
 
 BATCH = 8
 ROUNDS = 3
@@ -19,12 +20,13 @@ ROUNDS = 3
 class Tolerance(NamedTuple):
     """What an artefact may differ in.
 
-    `probability` is the largest difference of one, `agreement` the least share of images of the
-    same top class, `moved` the most probability that may go from one class to others, in the mean
-    over images.
+    `relative` is the largest difference of a probability, or of a quantity as a share of how far
+    the model's answers spread; `agreement` the least share of equal decisions (top classes; of each
+    class, whether it is answered; quantities that are near); `moved` the most probability that may
+    go from one class to others, or the difference of a quantity, in the mean over images.
     """
 
-    probability: float
+    relative: float
     agreement: float
     moved: float
 
@@ -39,9 +41,9 @@ TOLERANCES = {
 class Verification(NamedTuple):
     """How an artefact compares with its model.
 
-    `size` is in bytes, `difference` the largest one of a probability, `agreement` the least
-    share of images of the same top class among the sets, `rate` and `keras_rate` images a
-    second in batches of 8.
+    `size` is in bytes, `difference` the largest one of a probability, or of a quantity in its unit,
+    `agreement` the least share of equal decisions among the sets (see `Tolerance`), `rate` and
+    `keras_rate` images a second in batches of 8.
     """
 
     size: int
@@ -59,7 +61,11 @@ def size_of(path: Path) -> int:
 
 
 def verify(
-    model: keras.Model, path: Path, precision: str, image_sets: dict[str, np.ndarray]
+    model: keras.Model,
+    path: Path,
+    precision: str,
+    image_sets: dict[str, np.ndarray],
+    thresholds: list[float] | None = None,
 ) -> Verification:
     """Runs an artefact and its model on the same images.
 
@@ -69,21 +75,21 @@ def verify(
         precision: whose tolerance counts; OpenVINO's float32 is verified in float32.
         image_sets: name to raw pixels `(images, height, width, channels)`. Each set must
             agree, so that a small one of real images is not outvoted.
+        thresholds: from which a class is answered, where several may be.
 
     Raises:
         ValueError: if they differ beyond the tolerance; the message gives the numbers.
     """
     openvino_float32 = path.is_dir() and (path / "model.xml").exists() and precision == "float32"
     artefact = open_artefact(path, precision="float32" if openvino_float32 else None)
-    difference, agreement = 0.0, 1.0
+    task, difference, agreement = task_of(model), 0.0, 1.0
     for name, pixels in image_sets.items():
         expected = np.concatenate([_answer(model, batch) for batch in _batches(pixels)])
         found = np.concatenate([artefact.predict(batch) for batch in _batches(pixels)])
-        same = np.mean(expected.argmax(axis=1) == found.argmax(axis=1))
-        largest = float(np.max(np.abs(expected - found)))
-        moved = float(np.abs(expected - found).sum(axis=1).mean() / 2)
-        _check(name, precision, len(pixels), largest, same, moved)
-        difference, agreement = max(difference, largest), min(agreement, float(same))
+        compared = task.compare(expected, found, thresholds)
+        _check(f"{len(pixels)} {name} images", len(pixels), precision, task, compared)
+        difference = max(difference, compared.difference)
+        agreement = min(agreement, compared.agreement)
     batch = np.resize(pixels, (BATCH, *pixels.shape[1:]))
     return Verification(
         size_of(path),
@@ -94,22 +100,20 @@ def verify(
     )
 
 
-def _check(
-    name: str, precision: str, images: int, difference: float, same: float, moved: float
-) -> None:
+def _check(what: str, images: int, precision: str, task: Task, compared: Comparison) -> None:
     tolerance = TOLERANCES[precision]
     # Of few images one may be a tie that falls the other way, but not in float32.
     slack = 1 / images if precision != "float32" else 0
     least = min(tolerance.agreement, 1 - slack)
-    within = difference <= tolerance.probability and moved <= tolerance.moved
-    if not within or same < least:
+    within = compared.relative <= tolerance.relative and compared.moved <= tolerance.moved
+    if not within or compared.agreement < least:
         raise ValueError(
-            f"The artefact does not answer what the model answers, on {images} {name} images: the "
-            f"largest difference of a probability is {difference:.2g} (allowed "
-            f"{tolerance.probability:g}), in the mean {moved:.2g} of it moved to other classes "
-            f"(allowed {tolerance.moved:g}), the top class is the same for {same:.1%} (at least "
-            f"{least:.1%}). Nothing was written. For int8, calibrate on images like those that "
-            "the model will see."
+            f"The artefact does not answer what the model answers, on {what}: the largest "
+            f"difference of a {task.value} is {compared.relative:.2g}{task.unit} (allowed "
+            f"{tolerance.relative:g}), in the mean {compared.moved:.2g} {task.movement} (allowed "
+            f"{tolerance.moved:g}), {task.decision} the same for {compared.agreement:.1%} (at "
+            f"least {least:.1%}). Nothing was written. For int8, calibrate on images like those "
+            "that the model will see."
         )
 
 

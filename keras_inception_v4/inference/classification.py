@@ -5,22 +5,31 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 from keras_inception_v4.data.folders import list_images, sound_images
 from keras_inception_v4.data.pipeline import pixel_batches
 from keras_inception_v4.errors import check_at_least
 from keras_inception_v4.files import require
-from keras_inception_v4.inference.opening import open_classifier
+from keras_inception_v4.inference.opening import (
+    check_threshold_word,
+    chosen_thresholds,
+    open_classifier,
+)
 from keras_inception_v4.preprocessing import check_finite
 from keras_inception_v4.progress import Verbose, progress
+from keras_inception_v4.tasks import SINGLE_LABEL
 
 
 class Prediction(NamedTuple):
-    """The best classes of one image: `(name, probability)`, best first."""
+    """What was found in one image.
+
+    `top` has `(name, probability)`, best first; where a picture may show several classes those from
+    their thresholds on, perhaps none; for quantities all of them as `(name, value)`. `task` is a
+    name of `TASKS`.
+    """
 
     path: str
     top: list[tuple[str, float]]
+    task: str = SINGLE_LABEL
 
 
 def predict_files(
@@ -28,6 +37,7 @@ def predict_files(
     images: Sequence[str | os.PathLike],
     *,
     top: int = 5,
+    threshold: float | str | None = None,
     batch_size: int = 8,
     skip_corrupt: bool = False,
     precision: str | None = None,
@@ -42,6 +52,9 @@ def predict_files(
             `None` for the ImageNet weights.
         images: paths of image files, and of folders, searched with their subfolders.
         top: how many classes for each image; at most all of the model's.
+        threshold: for several classes an image: from which probability on a class is answered, 0
+            to 1, or `"best"`, those that the run found on its held-out images; `None` takes these
+            where there are some, else 0.5.
         batch_size: images a batch.
         skip_corrupt: whether to leave out files that cannot be read.
         precision: `"float32"` or `"bfloat16"`, for OpenVINO's artefacts.
@@ -58,18 +71,21 @@ def predict_files(
         OSError: if the ImageNet weights are neither in the cache nor to be had.
     """
     check_at_least(1, top=top, batch_size=batch_size)
+    check_threshold_word(threshold)
     paths, _ = sound_images(_expand(images), skip_corrupt=skip_corrupt, verbose=verbose)
     classifier = open_classifier(model_path, precision=precision, pixels=pixels)
+    task = classifier.task
+    thresholds = chosen_thresholds(task, threshold, classifier.thresholds)
     batches = pixel_batches(paths, batch_size, classifier.size, classifier.crop)
     predictions: list[Prediction] = []
     with progress(len(paths), "predicting", "images", verbose) as advance:
         for batch in batches:
-            probabilities = classifier.predict(batch)
-            check_finite(probabilities, "answers of the model")
-            best = np.argsort(-probabilities, axis=1, kind="stable")[:, :top]
-            for row, indices in zip(probabilities, best, strict=True):
-                found = [(classifier.class_names[i], float(row[i])) for i in indices]
-                predictions.append(Prediction(os.fspath(paths[len(predictions)]), found))
+            answers = classifier.predict(batch)
+            check_finite(answers, "answers of the model")
+            for row in answers:
+                found = task.answer(row, classifier.class_names, top, thresholds)
+                path = os.fspath(paths[len(predictions)])
+                predictions.append(Prediction(path, found, task.name))
             advance(len(batch))
     return predictions
 

@@ -9,15 +9,23 @@ from keras_inception_v4 import plots
 from keras_inception_v4.explain import class_activation_map, overlay
 from keras_inception_v4.files import check_name
 from keras_inception_v4.inference.opening import open_model
-from keras_inception_v4.inspection import image_size, model_input, names_of, probabilities_of
+from keras_inception_v4.inspection import (
+    image_size,
+    model_input,
+    names_of,
+    probabilities_of,
+    task_of,
+)
 from keras_inception_v4.preprocessing import load_image
+from keras_inception_v4.tasks import SINGLE_LABEL
 
 
 class Explanation(NamedTuple):
-    """The best classes of an image, and the class whose map was drawn."""
+    """The best classes of an image, or its quantities, and which of them the map is of."""
 
     top: list[tuple[str, float]]
     explained: str
+    task: str = SINGLE_LABEL
 
 
 def explain_file(
@@ -54,14 +62,15 @@ def explain_file(
         raise ValueError(f"Received output={str(output)!r}. It must end in .png.")
     plots.require_matplotlib()
     check_name(output)
-    model, (class_names, crop) = open_model(model_path, pixels=pixels)
-    seen = load_image(image, image_size(model), crop)
+    model, settings = open_model(model_path, pixels=pixels)
+    task = task_of(model)
+    seen = load_image(image, image_size(model), settings.crop)
     answers = model.predict_on_batch(model_input(model, seen[None]))
     probabilities = probabilities_of(model, answers)[0]
-    names = names_of(len(probabilities), class_names)
+    names = names_of(len(probabilities), settings.class_names)
     if class_name is not None and class_name not in names:
         raise ValueError(
-            f"Received class {class_name!r}. The model's classes are "
+            f"Received class {class_name!r}. The model's {task.outputs} are "
             f"{', '.join(names[:20])}{', ...' if len(names) > 20 else ''}."
         )
     best = np.argsort(-probabilities, kind="stable")[:top]
@@ -69,6 +78,12 @@ def explain_file(
     activation_map = class_activation_map(model, seen[None], index)[0]
     shown = [(names[i], float(probabilities[i])) for i in best]
     plots.plot_explanation(
-        seen, overlay(seen, activation_map), activation_map, shown, names[index], output
+        seen,
+        overlay(seen, activation_map),
+        activation_map,
+        shown,
+        names[index],
+        output,
+        quantity=task.value != "probability",
     )
-    return Explanation(shown, names[index])
+    return Explanation(shown, names[index], task.name)

@@ -1,78 +1,144 @@
-"""Measure a model on a labelled folder."""
+"""Measure a model on a labelled folder or a table of files and targets."""
 
 import os
 import sys
 from pathlib import Path
 
+import keras
 import numpy as np
 
 from keras_inception_v4 import plots
 from keras_inception_v4.data.folders import refuse_problems, sound_images
 from keras_inception_v4.data.layout import WHOLE, read_layout
 from keras_inception_v4.data.sources import ImageFiles
-from keras_inception_v4.evaluation import evaluate
-from keras_inception_v4.files import check_name, write_json
-from keras_inception_v4.inference.opening import open_model
-from keras_inception_v4.inspection import image_size, names_of
+from keras_inception_v4.data.tables import Columns, read_rows
+from keras_inception_v4.evaluation import answers_and_targets
+from keras_inception_v4.files import check_name, is_table, write_json
+from keras_inception_v4.inference.opening import chosen_thresholds, open_model
+from keras_inception_v4.inspection import ModelSettings, image_size, names_of, task_of
 from keras_inception_v4.preprocessing import imagenet_classes
 from keras_inception_v4.progress import Verbose
+from keras_inception_v4.tasks import SINGLE_LABEL, require_scikit_learn
 
-MEASURED_PARTS = ("test", "validation", WHOLE, "train")  # the first that a folder has
+MEASURED_PARTS = ("test", "validation", WHOLE, "train")  # the first that the data have
 
 
-def evaluate_folder(
+def evaluate_files(
     model_path: str | os.PathLike | None,
-    folder: str | os.PathLike,
+    data: str | os.PathLike,
     *,
     weights: str | os.PathLike = "imagenet",
     batch_size: int = 32,
     skip_corrupt: bool = False,
     nested: bool = False,
+    images: str | os.PathLike | None = None,
+    columns: Columns | None = None,
+    threshold: float | str | None = None,
     pixels: str | None = None,
     report: str | os.PathLike | None = None,
     picture: str | os.PathLike | None = None,
     verbose: Verbose = "auto",
 ) -> dict:
-    """Measures a classifier on a folder with a subfolder a class.
+    """Measures a model on a folder with a subfolder a class, or on a table.
 
     Args:
         model_path: a run folder or its `model.keras`; `None` for InceptionV4 with `weights`.
-        folder: its subfolders bear names of the model's classes, WordNet synsets
-            (`n01440764`) for ImageNet's 1000; not every class needs one. Of a folder that is
-            split (see `data.read_layout`) the test part is measured, else the held-out one.
+        data: a folder, whose subfolders bear names of the model's classes, WordNet synsets
+            (`n01440764`) for ImageNet's 1000; not every class needs one. Or a table, as in
+            `read_labelled_table`. Of data that are split the test part is measured, else the
+            held-out one.
         weights: as in `InceptionV4`; without a model.
         batch_size: images a batch.
-        skip_corrupt: whether to leave out files that cannot be read.
+        skip_corrupt: whether to leave out what cannot be used.
         nested: whether folders that hold only folders are classes all the same.
+        images: as in `read_labelled_table`.
+        columns: likewise; for quantities by default those with the model's names.
+        threshold: as in `predict_files`.
         pixels: what the model takes, `"raw"` (0 to 255) or `"scaled"` (-1 to 1), where its layers
             do not tell.
         report: a JSON file to write, or `None`.
-        picture: a PNG of the confusion matrix to write, or `None`.
+        picture: a PNG to write, or `None`: the confusion matrix, measures of each class, or answers
+            over targets.
         verbose: as in `keras.Model.fit`; 0 shows no progress.
 
     Returns:
-        As `evaluation.classification_report`, and `left_out`, the number of files.
+        As `evaluation.evaluate`, and `left_out`, the number of files.
 
     Raises:
-        FileNotFoundError: if the model or the folder is not there.
-        ValueError: if one cannot be read, or a subfolder is no class of the model.
+        FileNotFoundError: if the model or the data are not there.
+        ValueError: if one cannot be read, or the data have what is no class of the model.
         OSError: if the weights cannot be had or a result cannot be written.
     """
     for output in (report, picture):
         if output is not None:
             check_name(output)
+    require_scikit_learn()
     if picture is not None:
         plots.require_matplotlib()
         if Path(picture).suffix != ".png":
             raise ValueError(f"Received picture={str(picture)!r}. It must end in .png.")
-    layout = read_layout(folder, nested=nested)
-    refuse_problems(layout.problems, "links or files", skip_corrupt=skip_corrupt, verbose=verbose)
+    layout = None if is_table(data) else read_layout(data, nested=nested)
+    if layout is not None:
+        if images is not None or columns not in (None, Columns()):
+            raise ValueError(f"Received images or columns for {data}, which is no table.")
+        refuse_problems(
+            layout.problems, "links or files", skip_corrupt=skip_corrupt, verbose=verbose
+        )
+    model, settings = open_model(model_path, weights, pixels=pixels)
+    task = task_of(model)
+    names = names_of(model.output_shape[-1], settings.class_names)
+    thresholds = chosen_thresholds(task, threshold, settings.thresholds)
+    if layout is None:
+        files, left_out = _of_table(
+            model, settings, data, names, skip_corrupt, verbose, images=images, columns=columns
+        )
+    else:
+        if task.name != SINGLE_LABEL:
+            raise ValueError(
+                f"{data} is a folder of classes, and the model is one of {task.name}. Give a table "
+                "of files and targets (.csv, .tsv, .parquet)."
+            )
+        files, left_out = _of_folder(model, settings, layout, names, skip_corrupt, verbose)
+    given = answers_and_targets(model, files, batch_size=batch_size, verbose=verbose)
+    metrics = task.measure(given, names, thresholds)
+    metrics["left_out"] = left_out
+    if task.name != SINGLE_LABEL:
+        metrics["task"] = task.name
+    if report is not None:
+        write_json(report, metrics)
+    if picture is not None:
+        task.draw(given, metrics, names, Path(picture))
+    return metrics
+
+
+def _of_table(
+    model: keras.Model, settings: ModelSettings, table, names, skip_corrupt, verbose, **where
+) -> tuple[ImageFiles, int]:
+    """The images to measure, and how many rows were left out."""
+    rows = read_rows(
+        table,
+        task=task_of(model).name,
+        names=names,
+        skip_corrupt=skip_corrupt,
+        verbose=verbose,
+        **where,
+    )
+    found = [part or WHOLE for part in rows.parts]
+    part = next(part for part in MEASURED_PARTS if part in found)
+    if verbose and part:
+        print(f"measured on the rows of {part}", file=sys.stderr)
+    chosen = [i for i, own in enumerate(found) if own == part]
+    return rows.files(chosen, image_size(model), settings.crop), len(rows.problems)
+
+
+def _of_folder(
+    model: keras.Model, settings: ModelSettings, layout, names, skip_corrupt, verbose
+) -> tuple[ImageFiles, int]:
+    """The images to measure, and how many files were left out."""
     part = next(part for part in MEASURED_PARTS if part in layout.parts)
     folder, found = layout.folders[part], layout.parts[part]
     if verbose and part:
         print(f"measured on {folder}", file=sys.stderr)
-    model, settings = open_model(model_path, weights, pixels=pixels)
-    names = names_of(model.output_shape[-1], settings.class_names)
     known = names
     if settings.class_names is None and len(names) == len(imagenet_classes()):
         known = [synset for synset, _ in imagenet_classes()]
@@ -87,13 +153,6 @@ def evaluate_folder(
     if not labels:
         raise ValueError(f"{folder} holds no images.")
     paths, bad = sound_images(list(labels), skip_corrupt=skip_corrupt, verbose=verbose)
-    files = ImageFiles(
-        paths, np.array([labels[path] for path in paths]), image_size(model), settings.crop
-    )
-    metrics = evaluate(model, files, class_names=names, batch_size=batch_size, verbose=verbose)
-    metrics["left_out"] = len(bad) + len(layout.problems)
-    if report is not None:
-        write_json(report, metrics)
-    if picture is not None:
-        plots.plot_confusion_matrix(metrics["confusion_matrix"], names, picture)
-    return metrics
+    numbers = np.array([labels[path] for path in paths])
+    files = ImageFiles(paths, numbers, image_size(model), settings.crop)
+    return files, len(bad) + len(layout.problems)

@@ -19,22 +19,28 @@ from keras_inception_v4.inspection import (
     probabilities_of,
     read_settings,
     say_pixels,
+    task_of,
 )
 from keras_inception_v4.model import InceptionV4
+from keras_inception_v4.tasks import Task, check_threshold, task_named
 from keras_inception_v4.weights.loading import read_model
+
+BEST = "best"
 
 
 class Classifier(NamedTuple):
     """Anything that names what is in an image file.
 
     `predict` takes raw pixels `(images, height, width, 3)`, 0 to 255, and answers
-    probabilities.
+    probabilities, or quantities. `thresholds` has one a class where a run has found some.
     """
 
     size: tuple[int, int]
     crop: float
     class_names: list[str]
     predict: Callable[[np.ndarray], np.ndarray]
+    task: Task
+    thresholds: list[float] | None
 
 
 def open_model(
@@ -94,7 +100,8 @@ def open_classifier(
         artefact = open_artefact(model_path, precision=precision)
         about = artefact.description
         names = names_of(about.classes, about.class_names)
-        return Classifier(about.size, about.crop, names, artefact.predict)
+        task = task_named(about.task)
+        return Classifier(about.size, about.crop, names, artefact.predict, task, about.thresholds)
     if precision is not None:
         raise ValueError(
             f"Received precision={precision!r} without a model. It is for OpenVINO's artefacts."
@@ -106,4 +113,57 @@ def open_classifier(
         settings.crop,
         names,
         lambda pixels: probabilities_of(model, model.predict_on_batch(model_input(model, pixels))),
+        task_of(model),
+        settings.thresholds,
     )
+
+
+def check_threshold_word(threshold: float | str | None) -> float | str | None:
+    """A threshold as a user gives it: a number, `"best"` or `None`.
+
+    Raises:
+        ValueError: for anything else.
+    """
+    if threshold is None or threshold == BEST:
+        return threshold
+    try:
+        return check_threshold(float(threshold))
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"Received threshold={threshold}. It must be from 0 to 1, or 'best'."
+        ) from None
+
+
+def chosen_thresholds(
+    task: Task, threshold: float | str | None, recorded: list[float] | None
+) -> float | list[float] | None:
+    """From which probability on a class is answered.
+
+    Args:
+        task: of the model.
+        threshold: a number; `"best"`, those that a run found; `None` takes these where there are
+            some.
+        recorded: one a class, or `None`.
+
+    Returns:
+        A number or one a class; `None` for the task's own.
+
+    Raises:
+        ValueError: for a threshold that is out of range, is not recorded, or is for another task.
+    """
+    threshold = check_threshold_word(threshold)
+    if threshold is None:
+        return recorded
+    if not task.thresholded:
+        raise ValueError(
+            f"Received threshold={threshold} for a model of {task.name}. It is for several classes "
+            "an image."
+        )
+    if not isinstance(threshold, str):
+        return threshold
+    if recorded is None:
+        raise ValueError(
+            "Received threshold='best', and nothing recorded which those are. Name a number, or "
+            "the run folder."
+        )
+    return recorded

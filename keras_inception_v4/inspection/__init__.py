@@ -8,6 +8,7 @@ from keras_inception_v4.inspection.heads import (
     check_probabilities,
     pool_and_dense,
     probabilities_of,
+    task_of,
 )
 from keras_inception_v4.inspection.parts import (
     check_weights,
@@ -50,4 +51,5 @@ __all__ = [
     "same_pixels",
     "say_pixels",
     "takes_raw_pixels",
+    "task_of",
 ]

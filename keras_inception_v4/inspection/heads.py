@@ -4,14 +4,22 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from keras_inception_v4.architecture import HEAD, POOL
+from keras_inception_v4.architecture import (
+    HEAD,
+    MULTI_LABEL,
+    POOL,
+    REGRESSION,
+    SINGLE_LABEL,
+    TARGETS,
+)
+from keras_inception_v4.tasks import TASKS, Task
 
 if TYPE_CHECKING:
     import keras
 
 
 def check_classifier(model: "keras.Model") -> None:
-    """Checks that a model answers probabilities, or logits, of at least two classes.
+    """Checks that a model answers probabilities or logits of at least two classes, or quantities.
 
     Raises:
         ValueError: if it has no classifier, or one of a single output.
@@ -20,11 +28,24 @@ def check_classifier(model: "keras.Model") -> None:
         raise ValueError(
             f"The model {model.name!r} has no classifier: it answers {model.output_shape}."
         )
-    if model.output_shape[-1] == 1:
+    if model.output_shape[-1] < task_of(model).least_outputs:
         raise ValueError(
             f"The model {model.name!r} answers one number an image, which names no class. Build "
-            "its head with two outputs and 'softmax', one for each class."
+            "its head with two outputs and 'softmax', one for each class, or for a quantity with "
+            "task='regression'."
         )
+
+
+def task_of(model: "keras.Model") -> Task:
+    """What a model's answers are: several classes for a sigmoid, quantities, else one class.
+
+    Quantities end in a linear activation layer of the name that `architecture.TARGETS` is: it
+    changes nothing, and tells them from logits.
+    """
+    last = _last_layer(model)
+    if last.name == TARGETS and activation_of(model) == "linear":
+        return TASKS[REGRESSION]
+    return TASKS[MULTI_LABEL if activation_of(model) == "sigmoid" else SINGLE_LABEL]
 
 
 def activation_of(model: "keras.Model") -> str | None:
@@ -35,17 +56,24 @@ def activation_of(model: "keras.Model") -> str | None:
     """
     import keras
 
-    last = model
-    while isinstance(last, keras.Model):
-        last = last.layers[-1]
+    last = _last_layer(model)
     if isinstance(last, keras.layers.Softmax):
         return "softmax"
     activation = getattr(last, "activation", None)
     return None if activation is None else getattr(activation, "__name__", "")
 
 
+def _last_layer(model: "keras.Model"):
+    import keras
+
+    last = model
+    while isinstance(last, keras.Model):
+        last = last.layers[-1]
+    return last
+
+
 def check_probabilities(model: "keras.Model") -> None:
-    """Checks that a model answers probabilities of classes.
+    """Checks that a model answers probabilities of classes, or quantities.
 
     Raises:
         ValueError: if it has no classifier, or one that answers logits.
@@ -60,7 +88,7 @@ def check_probabilities(model: "keras.Model") -> None:
 
 def answers_logits(model: "keras.Model") -> bool:
     """Whether a classifier has no activation."""
-    return activation_of(model) == "linear"
+    return activation_of(model) == "linear" and task_of(model) is not TASKS[REGRESSION]
 
 
 def probabilities_of(model: "keras.Model", answers: np.ndarray) -> np.ndarray:

@@ -18,7 +18,7 @@ def classifier_of(model: "keras.Model") -> "keras.Model":
     import keras
 
     def make():
-        return keras.Model(model.inputs, model.get_layer(HEAD).output, name=model.name)
+        return keras.Model(model.inputs, model.output[HEAD], name=model.name)
 
     return same_pixels(model, made_once(model, "classifier", make))
 

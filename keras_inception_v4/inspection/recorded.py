@@ -12,11 +12,13 @@ from keras_inception_v4.preprocessing import imagenet_classes
 class ModelSettings(NamedTuple):
     """What turns image files into a model's answers with names.
 
-    `class_names` is `None` where nobody recorded any.
+    `class_names` is `None` where nobody recorded any; `thresholds` likewise, one a class, from
+    which probability on a class is answered.
     """
 
     class_names: list[str] | None
     crop: float
+    thresholds: list[float] | None = None
 
 
 def read_settings(model_path: str | os.PathLike) -> ModelSettings:
@@ -26,14 +28,16 @@ def read_settings(model_path: str | os.PathLike) -> ModelSettings:
         model_path: a run folder or its `model.keras`, or any model file.
 
     Returns:
-        The run's class names and crop; for a model that stands alone, no names and
+        The run's class names, crop and thresholds; for a model that stands alone, no names and
         the evaluation crop of the published accuracy.
     """
     folder = model_file(model_path).parent
     names, config = folder / "class_names.json", folder / "config.json"
+    thresholds = folder / "thresholds.json"
     return ModelSettings(
         read_json(names) if names.is_file() else None,
         read_json(config).get("crop", EVALUATION_CROP) if config.is_file() else EVALUATION_CROP,
+        list(read_json(thresholds).values()) if thresholds.is_file() else None,
     )
 
 

@@ -60,7 +60,7 @@ def from_scratch(
     recipe, batch_size = RECIPES[settings.recipe], settings.batch_size
     check_batch_size(recipe, batch_size, len(images.train))
     keras.utils.set_random_seed(settings.seed)
-    model = scratch_model(len(images.class_names), settings.image_size)
+    model = scratch_model(len(images.class_names), settings.image_size, task=images.task)
     if watching.verbose and devices.count_devices() > 1:
         print(
             f"{batch_size} images a step, on {devices.count_devices()} devices of "
@@ -79,6 +79,7 @@ def from_scratch(
         seed=settings.seed,
         precision=settings.precision,
         augment=settings.augment,
+        loss=settings.loss,
         checkpoint=run.checkpoints / "from_scratch.safetensors",
         checkpoint_every=watching.checkpoint_every,
         callbacks=watching.of_phase(run),
@@ -94,7 +95,11 @@ def from_trained_weights(
     keras.utils.set_random_seed(settings.seed)
     classes, shape = len(images.class_names), square_shape(settings.image_size)
     model = transfer_model(
-        classes, weights=settings.weights, input_shape=shape, augment=settings.augment
+        classes,
+        task=images.task,
+        weights=settings.weights,
+        input_shape=shape,
+        augment=settings.augment,
     )
     run.begin(images.listing())
     shared: dict[str, Any] = {
@@ -102,6 +107,7 @@ def from_trained_weights(
         "class_weight": "balanced" if settings.balanced else None,
         "seed": settings.seed,
         "folder": run.checkpoints,
+        "loss": settings.loss,
         "verbose": watching.verbose,
     }
     head = train_head(
@@ -129,6 +135,8 @@ def from_trained_weights(
             **shared,
         )
         histories["fine-tuning"] = tuned.history
-    delivered = transfer_model(classes, weights=None, input_shape=shape, augment=False)
+    delivered = transfer_model(
+        classes, task=images.task, weights=None, input_shape=shape, augment=False
+    )
     copy_weights(model, delivered)
     return delivered, histories

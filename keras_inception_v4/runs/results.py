@@ -5,7 +5,6 @@ import sys
 from collections.abc import Iterator
 
 import keras
-import numpy as np
 
 from keras_inception_v4 import plots
 from keras_inception_v4.data.sources import LabelledData
@@ -13,6 +12,7 @@ from keras_inception_v4.errors import in_one_line
 from keras_inception_v4.export import export_saved_model
 from keras_inception_v4.files import MODEL, replacing, write_json
 from keras_inception_v4.runs.folder import RunFolder
+from keras_inception_v4.tasks import Measured, task_named
 
 
 def write_results(
@@ -20,7 +20,9 @@ def write_results(
     model: keras.Model,
     data: LabelledData,
     phases: dict[str, dict[str, list[float]]],
+    given: Measured,
     metrics: dict,
+    thresholds: list[float] | None,
 ) -> None:
     """Writes the model, its class names, history, pictures, examples and SavedModel.
 
@@ -29,22 +31,37 @@ def write_results(
         model: float32, raw pixels in.
         data: what it was trained on.
         phases: name of each phase to its history.
-        metrics: from `evaluation.evaluate`.
+        given: the model's answers on the images that it is measured on.
+        metrics: the task's measures of them.
+        thresholds: one a class, where the task has such.
     """
     with replacing(run.path / MODEL) as new:
         model.save(new)
     write_json(run.path / "class_names.json", data.class_names)
+    if thresholds is not None:
+        named = zip(data.class_names, thresholds, strict=True)
+        write_json(run.path / "thresholds.json", dict(named))
+    task = task_named(data.task)
     run.write_history(phases)
     with _not_worth_a_run("curves.png"):
-        plots.plot_curves(phases, run.path / "curves.png")
-    with _not_worth_a_run("confusion_matrix.png"):
-        plots.plot_confusion_matrix(
-            metrics["confusion_matrix"], data.class_names, run.path / "confusion_matrix.png"
+        plots.plot_curves(
+            phases,
+            run.path / "curves.png",
+            metric=task.metric,
+            label=task.metric_label,
+            scale=task.metric_scale,
+            loss_label=task.loss_label,
         )
+    with _not_worth_a_run(task.picture):
+        task.draw(given, metrics, data.class_names, run.path / task.picture)
     _write_examples(run, data)
     if keras.backend.backend() == "tensorflow":
         export_saved_model(
-            model, run.path / "saved_model", class_names=data.class_names, crop=data.crop
+            model,
+            run.path / "saved_model",
+            class_names=data.class_names,
+            thresholds=thresholds,
+            crop=data.crop,
         )
 
 
@@ -60,9 +77,9 @@ def _not_worth_a_run(picture: str) -> Iterator[None]:
 
 
 def _write_examples(run: RunFolder, data: LabelledData) -> None:
-    """A held-out image of each class, as a file to try the model on."""
+    """Held-out images, one of each class, as files to try the model on."""
     with replacing(run.path / "examples") as new:
         new.mkdir()
-        for label, name in enumerate(data.class_names):
-            for index in np.flatnonzero(data.measured.labels == label)[:1]:
-                data.measured.save(index, new / name)
+        task = task_named(data.task)
+        for name, index in task.examples(data.measured.labels, data.class_names).items():
+            data.measured.save(index, new / name.replace("/", "_").replace("\0", "_"))

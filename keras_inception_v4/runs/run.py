@@ -16,13 +16,15 @@ from keras_inception_v4.data.folders import read_labelled_folder
 from keras_inception_v4.data.sources import LabelledData
 from keras_inception_v4.data.tables import Columns, read_labelled_table
 from keras_inception_v4.errors import check_at_least
-from keras_inception_v4.evaluation import evaluate, require_scikit_learn
+from keras_inception_v4.evaluation import answers_and_targets
 from keras_inception_v4.files import is_table, read_json
 from keras_inception_v4.progress import Verbose
 from keras_inception_v4.runs.folder import RunFolder, recorded_arguments
+from keras_inception_v4.runs.folds import cross_validated
 from keras_inception_v4.runs.phases import Watching, from_scratch, from_trained_weights
 from keras_inception_v4.runs.results import write_results
 from keras_inception_v4.runs.settings import DIGITS, Settings, documented, keywords_of
+from keras_inception_v4.tasks import SINGLE_LABEL, require_scikit_learn, task_named
 from keras_inception_v4.training import devices
 from keras_inception_v4.training.fitting import make_reproducible
 from keras_inception_v4.training.precision import fastest_precision
@@ -73,7 +75,8 @@ def train(
         {settings}
 
     Returns:
-        The run's report; `accuracy` (0 to 1) is on held-out images.
+        The run's report: the task's measures on held-out images, such as `accuracy` (0 to 1). With
+        `folds` as `runs.folds.cross_validated`.
 
     Raises:
         ValueError: for an argument out of range, images that cannot be used, weights that
@@ -96,6 +99,22 @@ def train(
         check_at_least(1, checkpoint_every=checkpoint_every)
     if tensorboard:
         require_tensorboard()
+    if given.folds is not None and given.fold is None:
+        if processes != 1:
+            raise ValueError("Received folds with many processes. Train each fold by its number.")
+        return cross_validated(
+            output,
+            given.folds,
+            lambda fold, folder: train(
+                data,
+                folder,
+                callbacks=callbacks,
+                tensorboard=tensorboard,
+                checkpoint_every=checkpoint_every,
+                verbose=verbose,
+                **{**settings, "fold": fold},
+            ),
+        )
     watching = Watching(tuple(callbacks), tensorboard, checkpoint_every, verbose)
     decided = given.decided(recorded_arguments(output), lambda: precision_for(processes))
     run = RunFolder(output, decided.as_json(), crop=decided.crop, writes=process_id == 0)
@@ -156,9 +175,17 @@ def _run(run: RunFolder, settings: Settings, watching: Watching) -> None:
     model, histories = phases(run, images, settings, watching)
     if not run.writes:
         return
-    metrics = evaluate(model, images.measured, class_names=images.class_names, verbose=False)
-    write_results(run, model, images, histories, metrics)
+    task = task_named(images.task)
+    given = answers_and_targets(model, images.measured, verbose=False)
+    thresholds = None
+    if task.thresholded:
+        own = images.test is None
+        held_out = given if own else answers_and_targets(model, images.validation, verbose=False)
+        thresholds = task.thresholds(held_out)
+    metrics = task.measure(given, images.class_names, thresholds)
+    write_results(run, model, images, histories, given, metrics, thresholds)
     report = {
+        **({} if task.name == SINGLE_LABEL else {"task": task.name}),
         **metrics,
         "training_images": len(images.train),
         "measured_on": "validation" if images.test is None else "test",
@@ -172,7 +199,12 @@ def _run(run: RunFolder, settings: Settings, watching: Watching) -> None:
 
 def read_images(settings: Settings, *, verbose: bool) -> LabelledData:
     """The images that a run is about."""
-    share: dict[str, Any] = {"validation_split": settings.validation_split, "seed": settings.seed}
+    fold = None if settings.fold is None else (settings.fold, settings.folds)
+    share: dict[str, Any] = {
+        "validation_split": settings.validation_split,
+        "seed": settings.seed,
+        "fold": fold,
+    }
     size = settings.image_size
     if settings.data == DIGITS:
         return load_digits_data(size, **share)
@@ -189,6 +221,7 @@ def read_images(settings: Settings, *, verbose: bool) -> LabelledData:
             crop=settings.crop,
             images=settings.images,
             columns=columns,
+            task=settings.task,
             skip_corrupt=settings.skip_corrupt,
             verbose=verbose,
             **share,

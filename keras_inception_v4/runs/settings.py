@@ -14,6 +14,8 @@ from keras_inception_v4.architecture import (
     EVALUATION_CROP,
     MINIMUM_SIZE,
     PRECISIONS,
+    REGRESSION,
+    TASK_NAMES,
 )
 from keras_inception_v4.errors import check_at_least, check_one_of
 from keras_inception_v4.files import TABLES, is_table
@@ -40,8 +42,11 @@ OF_TRANSFER = (
     "patience",
 )
 """What only a training from trained weights uses."""
-OF_TABLES = ("images", "path_column", "label_column", "split_column", "group_column")
+OF_TABLES = ("images", "task", "path_column", "label_column", "split_column", "group_column")
 """What only a table has a use for."""
+NEW = ("nested", *OF_TABLES, "loss", "folds", "fold")
+"""Recorded where asked for, so that a run from before they were there is known again."""
+LOSSES = ("huber", "mean_squared_error")
 
 
 def _option(default, help: str, group: str | None = None, choices=None) -> Any:
@@ -88,6 +93,13 @@ class Settings:
         AUGMENTATIONS,
     )
     validation_split: float = _option(0.2, "share held out, if not split yet", IMAGES)
+    folds: int | None = _option(
+        None,
+        "train so many times, each with another share held out, and report mean and spread; each "
+        "is a run of its own below the output",
+        IMAGES,
+    )
+    fold: int | None = _option(None, "with --folds: train only this one, from 1", IMAGES)
     skip_corrupt: bool = _option(False, "leave out what cannot be used", IMAGES)
     nested: bool = _option(
         False, "subfolders that hold only folders are classes all the same", IMAGES
@@ -95,11 +107,23 @@ class Settings:
     images: str | os.PathLike | None = _option(
         None, "with a table: the folder that its paths are relative to (default: its own)", TABLE
     )
+    task: str | None = _option(
+        None,
+        "with a table: what a picture has: single-label, one class; multi-label, several or none; "
+        "regression, numbers (default: multi-label where a cell holds several names or each class "
+        "has a column, else single-label)",
+        TABLE,
+        TASK_NAMES,
+    )
     path_column: str | None = _option(
         None, "of the image file (default: path, file, filename or image)", TABLE
     )
     label_column: str | None = _option(
-        None, "of the class (default: label, labels, class or target)", TABLE
+        None,
+        "of the class, of several names with | or ; between them, or of a number; or several "
+        "columns with commas between them, each a class with 0 and 1, or a number (default: label, "
+        "labels, class or target)",
+        TABLE,
     )
     split_column: str | None = _option(
         None, "of train, validation or test (default: split, if there is one)", TABLE
@@ -132,6 +156,9 @@ class Settings:
     head_learning_rate: float = _option(None, f"of the head (default: {HEAD_RATE})", TRAINING)
     learning_rate: float = _option(None, f"peak of fine-tuning (default: {RATE})", TRAINING)
     balanced: bool = _option(False, "weigh every class alike, with trained weights", TRAINING)
+    loss: str | None = _option(
+        None, "of regression, on standardized targets (default: huber)", TRAINING, LOSSES
+    )
     patience: int = _option(
         None, "epochs of fine-tuning without a lower held-out loss after which to stop", TRAINING
     )
@@ -173,8 +200,18 @@ class Settings:
             )
         if self.nested and is_table(self.data):
             raise ValueError("Received nested with a table. It is for folders of classes.")
+        regression = self.task == REGRESSION
+        if self.loss is not None and not regression:
+            raise ValueError(f"Received loss={self.loss!r}. It is for task='regression'.")
+        if self.balanced and regression:
+            raise ValueError("Received balanced with task='regression', which has no classes.")
+        if self.fold is not None and (self.folds is None or not 1 <= self.fold <= self.folds):
+            raise ValueError(
+                f"Received fold={self.fold} with folds={self.folds}. It must be from 1 to folds."
+            )
         least = {
             "batch_size": 1,
+            "folds": 2,
             "head_epochs": 1,
             "epochs": epochs,
             "image_size": self._least_size,
@@ -227,7 +264,7 @@ class Settings:
         values["weights"] = None if self.weights is None else os.fspath(self.weights)
         for name in OF_TRANSFER if self.from_scratch else ("recipe",):
             del values[name]
-        for name in ("nested", *OF_TABLES):  # recorded where asked for, as before they were there
+        for name in NEW:
             if not values[name]:
                 del values[name]
         if self.images is not None:

@@ -6,15 +6,18 @@ from collections.abc import Sequence
 import keras
 from keras import layers
 
-from keras_inception_v4.architecture import DEFAULT_SIZE, ENDPOINTS, HEAD
+from keras_inception_v4.architecture import DEFAULT_SIZE, ENDPOINTS, HEAD, TARGETS
 from keras_inception_v4.errors import check_one_of
 from keras_inception_v4.model import InceptionV4, classifier
+from keras_inception_v4.tasks import SINGLE_LABEL, task_named
 from keras_inception_v4.training.augmentation import augmentation_layers
 
 
 def transfer_model(
     classes: int,
     *,
+    task: str = SINGLE_LABEL,
+    classifier_activation: str | None = None,
     weights: str | os.PathLike | None = "imagenet",
     input_shape: Sequence[int] | None = None,
     dropout_rate: float = 0.2,
@@ -29,7 +32,10 @@ def transfer_model(
     those of a few small batches would be worse.
 
     Args:
-        classes: number of classes, at least 1.
+        classes: number of classes, or of quantities for `"regression"`, at least 1.
+        task: what a picture has: `"single-label"` (one class; softmax), `"multi-label"` (several
+            classes or none; sigmoid) or `"regression"` (quantities; linear).
+        classifier_activation: the task's own if `None`, which is the only one allowed.
         weights: of the backbone: `"imagenet"`, a path that `load_weights` reads (its head
             is left aside; the `model.keras` of a run is one), or `None` for random ones.
         input_shape: three entries without the batch, in the order of
@@ -43,14 +49,20 @@ def transfer_model(
             steps 0.99 leaves them near the old ones; 0.9 follows.
 
     Returns:
-        A model from raw pixels, 0 to 255, RGB, to probabilities `(batch, classes)`, in
-        which only the head is trainable. Not compiled: `train_head` and `fine_tune` do that
+        A model from raw pixels, 0 to 255, RGB, to probabilities `(batch, classes)` or quantities,
+        in which only the head is trainable. Not compiled: `train_head` and `fine_tune` do that
         with a model that shares its weights.
 
     Raises:
         ValueError: for a wrong argument, or weights that do not fit.
         OSError: if the ImageNet weights are neither in the cache nor to be had.
     """
+    activation = task_named(task).activation
+    if classifier_activation not in (None, activation):
+        raise ValueError(
+            f"Received classifier_activation={classifier_activation!r} with task={task!r}, whose "
+            f"answers come from {activation!r}."
+        )
     x = layers.Input(tuple(input_shape or square_shape(DEFAULT_SIZE)))
     for layer in _augmentation(augment):
         x = layer(x)
@@ -66,8 +78,27 @@ def transfer_model(
     )
     for layer in backbone.layers:
         layer.trainable = False
-    head = classifier(backbone.output, int(classes), dropout_rate=dropout_rate)
-    return keras.Model(backbone.inputs, head, name="inception_v4")
+    head = classifier(
+        backbone.output, int(classes), activation=activation, dropout_rate=dropout_rate
+    )
+    model = with_task(keras.Model(backbone.inputs, head, name="inception_v4"), task)
+    if task_named(task).standardized:  # learnt nothing yet: see `standardizing`
+        dense = model.get_layer(HEAD)
+        dense.set_weights([0 * weights for weights in dense.get_weights()])
+    return model
+
+
+def with_task(model: keras.Model, task: str) -> keras.Model:
+    """A model with the activation of a task, marked if that does not tell the task.
+
+    Args:
+        model: with the task's activation.
+        task: of `TASKS`.
+    """
+    if not task_named(task).standardized:
+        return model
+    marked = layers.Activation("linear", name=TARGETS, dtype="float32")(model.output)
+    return keras.Model(model.inputs, marked, name=model.name)
 
 
 def square_shape(side: int) -> tuple[int, int, int]:

@@ -16,7 +16,7 @@ from keras_inception_v4.data.inputs import as_batches
 from keras_inception_v4.data.pipeline import Batches
 from keras_inception_v4.features import embedded
 from keras_inception_v4.files import read_json, write_json
-from keras_inception_v4.inspection import embedding_model
+from keras_inception_v4.inspection import embedding_model, task_of
 from keras_inception_v4.progress import progress
 
 
@@ -31,7 +31,7 @@ class Features:
 
     @property
     def labels(self) -> np.ndarray:
-        """Integer labels `(images,)`."""
+        """Labels, as the task has them."""
         return self.records["label"]
 
     @property
@@ -75,7 +75,8 @@ def cached_features(
     """
     batches = as_batches(data, model, batch_size)
     extractor = embedding_model(model)
-    record = _record(extractor.output_shape[-1], weights=batches.weighted)
+    label = task_of(model).field(model.output_shape[-1])
+    record = _record(extractor.output_shape[-1], label, weights=batches.weighted)
 
     def append(file):
         _append(file, record, extractor, batches, batch_size, verbose)
@@ -122,9 +123,9 @@ def _check_same(path: Path, model, batches, batch_size: int) -> None:
         )
 
 
-def _record(features: int, *, weights: bool) -> np.dtype:
+def _record(features: int, label: tuple, *, weights: bool) -> np.dtype:
     """What is kept of an image."""
-    fields = [("features", "float32", features), ("label", "int64")]
+    fields = [("features", "float32", features), label]
     return np.dtype([*fields, ("weight", "float32")] if weights else fields)
 
 

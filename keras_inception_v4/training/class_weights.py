@@ -8,33 +8,52 @@ import numpy as np
 from keras_inception_v4.data.inputs import all_labels
 from keras_inception_v4.data.layout import few
 from keras_inception_v4.data.pipeline import Batches
+from keras_inception_v4.tasks import SINGLE_LABEL, Task
 
 
 def weighted(
-    batches: Batches, class_weight, classes: int, class_names: Sequence[str] | None = None
-) -> Batches:
+    task: Task,
+    batches: Batches,
+    class_weight,
+    classes: int,
+    class_names: Sequence[str] | None = None,
+) -> tuple[Batches, np.ndarray | None]:
     """Batches whose images weigh as their classes do, by weights of their own multiplied.
 
+    Where an image may have several classes, the batches stay, and the loss of positive labels is
+    what is weighed.
+
     Args:
+        task: of the model.
         batches: of images and labels, with or without weights.
         class_weight: `None`, or as in `class_weights`, and so is the rest.
         classes: number of classes.
         class_names: one name a class, where the data has some.
 
+    Returns:
+        The batches, and weights of positive labels, one a class, or `None`.
+
     Raises:
-        ValueError: as `class_weights`.
+        ValueError: as `class_weights`, and for quantities, which have no classes.
     """
     if class_weight is None:
-        return batches
+        return batches, None
+    if task.standardized:
+        raise ValueError(
+            f"Received class_weight={class_weight!r} for {task.name}, which has no classes. Give "
+            "sample weights."
+        )
     table = np.zeros(classes, "float32")
     for label, weight in class_weights(class_weight, batches, classes, class_names).items():
         table[label] = weight
+    if task.name != SINGLE_LABEL:
+        return batches, table
 
     def weigh(batch, index):
         pixels, labels, *weights = batch
         return pixels, labels, np.prod([table[labels], *weights], axis=0)
 
-    return batches.map(weigh, weighted=True)
+    return batches.map(weigh, weighted=True), None
 
 
 def class_weights(
@@ -59,7 +78,12 @@ def class_weights(
                 f"Received class_weight={class_weight!r}. Allowed are None, 'balanced', a dict "
                 "from class to weight, and one weight a class."
             )
-        counts = np.bincount(all_labels(batches), minlength=classes)
+        labels = all_labels(batches)
+        if labels.ndim == 2:  # as much for the images with a class as for those without it
+            positive = labels.sum(axis=0)
+            balance = (len(labels) - positive) / np.maximum(positive, 1)
+            return dict(enumerate(balance.tolist()))
+        counts = np.bincount(labels, minlength=classes)
         return {label: np.sum(counts) / (classes * max(n, 1)) for label, n in enumerate(counts)}
     names = list(class_names or ())
     expected = f"the classes 0 to {classes - 1}" + (f", or {few(names)}" if names else "")

@@ -7,15 +7,22 @@ from pathlib import Path
 import keras
 
 from keras_inception_v4.architecture import PRECISIONS
-from keras_inception_v4.data.inputs import as_batches
+from keras_inception_v4.data.inputs import all_labels, as_batches
 from keras_inception_v4.errors import check_at_least, check_one_of
-from keras_inception_v4.inspection import pool_and_dense, say_pixels
+from keras_inception_v4.inspection import pool_and_dense, say_pixels, task_of
 from keras_inception_v4.progress import Verbose
+from keras_inception_v4.tasks import Task
 from keras_inception_v4.training.class_weights import weighted
 from keras_inception_v4.training.fitting import fit, held_out_of, trainable_twin
-from keras_inception_v4.training.objectives import LABEL_SMOOTHING, loss_for, warmup_cosine
+from keras_inception_v4.training.objectives import (
+    LABEL_SMOOTHING,
+    loss_for,
+    own_objective,
+    warmup_cosine,
+)
 from keras_inception_v4.training.options import AUTO, BATCH_SIZE, EPOCHS, RATE
 from keras_inception_v4.training.precision import fastest_precision
+from keras_inception_v4.training.standardizing import standard_of, standardized
 
 WARMUP = 0.1  # share of all steps
 
@@ -56,7 +63,8 @@ def fine_tune(
         batch_size: images a step, for data that are not batched yet.
         learning_rate: peak; default 1e-4.
         warmup: share of all steps in which the rate rises, in [0, 1); default 0.1.
-        label_smoothing: in [0, 1), share of a label that is spread over all classes; default 0.1.
+        label_smoothing: in [0, 1), share of a label that is spread over all outcomes; default 0.1,
+            and none for quantities.
         class_weight: as in `train_head`.
         patience: epochs without a lower held-out loss after which to stop; `None` never
             stops early.
@@ -72,8 +80,9 @@ def fine_tune(
             that shuffle themselves resume in another order.
         optimizer: in the place of Adam with its `learning_rate` and `warmup`; one that has trained
             nothing yet.
-        loss: of integer labels and the model's answers, by its name in Keras or as a function, in
-            the place of cross entropy with `label_smoothing`.
+        loss: of labels and the model's answers, by its name in Keras or as a function, in the
+            place of the task's own: cross entropy with `label_smoothing`, and Huber's loss of
+            standardized targets for quantities.
         validation_data: Keras's name for `validation`.
         checkpoint_every: steps of an epoch after which the state is kept too, so that the same call
             goes on there; `None` keeps it after epochs alone.
@@ -82,7 +91,7 @@ def fine_tune(
         verbose: as in `keras.Model.fit`.
 
     Returns:
-        Loss and accuracy an epoch, training and held-out.
+        Loss and a metric an epoch, as `train_head`, training and held-out.
 
     Raises:
         ValueError: for a wrong argument, data of another kind, or a model without anything
@@ -93,12 +102,8 @@ def fine_tune(
     validation = held_out_of(validation, validation_data)
     if patience is not None and validation is None:
         raise ValueError("patience needs held-out images: pass validation.")
-    if optimizer is not None and (learning_rate, warmup) != (None, None):
-        raise ValueError(
-            "Received optimizer with learning_rate or warmup. It has a rate of its own."
-        )
-    if loss is not None and label_smoothing is not None:
-        raise ValueError("Received loss with label_smoothing. Smooth in the loss.")
+    task = task_of(model)
+    _check_objective(task, optimizer, loss, learning_rate, warmup, label_smoothing)
     learning_rate = RATE if learning_rate is None else learning_rate
     warmup = WARMUP if warmup is None else warmup
     label_smoothing = LABEL_SMOOTHING if label_smoothing is None else label_smoothing
@@ -106,8 +111,7 @@ def fine_tune(
         if not 0 <= share < 1:
             raise ValueError(f"Received {name}={share}. It must be at least 0 and below 1.")
     check_one_of((AUTO, *PRECISIONS), precision=precision)
-    if precision == AUTO:
-        precision = fastest_precision()
+    precision = fastest_precision() if precision == AUTO else precision
     arguments = {
         "batch_size": batch_size,
         "learning_rate": learning_rate,
@@ -117,27 +121,32 @@ def fine_tune(
         "patience": patience,
         "precision": precision,
         "seed": seed,
-        **_own(optimizer, loss, resumable=folder is not None),
+        **own_objective(optimizer, loss, resumable=folder is not None),
     }
     say_pixels(model, pixels)
-    pool_and_dense(model)  # refuses other heads
+    _, dense = pool_and_dense(model)  # refuses other heads
     if not model.trainable_weights:
         raise ValueError(f"Nothing of {model.name!r} is trainable. Call unfreeze(model) first.")
-    names = getattr(train, "class_names", None)
     batches = as_batches(train, model, batch_size, seed=seed)
-    batches = weighted(batches, class_weight, model.output_shape[-1], names)
     held_out = None if validation is None else as_batches(validation, model, batch_size)
+    standard = standard_of(task, all_labels(batches)) if task.standardized else None
+    if standard is not None:
+        batches = standard.batches(batches)
+        held_out = held_out and standard.batches(held_out)
+    names = getattr(train, "class_names", None)
+    batches, positive = weighted(task, batches, class_weight, model.output_shape[-1], names)
     if optimizer is None:
         rate = warmup_cosine(learning_rate, epochs * len(batches), warmup)
         optimizer = keras.optimizers.Adam(rate)
-    with trainable_twin(model, precision) as twin:
+    with standardized(dense, standard), trainable_twin(model, precision) as twin:
         return fit(
             twin,
             batches,
             held_out,
             epochs=epochs,
             optimizer=optimizer,
-            loss=loss_for(model, label_smoothing) if loss is None else loss,
+            loss=loss_for(model, label_smoothing, positive) if loss is None else loss,
+            metric=task.metric,
             patience=patience,
             keep_best=True,
             checkpoint=None if folder is None else Path(folder) / "fine_tuning.safetensors",
@@ -148,31 +157,14 @@ def fine_tune(
         )
 
 
-def _own(optimizer, loss, *, resumable: bool) -> dict[str, str]:
-    """A user's own optimizer and loss, as a checkpoint records them.
-
-    Raises:
-        ValueError: for an optimizer that has trained, or a loss that could not be told again.
-    """
-    if optimizer is not None and optimizer.built:
+def _check_objective(task: Task, optimizer, loss, learning_rate, warmup, label_smoothing) -> None:
+    if optimizer is not None and (learning_rate, warmup) != (None, None):
         raise ValueError(
-            f"The optimizer {optimizer.name!r} has trained another model. Pass a new one: "
-            "type(optimizer).from_config(optimizer.get_config())."
+            "Received optimizer with learning_rate or warmup. It has a rate of its own."
         )
-    own = {"optimizer": _recorded(optimizer), "loss": _recorded(loss)}
-    if resumable and "<lambda>" in str(own["loss"]):
+    if loss is not None and label_smoothing is not None:
+        raise ValueError("Received loss with label_smoothing. Smooth in the loss.")
+    if task.standardized and label_smoothing:
         raise ValueError(
-            "Received a lambda as loss, with a folder. A resumed call could not tell it from "
-            "another one: define a function with a name."
+            f"Received label_smoothing={label_smoothing} for {task.name}, which has no labels."
         )
-    return {name: value for name, value in own.items() if value is not None}
-
-
-def _recorded(given) -> str | None:
-    """What tells an optimizer or a loss from another, as far as Keras can say it."""
-    if given is None or isinstance(given, str):
-        return given
-    if isinstance(given, (keras.optimizers.Optimizer, keras.losses.Loss)):
-        config = {name: value for name, value in given.get_config().items() if name != "name"}
-        return f"{type(given).__name__} {config}"
-    return f"{given.__module__}.{getattr(given, '__qualname__', type(given).__name__)}"

@@ -8,7 +8,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from keras_inception_v4.architecture import HEAD, PREPROCESSING
+from keras_inception_v4.architecture import HEAD, PREPROCESSING, TARGETS
 from keras_inception_v4.blocks import dtype_policy
 from keras_inception_v4.data.pipeline import Batches
 from keras_inception_v4.progress import Verbose
@@ -44,6 +44,7 @@ def trainable_twin(model: keras.Model, precision: str) -> Iterator[keras.Model]:
         def in_policy(layer):
             config = layer.get_config()
             head = isinstance(layer, (keras.layers.Dense, keras.layers.Softmax))
+            head = head or layer.name == TARGETS
             if layer.name not in augmentation and not head:
                 config["dtype"] = precision
             return type(layer).from_config(config)
@@ -145,6 +146,7 @@ def fit(
     epochs: int,
     optimizer,
     loss,
+    metric: str = "accuracy",
     loss_weights: dict[str, float] | None = None,
     weights_fill: bool = False,
     patience: int | None = None,
@@ -159,11 +161,12 @@ def fit(
 
     Args:
         model: classifier; compiled here.
-        train: batches of pixels and integer labels.
+        train: batches of pixels and labels.
         validation: the same, held out, or `None`.
         epochs: passes over `train`.
         optimizer: of Keras.
-        loss: of integer labels and the model's answers.
+        loss: of labels and the model's answers.
+        metric: measured beside it, by its name in Keras.
         loss_weights: output to the weight of its loss, for a model with several.
         weights_fill: whether sample weights only fill up batches, and so count in measures too.
         patience: epochs without a lower held-out loss after which to stop; `None` never stops.
@@ -178,14 +181,14 @@ def fit(
         verbose: as in `keras.Model.fit`.
 
     Returns:
-        Loss and accuracy an epoch, training and held-out, of resumed epochs too.
+        Loss and metric an epoch, training and held-out, of resumed epochs too.
 
     Raises:
         ValueError: if the loss is not finite; the weights are those of the last sound epoch.
     """
     # XLA compiles convolutions for CPUs badly; JAX is nothing without it.
     jit = "auto" if keras.backend.backend() == "jax" else False
-    metrics = ["accuracy"] if loss_weights is None else {HEAD: ["accuracy"]}
+    metrics = [metric] if loss_weights is None else {HEAD: [metric]}
     kind = "weighted_metrics" if weights_fill else "metrics"
     model.compile(optimizer, loss, loss_weights=loss_weights, jit_compile=jit, **{kind: metrics})
     model.optimizer.build(model.trainable_variables)

@@ -8,14 +8,15 @@ import keras
 
 from keras_inception_v4.data.pipeline import batched
 from keras_inception_v4.errors import check_at_least
-from keras_inception_v4.inspection import pool_and_dense, say_pixels
+from keras_inception_v4.inspection import pool_and_dense, say_pixels, task_of
 from keras_inception_v4.model import classifier
 from keras_inception_v4.progress import Verbose
 from keras_inception_v4.training.caching import cached_features
 from keras_inception_v4.training.class_weights import weighted
 from keras_inception_v4.training.fitting import fit, held_out_of
-from keras_inception_v4.training.objectives import loss_for
+from keras_inception_v4.training.objectives import loss_for, own_objective
 from keras_inception_v4.training.options import BATCH_SIZE, HEAD_EPOCHS, HEAD_RATE
+from keras_inception_v4.training.standardizing import standard_of
 
 MEMORY_BUDGET = 1 << 30
 
@@ -33,6 +34,7 @@ def train_head(
     pixels: str | None = None,
     seed: int = 0,
     folder: str | os.PathLike | None = None,
+    loss=None,
     validation_data=None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     verbose: Verbose = "auto",
@@ -47,14 +49,17 @@ def train_head(
         model: from `transfer_model`, or any classifier of this package.
         train: arrays `(images, labels)` or `(images, labels, weights)`, or batches of such: a
             `keras.utils.PyDataset`, `tf.data.Dataset`, torch `DataLoader`, or one of Grain's data
-            sets; raw pixels, 0 to 255, channels last; labels are integers or one-hot.
+            sets; raw pixels, 0 to 255, channels last. Labels are integers or one-hot; for several
+            classes an image `(images, classes)` of 0 and 1; for quantities numbers `(images,
+            targets)` in their own units.
         validation: the same, held out, or `None`.
         epochs: passes over the features.
         batch_size: images a step; for a data set, images a step of the head.
         learning_rate: of Adam.
         class_weight: class to the weight of its images (an index, or a name where `train` has
             `class_names`), one weight a class, or `"balanced"` to weigh every class alike
-            however many images it has.
+            however many images it has. For several classes an image it weighs the positive labels,
+            and `"balanced"` gives them as much weight as the negative ones.
         memory_budget: bytes of features to hold in memory (6 kB an image); beyond it they
             are on disk.
         pixels: what the model takes, `"raw"` (0 to 255) or `"scaled"` (-1 to 1), where its layers
@@ -62,13 +67,16 @@ def train_head(
         seed: of the order and the dropout.
         folder: where features and the state after each epoch are kept, so that the same call
             goes on after an interruption; `None` keeps nothing.
+        loss: in the place of the task's own, by its name in Keras or as a function: of labels as
+            above (of standardized ones for quantities) and the head's answers.
         validation_data: Keras's name for `validation`.
         callbacks: of Keras; their `model` is the head, which takes features. One that raises ends
             the phase, which goes on from `folder`.
         verbose: as in `keras.Model.fit`.
 
     Returns:
-        Loss and accuracy an epoch, training and held-out.
+        Loss and a metric an epoch (accuracy; binary accuracy for several classes; the mean
+        absolute error in standard deviations for quantities), training and held-out.
 
     Raises:
         ValueError: for a wrong argument, data of another kind, or a model whose head is not
@@ -79,7 +87,7 @@ def train_head(
     validation = held_out_of(validation, validation_data)
     say_pixels(model, pixels)
     _, dense = pool_and_dense(model)
-    classes = model.output_shape[-1]
+    task, classes = task_of(model), model.output_shape[-1]
     names = getattr(train, "class_names", None)
     folder = None if folder is None else Path(folder)
 
@@ -100,25 +108,35 @@ def train_head(
             inputs, classes, activation=dense.activation, dropout_rate=rate, seed=seed
         )
         head = keras.Model(inputs, output)
-        head.set_weights(dense.get_weights())
+        standard = standard_of(task, features.labels)
+        head.set_weights(standard.into(*dense.get_weights()) if standard else dense.get_weights())
+        batches = batched(features, batch_size, seed=seed)
+        batches, positive = weighted(task, batches, class_weight, classes, names)
+        measured = None if held_out is None else batched(held_out, batch_size)
+        if standard is not None:
+            batches = standard.batches(batches)
+            measured = measured and standard.batches(measured)
         history = fit(
             head,
-            weighted(batched(features, batch_size, seed=seed), class_weight, classes, names),
-            None if held_out is None else batched(held_out, batch_size),
+            batches,
+            measured,
             epochs=epochs,
             optimizer=keras.optimizers.Adam(learning_rate),
-            loss=loss_for(head, smoothing=0),
+            loss=loss_for(model, smoothing=0, weights=positive) if loss is None else loss,
+            metric=task.metric,
             checkpoint=folder and folder / "head.safetensors",
             arguments={
                 "batch_size": batch_size,
                 "learning_rate": learning_rate,
                 "class_weight": str(class_weight),
                 "seed": seed,
+                **own_objective(None, loss, resumable=folder is not None),
             },
             callbacks=callbacks,
             verbose=verbose,
         )
-        dense.set_weights(head.layers[-1].get_weights())
+        learnt = head.layers[-1].get_weights()
+        dense.set_weights(standard.out_of(*learnt) if standard else learnt)
         return history
 
     with cache(train, "train") as features:

@@ -11,20 +11,21 @@ from keras_inception_v4.auxiliary import with_auxiliary_head
 from keras_inception_v4.blocks import dtype_policy
 from keras_inception_v4.data.pipeline import Batches, batched
 from keras_inception_v4.data.sources import ImageFiles, Images, LabelledData, RandomCrops
-from keras_inception_v4.inspection import classifier_of, feeder, image_size
+from keras_inception_v4.inspection import classifier_of, feeder, image_size, task_of
 from keras_inception_v4.model import InceptionV4
 from keras_inception_v4.progress import Verbose
+from keras_inception_v4.tasks import SINGLE_LABEL, task_named
 from keras_inception_v4.training import devices
 from keras_inception_v4.training.augmentation import augmentation_layers
-from keras_inception_v4.training.building import square_shape
+from keras_inception_v4.training.building import square_shape, with_task
 from keras_inception_v4.training.fitting import fit
-from keras_inception_v4.training.objectives import smoothed_crossentropy
 from keras_inception_v4.training.recipes import (
     SHORT_BATCH_NORM_DECAY,
     Recipe,
     Schedule,
     decay_kernels,
 )
+from keras_inception_v4.training.standardizing import Standard, standard_of
 from keras_inception_v4.weights.loading import copy_weights
 
 
@@ -32,26 +33,32 @@ def scratch_model(
     classes: int,
     image_size: int,
     *,
+    task: str = SINGLE_LABEL,
     augment: str = "none",
     batch_norm_momentum: float = SHORT_BATCH_NORM_DECAY,
 ) -> keras.Model:
-    """A classifier with random weights: raw pixels in, probabilities out.
+    """A classifier with random weights: raw pixels in, probabilities or quantities out.
 
     Args:
-        classes: number of classes.
+        classes: number of classes, or of quantities.
         image_size: side in pixels, at least 75.
+        task: of `TASKS`.
         augment: as in `augmentation_layers`.
         batch_norm_momentum: of the moving statistics.
     """
     x = layers.Input(square_shape(image_size))
     for layer in augmentation_layers(augment):
         x = layer(x)
-    return InceptionV4(
-        weights=None,
-        input_tensor=x,
-        classes=classes,
-        batch_norm_momentum=batch_norm_momentum,
-        include_preprocessing=True,
+    return with_task(
+        InceptionV4(
+            weights=None,
+            input_tensor=x,
+            classes=classes,
+            classifier_activation=task_named(task).activation,
+            batch_norm_momentum=batch_norm_momentum,
+            include_preprocessing=True,
+        ),
+        task,
     )
 
 
@@ -65,6 +72,7 @@ def train_from_scratch(
     seed: int,
     precision: str,
     augment: str,
+    loss: str | None = None,
     checkpoint: Path | None = None,
     checkpoint_every: int | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
@@ -83,6 +91,7 @@ def train_from_scratch(
         seed: of the order and the crops.
         precision: dtype policy of training.
         augment: `"photographs"`, `"symbols"` or `"none"`: a kind of random crops or layers.
+        loss: by its name in Keras; `None` for the task's own.
         checkpoint: a file for the state after each epoch.
         checkpoint_every: as in `fit`.
         callbacks: as in `fit`.
@@ -91,7 +100,7 @@ def train_from_scratch(
         add_head: adds the auxiliary head, as `with_auxiliary_head` does.
 
     Returns:
-        Loss and accuracy an epoch, training and held-out.
+        Loss and the task's metric an epoch, training and held-out.
 
     Raises:
         ValueError: if the images do not fill one batch, or the batch not the devices.
@@ -100,8 +109,12 @@ def train_from_scratch(
     check_batch_size(recipe, batch_size, len(data.train))
     with devices.all_devices():
         trained = _trained_twin(model, recipe, precision, augment, build, add_head)
-        train, validation = _batches(trained, data, recipe, batch_size, seed, augment)
-        answers = smoothed_crossentropy(model.output_shape[-1], recipe.label_smoothing)
+        task = task_of(model)
+        standard = standard_of(task, data.train.labels)
+        train, validation = _batches(trained, data, recipe, batch_size, seed, augment, standard)
+        answers = task.loss(model.output_shape[-1], smoothing=recipe.label_smoothing)
+        if loss is not None:
+            answers = keras.losses.get(loss)
         both = {HEAD: 1.0, AUXILIARY_HEAD: recipe.auxiliary_weight}
         history = fit(
             trained,
@@ -110,6 +123,7 @@ def train_from_scratch(
             epochs=epochs,
             optimizer=recipe.optimizer(Schedule(epochs, len(train), batch_size)),
             loss=dict.fromkeys(both, answers) if recipe.auxiliary_weight else answers,
+            metric=task.metric,
             loss_weights=both if recipe.auxiliary_weight else None,
             weights_fill=validation.weighted,
             checkpoint=checkpoint,
@@ -118,7 +132,11 @@ def train_from_scratch(
             verbose=verbose,
         )
     copy_weights(classifier_of(trained), model)
-    return {name.replace(f"{HEAD}_accuracy", "accuracy"): v for name, v in history.history.items()}
+    if standard is not None:
+        dense = model.get_layer(HEAD)
+        dense.set_weights(standard.out_of(*dense.get_weights()))
+    own = f"{HEAD}_{task.metric}"
+    return {name.replace(own, task.metric): v for name, v in history.history.items()}
 
 
 def check_batch_size(recipe: Recipe, batch_size: int, images: int) -> None:
@@ -159,6 +177,7 @@ def _trained_twin(
         trained = build(
             classes,
             image_size(model)[0],
+            task=task_of(model).name,
             augment="none" if recipe.random_crops else augment,
             batch_norm_momentum=recipe.batch_norm_momentum,
         )
@@ -169,7 +188,13 @@ def _trained_twin(
 
 
 def _batches(
-    trained: keras.Model, data: LabelledData, recipe: Recipe, batch_size: int, seed: int, augment
+    trained: keras.Model,
+    data: LabelledData,
+    recipe: Recipe,
+    batch_size: int,
+    seed: int,
+    augment,
+    standard: Standard | None,
 ) -> tuple[Batches, Batches]:
     source: Images | ImageFiles | RandomCrops = data.train
     if recipe.random_crops and augment != "none":
@@ -179,6 +204,8 @@ def _batches(
     train = batched(source, batch_size, seed=seed, last=rest, **shared)
     rest = "padded" if devices.count_devices() > 1 else "short"
     validation = batched(data.validation, batch_size, last=rest, **shared)
+    if standard is not None:
+        train, validation = standard.batches(train), standard.batches(validation)
     if not recipe.auxiliary_weight:
         return train, validation
     return train.map(_for_both_heads), validation.map(_for_both_heads)

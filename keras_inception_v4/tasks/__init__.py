@@ -1,0 +1,32 @@
+"""Everything that depends on the kind of target: one class a picture, several, or numbers."""
+
+from keras_inception_v4.architecture import SINGLE_LABEL
+from keras_inception_v4.errors import check_one_of
+from keras_inception_v4.tasks.base import Comparison, Measured, Task, require_scikit_learn
+from keras_inception_v4.tasks.multi_label import THRESHOLD, MultiLabel, check_threshold
+from keras_inception_v4.tasks.regression import Regression
+from keras_inception_v4.tasks.single_label import SingleLabel
+
+__all__ = [
+    "SINGLE_LABEL",
+    "TASKS",
+    "THRESHOLD",
+    "Comparison",
+    "Measured",
+    "Task",
+    "check_threshold",
+    "require_scikit_learn",
+    "task_named",
+]
+
+TASKS: dict[str, Task] = {task.name: task for task in (SingleLabel(), MultiLabel(), Regression())}
+
+
+def task_named(name: str) -> Task:
+    """The task of that name.
+
+    Raises:
+        ValueError: for a name that is none of `TASKS`.
+    """
+    check_one_of(TASKS, task=name)
+    return TASKS[name]

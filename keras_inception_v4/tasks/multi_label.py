@@ -1,0 +1,246 @@
+"""Several classes a picture, or none: sigmoid and binary cross entropy."""
+
+import numpy as np
+
+from keras_inception_v4 import plots
+from keras_inception_v4.architecture import MULTI_LABEL
+from keras_inception_v4.tasks.base import (
+    Comparison,
+    Task,
+    check_sample_weight,
+    require_scikit_learn,
+)
+
+THRESHOLD = 0.5
+
+
+def check_threshold(threshold: float) -> float:
+    """A threshold of probabilities.
+
+    Raises:
+        ValueError: if it is no number from 0 to 1.
+    """
+    if not 0 <= threshold <= 1:
+        raise ValueError(f"Received threshold={threshold}. It must be from 0 to 1.")
+    return threshold
+
+
+class MultiLabel(Task):
+    """Each picture shows any number of classes."""
+
+    name = MULTI_LABEL
+    activation = "sigmoid"
+    metric = "binary_accuracy"
+    metric_label, metric_scale = "right decisions at 0.5 (%)", 100
+    picture = "average_precision.png"
+    movement = "for each class"
+    decision = "whether a class is answered is, for the class with the most changes,"
+    least_outputs = 2
+    thresholded = True
+
+    def field(self, outputs):
+        """A 0 or 1 for each class."""
+        return "label", "float32", outputs
+
+    def check_targets(self, labels, outputs):
+        """float32 `(images, classes)` of 0 and 1."""
+        labels = np.asarray(labels)
+        if labels.shape[1:] != (outputs,) or labels.dtype.kind not in "biuf":
+            raise ValueError(
+                f"Received labels of shape {labels.shape} and dtype {labels.dtype}. A model that "
+                f"answers several classes an image (sigmoid) needs (images, {outputs}), 1 for "
+                "each class that an image shows and otherwise 0."
+            )
+        if not np.all((labels == 0) | (labels == 1)):
+            raise ValueError(
+                "Received labels other than 0 and 1. A model that answers several classes an "
+                "image (sigmoid) needs a 1 for each class that an image shows, and otherwise 0."
+            )
+        return labels.astype("float32")
+
+    def loss(self, outputs, *, smoothing=0.0, from_logits=False, weights=None):
+        """Binary cross entropy, the mean over the classes; `weights` multiply positive labels'."""
+        import keras
+
+        positive = np.ones(outputs, "float32") if weights is None else np.asarray(weights)
+
+        def loss(labels, predictions):
+            labels = keras.ops.cast(labels, predictions.dtype)
+            smooth = labels * (1 - smoothing) + smoothing / 2
+            each = keras.ops.binary_crossentropy(smooth, predictions, from_logits=from_logits)
+            return keras.ops.mean(each * (1 + labels * (positive - 1)), axis=-1)
+
+        return loss
+
+    def thresholds(self, given):
+        """Those with the highest F1, see `best_threshold`; 0.5 for a class of all or no images."""
+        return [
+            best_threshold(truth, answers, given.weights)
+            if 0 < truth.sum() < len(truth)
+            else THRESHOLD
+            for truth, answers in zip(given.targets.T, given.answers.T, strict=True)
+        ]
+
+    def measure(self, given, names, thresholds=None):
+        """As `multi_label_report`."""
+        return multi_label_report(given.answers, given.targets, names, given.weights, thresholds)
+
+    def rows(self, report, prefix=""):
+        """Mean average precision and F1."""
+        return [
+            [f"{prefix}mean average precision", _percent(report["mean_average_precision"])],
+            [f"{prefix}F1, micro", f"{report['micro_f1']:.1%}"],
+            [f"{prefix}F1, macro", f"{report['macro_f1']:.1%}"],
+        ]
+
+    def scalars(self, report):
+        """Mean average precision, F1, and the share of images with all classes right."""
+        return {
+            name.replace("_", " "): report[name]
+            for name in ("mean_average_precision", "micro_f1", "macro_f1", "exact_match")
+        }
+
+    def table(self, report):
+        """Measures of each class."""
+        header = ["class", "average precision", "AUROC", "precision", "recall", "F1",
+                  "threshold", "images"]  # fmt: skip
+        return header, [
+            [
+                name,
+                _percent(row["average_precision"]),
+                _percent(row["auroc"]),
+                f"{row['precision']:.1%}",
+                f"{row['recall']:.1%}",
+                f"{row['f1']:.1%}",
+                f"{row['threshold']:.2f}",
+                row["images"],
+            ]
+            for name, row in report["per_class"].items()
+        ]
+
+    def draw(self, given, report, names, path):
+        """Average precision and F1 of each class."""
+        plots.plot_classes(
+            names,
+            {
+                "average precision": [r["average_precision"] for r in report["per_class"].values()],
+                "F1 at the threshold": [row["f1"] for row in report["per_class"].values()],
+            },
+            path,
+        )
+
+    def answer(self, row, names, top, thresholds=None):
+        """The classes at or above their threshold, the most probable first; perhaps none."""
+        limits = np.broadcast_to(THRESHOLD if thresholds is None else thresholds, row.shape)
+        best = [i for i in np.argsort(-row, kind="stable") if row[i] >= limits[i]][:top]
+        return [(names[i], float(row[i])) for i in best]
+
+    def compare(self, expected, found, thresholds=None):
+        """A decision is one class of one image, at its threshold; the least of a class counts."""
+        limits = THRESHOLD if thresholds is None else np.asarray(thresholds)
+        apart = np.abs(expected - found)
+        same = np.mean((expected >= limits) == (found >= limits), axis=0)
+        return Comparison(
+            float(apart.max()), float(apart.max()), float(same.min()), float(apart.mean())
+        )
+
+    def _examples_of(self, targets, index):
+        return targets[:, index] == 1
+
+
+def multi_label_report(
+    probabilities, targets, class_names: list[str], sample_weight=None, thresholds=None
+) -> dict:
+    """Metrics of a classifier of several classes an image.
+
+    Args:
+        probabilities: `(images, classes)`.
+        targets: `(images, classes)` of 0 and 1.
+        class_names: one name a class.
+        sample_weight: what each image counts, `(images,)`; all alike if `None`.
+        thresholds: from which probability on a class is answered, one number or one a class.
+
+    Returns:
+        `images`, `mean_average_precision` (over the classes that have images, and images without
+        them), `micro_f1`, `macro_f1`, `exact_match` (share of images with all classes right), all 0
+        to 1, and `per_class`: name to `average_precision`, `auroc`, `precision`, `recall`, `f1`,
+        `threshold`, `best_threshold` (see `best_threshold`) and `images`. What is not defined for
+        want of images is `None`.
+
+    Raises:
+        ValueError: if all sample weights are 0.
+        ImportError: without scikit-learn; the message names the extra.
+    """
+    metrics = require_scikit_learn()
+    check_sample_weight(sample_weight)
+    probabilities, targets = np.asarray(probabilities), np.asarray(targets)
+    classes = probabilities.shape[1]
+    limits = np.broadcast_to(THRESHOLD if thresholds is None else thresholds, (classes,))
+    predicted = probabilities >= limits
+    weigh = {"sample_weight": sample_weight}
+
+    def scores(average):
+        return metrics.precision_recall_fscore_support(
+            targets, predicted, average=average, zero_division=0, **weigh
+        )
+
+    per_class = {}
+    for index, (name, p, r, f) in enumerate(zip(class_names, *scores(None)[:3], strict=True)):
+        truth, answers = targets[:, index], probabilities[:, index]
+        both = 0 < truth.sum() < len(truth)
+        per_class[name] = {
+            "average_precision": _of(metrics.average_precision_score, truth, answers, both, weigh),
+            "auroc": _of(metrics.roc_auc_score, truth, answers, both, weigh),
+            "precision": float(p),
+            "recall": float(r),
+            "f1": float(f),
+            "threshold": float(limits[index]),
+            "best_threshold": best_threshold(truth, answers, sample_weight) if both else None,
+            "images": int(truth.sum()),
+        }
+    all_of_them = (row["average_precision"] for row in per_class.values())
+    known = [value for value in all_of_them if value is not None]
+    return {
+        "images": len(targets),
+        "mean_average_precision": float(np.mean(known)) if known else None,
+        "micro_f1": float(scores("micro")[2]),
+        "macro_f1": float(scores("macro")[2]),
+        "exact_match": float(np.average(np.all(predicted == targets, axis=1), **_as_numpy(weigh))),
+        "per_class": per_class,
+    }
+
+
+def best_threshold(truth, probabilities, sample_weight=None) -> float:
+    """The threshold with the highest F1 of a class, halfway between two answers, or 0.5.
+
+    Args:
+        truth: `(images,)` of 0 and 1, with both.
+        probabilities: `(images,)`.
+        sample_weight: what each image counts, `(images,)`; all alike if `None`.
+
+    Returns:
+        A threshold from 0 to 1: of several with the highest F1 the one that is nearest to 0.5.
+    """
+    precision, recall, limits = require_scikit_learn().precision_recall_curve(
+        truth, probabilities, sample_weight=sample_weight
+    )
+    total = np.maximum(precision + recall, np.finfo(float).tiny)
+    f1 = (2 * precision * recall / total)[:-1]  # the last point has no threshold
+    below = np.concatenate([[0.0], limits[:-1]])
+    best = np.flatnonzero(f1 >= f1.max() - 1e-12)
+    # Any number above the answer below and up to this one decides alike.
+    low, high = below[best], limits[best]
+    middle = np.where((low < THRESHOLD) & (high >= THRESHOLD), THRESHOLD, (low + high) / 2)
+    return float(middle[np.argmin(np.abs(middle - THRESHOLD))])
+
+
+def _of(measure, truth, answers, defined: bool, weigh: dict) -> float | None:
+    return float(measure(truth, answers, **weigh)) if defined else None
+
+
+def _as_numpy(weigh: dict) -> dict:
+    return {"weights": weigh["sample_weight"]}
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1%}"

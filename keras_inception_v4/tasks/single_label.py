@@ -1,0 +1,189 @@
+"""One class a picture: softmax and cross entropy."""
+
+import numpy as np
+
+from keras_inception_v4 import plots
+from keras_inception_v4.architecture import SINGLE_LABEL
+from keras_inception_v4.tasks.base import (
+    Comparison,
+    Task,
+    check_sample_weight,
+    require_scikit_learn,
+)
+
+CALIBRATION_BINS = 15
+
+
+class SingleLabel(Task):
+    """Each picture shows one class."""
+
+    name = SINGLE_LABEL
+    activation = "softmax"
+    metric = "accuracy"
+    metric_label, metric_scale = "accuracy (%)", 100
+    picture = "confusion_matrix.png"
+    least_outputs = 2
+
+    def field(self, outputs):
+        """An integer."""
+        return "label", "int64"
+
+    def check_targets(self, labels, outputs):
+        """Integers `(images,)`, from integers of any type or one-hot."""
+        labels = np.asarray(labels)
+        if labels.ndim == 2 and labels.shape[1] == 1:
+            labels = labels[:, 0]
+        if labels.ndim == 2 and labels.shape[1] == outputs:
+            if not np.all((labels == 0) | (labels == 1)) or not np.all(labels.sum(axis=1) == 1):
+                raise ValueError(
+                    f"Received labels of shape {labels.shape} that are not one-hot. Each row must "
+                    "have a single 1 and otherwise 0, for a model that answers one class an image "
+                    "(softmax). For several classes an image, or none, build it with "
+                    "task='multi-label' (sigmoid)."
+                )
+            labels = labels.argmax(axis=1)
+        whole = labels.dtype.kind == "f" and np.all(np.mod(labels, 1) == 0)
+        if labels.dtype.kind == "b" or whole:
+            labels = labels.astype("int64")
+        if labels.ndim != 1 or labels.dtype.kind not in "iu":
+            raise ValueError(
+                f"Received labels of shape {labels.shape} and dtype {labels.dtype}. They must be "
+                f"one integer an image, or one-hot (images, {outputs})."
+            )
+        if len(labels) and not 0 <= labels.min() <= labels.max() < outputs:
+            raise ValueError(
+                f"Received labels from {labels.min()} to {labels.max()}. The model's classes are 0 "
+                f"to {outputs - 1}."
+            )
+        return labels.astype("int64")
+
+    def loss(self, outputs, *, smoothing=0.0, from_logits=False, weights=None):
+        """Cross entropy of integer labels with label smoothing, on probabilities or logits."""
+        import keras
+
+        def loss(labels, predictions):
+            labels = keras.ops.one_hot(keras.ops.reshape(labels, (-1,)), outputs)
+            return keras.losses.categorical_crossentropy(
+                labels, predictions, from_logits=from_logits, label_smoothing=smoothing
+            )
+
+        return loss
+
+    def measure(self, given, names, thresholds=None):
+        """As `classification_report`."""
+        return classification_report(given.answers, given.targets, names, given.weights)
+
+    def rows(self, report, prefix=""):
+        """Accuracy, top-5 accuracy and calibration error."""
+        return [
+            [f"{prefix}accuracy", f"{report['accuracy']:.1%}"],
+            [f"{prefix}top-5 accuracy", f"{report['top_5_accuracy']:.1%}"],
+            ["calibration error", f"{report['calibration_error']:.1%}"],
+        ]
+
+    def scalars(self, report):
+        """Accuracy, top-5 accuracy and calibration error."""
+        return {
+            name.replace("_", " "): report[name]
+            for name in ("accuracy", "top_5_accuracy", "calibration_error")
+        }
+
+    def table(self, report):
+        """Precision, recall and images of each class."""
+        return ["class", "precision", "recall", "images"], [
+            [name, f"{row['precision']:.1%}", f"{row['recall']:.1%}", row["images"]]
+            for name, row in report["per_class"].items()
+        ]
+
+    def draw(self, given, report, names, path):
+        """The confusion matrix."""
+        plots.plot_confusion_matrix(report["confusion_matrix"], names, path)
+
+    def answer(self, row, names, top, thresholds=None):
+        """The best classes."""
+        best = np.argsort(-row, kind="stable")[:top]
+        return [(names[i], float(row[i])) for i in best]
+
+    def compare(self, expected, found, thresholds=None):
+        """Decisions are the top classes; what moved is probability, to other classes."""
+        apart = np.abs(expected - found)
+        return Comparison(
+            float(apart.max()),
+            float(apart.max()),
+            float(np.mean(expected.argmax(axis=1) == found.argmax(axis=1))),
+            float(apart.sum(axis=1).mean() / 2),
+        )
+
+
+def classification_report(
+    probabilities, labels, class_names: list[str], sample_weight=None
+) -> dict:
+    """Metrics of a classifier on labelled images.
+
+    Args:
+        probabilities: `(images, classes)`.
+        labels: integer labels `(images,)`.
+        class_names: one name a class.
+        sample_weight: what each image counts, `(images,)`; all alike if `None`.
+
+    Returns:
+        `images`, `accuracy` and `top_5_accuracy` (0 to 1), `calibration_error` (0 to 1, see
+        `calibration_error`), `confusion_matrix` (counts, true classes down, predicted ones
+        across; sums of weights if there are any) and `per_class` (name to precision, recall and
+        images). Images are counted without weights.
+
+    Raises:
+        ValueError: if all sample weights are 0.
+        ImportError: without scikit-learn; the message names the extra.
+    """
+    metrics = require_scikit_learn()
+    check_sample_weight(sample_weight)
+    probabilities, labels = np.asarray(probabilities), np.asarray(labels)
+    best = np.argsort(-probabilities, axis=1, kind="stable")[:, :5]
+    predicted = best[:, 0]
+    classes = np.arange(len(class_names))
+    weigh = {"sample_weight": sample_weight}
+    precision, recall, _, _ = metrics.precision_recall_fscore_support(
+        labels, predicted, labels=classes, zero_division=0, **weigh
+    )
+    images = np.bincount(labels, minlength=len(class_names))
+    return {
+        "images": len(labels),
+        "accuracy": float(np.average(predicted == labels, weights=sample_weight)),
+        "top_5_accuracy": float(
+            np.average(np.any(best == labels[:, None], axis=1), weights=sample_weight)
+        ),
+        "calibration_error": calibration_error(probabilities, labels, sample_weight),
+        "per_class": {
+            name: {"precision": float(p), "recall": float(r), "images": int(n)}
+            for name, p, r, n in zip(class_names, precision, recall, images, strict=True)
+        },
+        "confusion_matrix": metrics.confusion_matrix(
+            labels, predicted, labels=classes, **weigh
+        ).tolist(),
+    }
+
+
+def calibration_error(probabilities, labels, sample_weight=None) -> float:
+    """Expected calibration error: how far confidence is from accuracy, on average.
+
+    Images are put into 15 bins of equal width by the probability of their best class; the
+    result is the mean distance of a bin's accuracy from its mean confidence, weighted by
+    its images.
+
+    Source: Guo, Pleiss, Sun, Weinberger, "On Calibration of Modern Neural Networks", 2017.
+
+    Args:
+        probabilities: `(images, classes)`.
+        labels: integer labels `(images,)`.
+        sample_weight: what each image counts, `(images,)`; all alike if `None`.
+
+    Returns:
+        0 (an answer of 80 % is right in 80 of 100 cases) to 1.
+    """
+    confidence = np.max(probabilities, axis=1)
+    right = np.argmax(probabilities, axis=1) == labels
+    bins = np.minimum((confidence * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
+    weights = np.ones(len(right)) if sample_weight is None else np.asarray(sample_weight)
+    gaps = np.bincount(bins, weights * right) - np.bincount(bins, weights * confidence)
+    return float(np.sum(np.abs(gaps)) / np.sum(weights))
