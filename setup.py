@@ -18,8 +18,10 @@ EXPORT = [*LITERT, *ONNX, *OPENVINO]
 NOTEBOOKS = [*DEMO, *EXPORT, "scikit-image>=0.24", "ipykernel>=6.29", "ipywidgets>=8.1"]
 TENSORBOARD = ["tensorboardX>=2.6.4"]
 TABLES = [*DEMO, "pyarrow>=15"]
+DATASETS = [*TABLES, "datasets>=3"]
+RECORDS = [*DEMO, "array_record>=0.6"]
 TESTING = ["nbmake>=1.5", "pytest>=8.0", "pytest-xdist>=3.5", "hypothesis>=6.100"]
-TEST = [*NOTEBOOKS, *TABLES, *TENSORBOARD, *TESTING]
+TEST = [*NOTEBOOKS, *DATASETS, *RECORDS, *TENSORBOARD, *TESTING]
 
 setup(
     name="keras-inception-v4",
@@ -55,6 +57,8 @@ setup(
         "export": EXPORT,
         "notebooks": NOTEBOOKS,
         "tables": TABLES,
+        "datasets": DATASETS,
+        "records": RECORDS,
         "tensorboard": TENSORBOARD,
         "test": TEST,
     },

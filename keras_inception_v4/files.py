@@ -89,11 +89,45 @@ def require(path: str | os.PathLike, kind: str) -> Path:
 
 
 TABLES = (".csv", ".tsv", ".parquet")
+RECORDS = {
+    "tfrecord": (".tfrecord", ".tfrecords"),
+    "array_record": (".array_record", ".arrayrecord"),
+}
+"""Endings of files with many pictures, by their format."""
+DATASET_MARKS = ("dataset_dict.json", "dataset_info.json")
+"""What the `datasets` library leaves in a folder that it saves to."""
 
 
 def is_table(path: str | os.PathLike) -> bool:
     """Whether a path is that of a table of images, by its suffix."""
     return Path(path).suffix.lower() in TABLES
+
+
+def record_format(path: str | os.PathLike) -> str | None:
+    """The format of a file with many pictures, by its name; `None` for another file.
+
+    `a.tfrecord`, `a.tfrecord-00000-of-00010`, and `train-00000-of-01024` as tensorflow/models
+    writes ImageNet.
+    """
+    name = Path(path).name.lower()
+    for kind, endings in RECORDS.items():
+        if any(name.endswith(ending) or f"{ending}-" in name for ending in endings):
+            return kind
+    stem, _, count = name.rpartition("-of-")
+    return "tfrecord" if count.isdigit() and stem[-5:].isdigit() else None
+
+
+def record_files(path: str | os.PathLike) -> list[Path]:
+    """A file with many pictures, or those of a folder, sorted."""
+    path = Path(path)
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    return [file for file in files if file.is_file() and record_format(file)]
+
+
+def has_columns(path: str | os.PathLike) -> bool:
+    """Whether data have columns: a table, or files of records, or a data set of `datasets`."""
+    saved = any((Path(path) / mark).is_file() for mark in DATASET_MARKS)
+    return is_table(path) or saved or bool(record_files(path))
 
 
 MODEL = "model.keras"

@@ -104,10 +104,17 @@ FAULTS = [
         "test_transfer",
     ),
     Fault(
+        "quantities left in standard deviations",
+        "training/standardizing.py",
+        "return [kernel * self.deviation, bias * self.deviation + self.mean]",
+        "return [kernel, bias]",
+        "test_tasks",
+    ),
+    Fault(
         "softmax missing in an export",
         "export/saved_model.py",
-        'return {"probabilities": network(inputs)}',
-        'return {"probabilities": tf.math.log(network(inputs))}',
+        "return {said: network(inputs)}",
+        "return {said: tf.math.log(network(inputs))}",
         "test_export",
     ),
     Fault(

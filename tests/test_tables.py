@@ -1,17 +1,20 @@
 """Tables of files and labels: what is read, what is refused, and splits that keep groups whole."""
 
 import csv
+import json
 
+import keras
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from keras_inception_v4 import load_weights, transfer_model
 from keras_inception_v4.cli import main
 from keras_inception_v4.data.folders import read_labelled_folder
-from keras_inception_v4.data.splits import split_groups
-from keras_inception_v4.data.tables import Columns, read_labelled_table
+from keras_inception_v4.data.splits import split_fold, split_groups
+from keras_inception_v4.data.tables import Columns, read_labelled_table, read_rows
 from keras_inception_v4.files import read_json
 from keras_inception_v4.runs.settings import Settings
 
@@ -282,3 +285,255 @@ def test_the_command_takes_a_table(photos, tmp_path, shallow_file, capsys):
     assert recorded["label_column"] == "label"
     assert "group_column" not in recorded
     assert "path from 'file'" in capsys.readouterr().err
+
+
+# Several classes a picture, numbers, and folds.
+
+
+def shown_in(path):
+    """Some classes for a picture: its folder's, every other one those of another too."""
+    own = path.parent.name
+    return [own, "old"] if int(path.stem) % 2 else [own]
+
+
+def values_of(data):
+    names = np.array(data.class_names)
+    return {path.name if path.parent is None else f"{path.parent.name}/{path.name}":
+            sorted(names[row == 1]) for side in (data.train, data.validation)
+            for path, row in zip(side.paths, side.labels, strict=True)}  # fmt: skip
+
+
+@pytest.mark.parametrize("mark", ["|", ";", ", ", " | "])
+def test_several_names_in_a_cell(photos, tmp_path, capsys, mark):
+    rows = rows_of(photos, label=lambda path: mark.join(shown_in(path)))
+    table = write(tmp_path / "a.csv", rows)
+    data = read_labelled_table(table, (20, 24), crop=1.0, images=photos)
+    assert data.task == "multi-label"
+    assert data.class_names == ["2", "ant", "bee", "old"]
+    assert values_of(data)["bee/1.png"] == ["bee", "old"]
+    assert values_of(data)["bee/2.png"] == ["bee"]
+    assert "(multi-label): path from 'file'" in capsys.readouterr().err
+    assert data.train.labels.shape[1] == 4
+    listed = data.listing()["train"]
+    assert set(listed) <= {row["file"] for row in rows}
+    assert data.validation.labels.any(axis=0).all()  # every class can be measured
+
+
+def test_a_class_has_a_column(photos, tmp_path):
+    rows = rows_of(photos, ant=lambda p: int(p.parent.name == "ant"), old=lambda p: int(p.stem) % 2)
+    for row in rows:
+        del row["label"]
+    data = read(write(tmp_path / "a.csv", rows), photos)
+    assert (data.task, data.class_names) == ("multi-label", ["ant", "old"])
+    assert values_of(data)["bee/2.png"] == []
+    assert values_of(data)["ant/1.png"] == ["ant", "old"]
+    named = read(write(tmp_path / "b.parquet", rows), photos, columns=Columns(label="old, ant"))
+    assert named.class_names == ["old", "ant"]
+    rows[0]["ant"] = 2
+    with pytest.raises(ValueError, match=r"has '2' as ant for 2/0.png, which is neither 0 nor 1"):
+        read(write(tmp_path / "c.csv", rows), photos, columns=Columns(label="old,ant"))
+    with pytest.raises(ValueError, match=r"2 columns of labels. One class a picture needs one"):
+        read(write(tmp_path / "c.csv", rows), photos, columns=Columns(label="old,ant"),
+             task="single-label")  # fmt: skip
+
+
+def test_numbers_are_asked_for_by_name(photos, tmp_path):
+    rows = rows_of(photos, age=lambda path: 0.5 + int(path.stem), size=lambda path: 7)
+    table = write(tmp_path / "a.csv", rows)
+    data = read(table, photos, task="regression", columns=Columns(label="age"))
+    assert (data.task, data.class_names) == ("regression", ["age"])
+    for side in (data.train, data.validation):
+        for path, (age,) in zip(side.paths, side.labels, strict=True):
+            assert age == 0.5 + int(path.stem)
+    both = read(table, photos, task="regression", columns=Columns(label="age,size"))
+    assert both.class_names == ["age", "size"]
+    assert both.train.labels.shape[1] == 2
+    for cell, reason in (("old", "no number"), ("nan", "not finite"), ("1e999", "not finite"),
+                         ("", "no number")):  # fmt: skip
+        rows[2]["age"] = cell
+        with pytest.raises(ValueError, match=f"as age for 2/2.png, which is {reason}"):
+            read(write(tmp_path / "b.csv", rows), photos, task="regression",
+                 columns=Columns(label="age"))  # fmt: skip
+
+
+def test_what_several_names_must_not_be(photos, tmp_path):
+    rows = rows_of(photos)
+    rows[0]["label"], rows[1]["label"] = "2|ant", "2;ant"
+    with pytest.raises(ValueError, match=r"labels with '\|' and with ';' between names"):
+        read(write(tmp_path / "a.csv", rows), photos)
+    names = ["ant", "bee", "2"]
+    rows[1]["label"] = "2|wasp"
+    with pytest.raises(ValueError, match=r"1 labels that are no classes of the model: wasp"):
+        read_rows(write(tmp_path / "b.csv", rows), images=photos, names=names, verbose=False,
+                  task="multi-label")  # fmt: skip
+    with pytest.raises(ValueError, match=r"columns of targets \(label\), and the model answers 2"):
+        read_rows(write(tmp_path / "b.csv", rows), images=photos, names=["a", "b"], verbose=False,
+                  task="regression")  # fmt: skip
+    with pytest.raises(ValueError, match=r"loss='huber'. It is for task='regression'"):
+        Settings(data="a.csv", loss="huber")
+    with pytest.raises(ValueError, match="fold=3 with folds=2"):
+        Settings(data="a.csv", folds=2, fold=3)
+    with pytest.raises(ValueError, match=r"folds=1. It must be at least 2"):
+        Settings(data="a.csv", folds=1)
+
+
+@settings(max_examples=200, deadline=None)
+@given(data=st.data())
+def test_groups_of_several_classes_are_on_one_side(data):
+    """200 random tables: every class of two groups has training and held-out pictures."""
+    count = data.draw(st.integers(2, 10), label="groups")
+    classes = data.draw(st.integers(1, 4), label="classes")
+    row = st.lists(st.booleans(), min_size=classes, max_size=classes)
+    content = data.draw(st.lists(st.lists(row, min_size=1, max_size=4), min_size=count,
+                                 max_size=count))  # fmt: skip
+    labels = np.array([row for group in content for row in group]).astype("float32")
+    groups = np.array([name for name, group in enumerate(content) for _ in group])
+    holders = [set(groups[labels[:, c] == 1]) for c in range(classes)]
+    tied = {next(iter(of)) for of in holders if len(of) == 1}
+    if tied == set(groups):
+        with pytest.raises(ValueError, match="None of the"):
+            split_groups(labels, groups, 0.2, 0)
+        return
+    train, held_out = split_groups(labels, groups, 0.2, 0)
+    assert sorted([*train, *held_out]) == list(range(len(labels)))
+    assert not set(groups[train]) & set(groups[held_out])
+    assert len(held_out)
+    for column, of in zip(labels.T, holders, strict=True):
+        assert not of or column[train].any()
+        if len(of - tied) and not column[held_out].any():
+            for group in of - tied:  # each of them would take a class's last training pictures
+                rest = labels[train][groups[train] != group]
+                assert any(len(other) and not rest[:, c].any() for c, other in enumerate(holders))
+
+
+@settings(max_examples=100, deadline=None)
+@given(data=st.data())
+def test_folds_hold_out_everything_once(data):
+    count = data.draw(st.integers(6, 30))
+    folds = data.draw(st.integers(2, 3))
+    kind = data.draw(st.sampled_from(["one", "several", "numbers"]))
+    grouped = data.draw(st.booleans())
+    rng = np.random.default_rng(data.draw(st.integers(0, 99)))
+    labels = {
+        "one": np.arange(count) // 2 % 2,
+        "several": np.ones((count, 2)),
+        "numbers": np.empty((count, 0)),
+    }[kind]
+    groups = rng.permutation(np.arange(count) % (count // 2)) if grouped else None
+    if grouped and kind == "one":
+        groups = np.arange(count) % (count // 2)  # of both classes
+    seen = []
+    for fold in range(1, folds + 1):
+        train, held_out = split_fold(labels, groups, (fold, folds), 3)
+        assert sorted([*train, *held_out]) == list(range(count))
+        if grouped:
+            assert not set(groups[train]) & set(groups[held_out])
+        seen += held_out.tolist()
+    assert sorted(seen) == list(range(count))
+
+
+def test_folds_that_cannot_be(photos, tmp_path):
+    with pytest.raises(ValueError, match="folds=5 for 4 images"):
+        split_fold(np.arange(4) % 2, None, (1, 5), 0)
+    with pytest.raises(ValueError, match=r"Fold \d of 2 would hold out all images of a class"):
+        split_fold(np.array([0, 0, 0, 1]), np.array([1, 2, 3, 4]), (1, 2), 0)
+    rows = rows_of(photos, split=lambda path: "val" if path.stem == "0" else "train")
+    with pytest.raises(ValueError, match="has held-out images of its own"):
+        read(write(tmp_path / "a.csv", rows), photos, fold=(1, 2))
+
+
+OPTIONS = ["--image-size", "75", "--head-epochs", "3", "--batch-size", "4", "--epochs", "0"]
+
+
+@pytest.mark.usefixtures("shallow")
+def test_folds_by_the_command(photos, tmp_path, shallow_file, capsys):
+    command = ["train", str(photos), "--output", str(tmp_path / "runs"), *OPTIONS,
+               "--weights", str(shallow_file), "--folds", "2"]  # fmt: skip
+    assert main([*command, "--fold", "2", "--output", str(tmp_path / "runs" / "fold_2")]) == 0
+    once = (tmp_path / "runs" / "fold_2" / "report.json").read_text()
+    assert main(command) == 0
+    assert (tmp_path / "runs" / "fold_2" / "report.json").read_text() == once  # not trained again
+    printed = capsys.readouterr().out
+    for word in ("mean", "spread", "fold 1", "fold 2", "accuracy"):
+        assert word in printed
+    summary = read_json(tmp_path / "runs" / "folds.json")
+    accuracies = [report["accuracy"] for report in summary["folds"]]
+    assert summary["mean"]["accuracy"] == pytest.approx(np.mean(accuracies))
+    assert summary["spread"]["accuracy"] == pytest.approx(np.std(accuracies, ddof=1))
+    held = [read_json(tmp_path / "runs" / f"fold_{i}" / "data.json")["validation"] for i in (1, 2)]
+    files = [{name for names in side.values() for name in names} for side in held]
+    assert not files[0] & files[1]
+    assert len(files[0] | files[1]) == 15
+    assert main([*command[:2], "--output", str(tmp_path / "runs" / "fold_1"), *command[4:]]) == 1
+    assert "holds a run. Name another folder for the folds" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("shallow")
+@pytest.mark.parametrize("task", ["multi-label", "regression"])
+def test_the_way_of_other_tasks(photos, tmp_path, shallow_file, capsys, task):
+    """Train, predict, evaluate, explain, export and convert, by the commands."""
+    rows = rows_of(photos, label=lambda path: "|".join(shown_in(path)),
+                   age=lambda path: 30 + int(path.stem))  # fmt: skip
+    table = str(write(tmp_path / "labels.csv", rows))
+    run = str(tmp_path / "run")
+    more = ["--task", "regression", "--label-column", "age"] if task == "regression" else []
+    assert main(["train", table, "--output", run, *OPTIONS, "--validation-split", "0.4",
+                 "--images", str(photos), "--weights", str(shallow_file), *more]) == 0  # fmt: skip
+    printed = capsys.readouterr().out
+    regression = task == "regression"
+    assert ("held-out R2" if regression else "held-out mean average precision") in printed
+    report = read_json(tmp_path / "run" / "report.json")
+    assert report["task"] == task
+    picture = "scatter.png" if regression else "average_precision.png"
+    with Image.open(tmp_path / "run" / picture) as image:
+        assert image.size[0] > 200
+    names = read_json(tmp_path / "run" / "class_names.json")
+    assert names == (["age"] if regression else ["2", "ant", "bee", "old"])
+    assert (tmp_path / "run" / "thresholds.json").exists() != regression
+
+    where = ["--images", str(photos)]
+    assert main(["evaluate", run, table, *where, "--report", str(tmp_path / "found.json"),
+                 "--picture", str(tmp_path / "found.png")]) == 0  # fmt: skip
+    assert ("age" if regression else "average precision") in capsys.readouterr().out
+    found = read_json(tmp_path / "found.json")
+    assert found["images"] == 15
+    assert ("per_target" if regression else "per_class") in found
+
+    photo = str(photos / "bee" / "1.png")
+    assert main(["predict", "--model", run, photo, "--format", "json"]) == 0
+    (answer,) = json.loads(capsys.readouterr().out)
+    if regression:
+        (target,) = answer["targets"]
+        assert target["target"] == "age"
+        assert 25 < target["value"] < 45
+    else:
+        thresholds = read_json(tmp_path / "run" / "thresholds.json")
+        assert all(found["probability"] >= thresholds[found["class"]] for found in answer["top"])
+        assert main(["predict", "--model", run, photo, "--threshold", "0", "--format", "json",
+                     "--top", "9"]) == 0  # fmt: skip
+        (everything,) = json.loads(capsys.readouterr().out)
+        assert len(everything["top"]) == 4
+        assert main(["predict", "--model", run, photo, "--threshold", "1"]) == 0
+        assert "none" in capsys.readouterr().out
+        for threshold in ("1.5", "-0.1", "nan", "high"):
+            assert main(["predict", "--model", run, photo, f"--threshold={threshold}"]) == 1
+            assert "It must be from 0 to 1, or 'best'" in capsys.readouterr().err
+    for command in (["predict", "--model", run, photo], ["evaluate", run, table, *where]):
+        status = main([*command, "--threshold", "best"])
+        assert status == int(regression)
+        if regression:
+            assert "for several classes an image" in capsys.readouterr().err
+    assert main(["evaluate", run, str(photos)]) == 1
+    assert f"the model is one of {task}. Give a table" in capsys.readouterr().err
+
+    assert main(["explain", "--model", run, photo, "--output", str(tmp_path / "map.png")]) == 0
+    assert ("age" if regression else "old") in capsys.readouterr().out
+    assert main(["convert", run, str(tmp_path / "timm.safetensors")]) == 0
+    model = keras.saving.load_model(tmp_path / "run" / "model.keras")
+    again = transfer_model(len(names), task=task, weights=tmp_path / "timm.safetensors",
+                           input_shape=model.input_shape[1:], augment=False)  # fmt: skip
+    load_weights(again, tmp_path / "timm.safetensors")
+    pixels = np.random.default_rng(0).uniform(0, 255, (2, *model.input_shape[1:]))
+    np.testing.assert_allclose(
+        again.predict_on_batch(pixels), model.predict_on_batch(pixels), rtol=1e-5, atol=1e-5
+    )

@@ -18,7 +18,7 @@ from keras_inception_v4.data.layout import (
     list_files,
     read_layout,
 )
-from keras_inception_v4.data.sources import ImageFiles, LabelledData
+from keras_inception_v4.data.sources import ImageFiles, LabelledData, Record, content_of
 from keras_inception_v4.data.splits import split
 from keras_inception_v4.preprocessing import check_image
 from keras_inception_v4.progress import Verbose, progress
@@ -42,11 +42,13 @@ def list_images(folder: str | os.PathLike) -> list[Path]:
     return paths
 
 
-def scan_images(paths: Sequence[Path], *, verbose: Verbose = True) -> list[tuple[str, str]]:
+def scan_images(
+    paths: Sequence[Path | Record], *, verbose: Verbose = True
+) -> list[tuple[str, str]]:
     """Decodes every file with all cores, to find those that are no image or damaged.
 
     Args:
-        paths: files.
+        paths: files, or records of others.
         verbose: whether to show a progress bar.
 
     Returns:
@@ -56,7 +58,7 @@ def scan_images(paths: Sequence[Path], *, verbose: Verbose = True) -> list[tuple
 
         def reason(path):
             try:
-                check_image(path)
+                check_image(content_of(path), str(path))
             except (ValueError, OSError) as error:
                 return str(error)
             finally:

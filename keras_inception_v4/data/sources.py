@@ -1,14 +1,15 @@
 """Labelled images, in memory or as files."""
 
+import io
 import os
 import shutil
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from PIL import Image
@@ -60,14 +61,27 @@ def read_all(read: Callable[[int], np.ndarray], indices, size: tuple[int, int]) 
     return pixels
 
 
+class Record(Protocol):
+    """A picture inside a file of many; `str` tells where."""
+
+    def read(self) -> bytes:
+        """The encoded picture."""
+        ...
+
+
+def content_of(place: Path | Record) -> Path | bytes:
+    """What an image is read from: its file, or its bytes."""
+    return place if isinstance(place, Path) else place.read()
+
+
 @dataclass(frozen=True)
 class ImageFiles:
-    """Paths of image files and their labels; `size` and `crop` as in `load_image`.
+    """Image files or records and their labels; `size` and `crop` as in `load_image`.
 
     `root` is the folder that the paths are listed from; `None` for that of each class.
     """
 
-    paths: list[Path]
+    paths: Sequence[Path | Record]
     labels: np.ndarray
     size: tuple[int, int]
     crop: float
@@ -79,17 +93,25 @@ class ImageFiles:
     def take(self, indices) -> np.ndarray:
         """Raw pixels of some images, decoded by all cores."""
         return read_all(
-            lambda i: load_image(self.paths[i], self.size, self.crop), indices, self.size
+            lambda i: load_image(content_of(self.paths[i]), self.size, self.crop),
+            indices,
+            self.size,
         )
 
     def picture(self, index: int) -> AbstractContextManager[Picture]:
         """One image, to cut a window out of."""
-        return opened(self.paths[index])
+        place = self.paths[index]
+        return opened(content_of(place), str(place))
 
     def save(self, index: int, path: Path) -> None:
         """Copies one image's file; `path` is without suffix."""
-        source = self.paths[index]
-        shutil.copyfile(source, path.with_name(f"{path.name}{source.suffix}"))
+        source = content_of(self.paths[index])
+        if isinstance(source, Path):
+            shutil.copyfile(source, path.with_name(f"{path.name}{source.suffix}"))
+            return
+        with Image.open(io.BytesIO(source)) as image:
+            suffix = (image.format or "png").lower()
+        path.with_name(f"{path.name}.{suffix}").write_bytes(source)
 
     def listing(self, class_names: list[str]) -> dict:
         """The paths of each class, from the class's folder or from `root` on.
@@ -97,18 +119,21 @@ class ImageFiles:
         Where there is not one class an image, each path with its targets.
         """
         if self.labels.ndim == 2:
-            places = [os.path.relpath(path, self.root) for path in self.paths]
+            places = map(self._place, self.paths)
             return dict(zip(places, self.labels.tolist(), strict=True))
         listed: dict[str, list[str]] = {name: [] for name in class_names}
         for path, label in zip(self.paths, self.labels, strict=True):
             name = class_names[label]
-            if self.root is not None:
-                listed[name].append(os.path.relpath(path, self.root))
+            if self.root is not None or not isinstance(path, Path):
+                listed[name].append(self._place(path))
                 continue
             parts = [unicodedata.normalize("NFC", part) for part in path.parts]
             start = len(parts) - 1 - parts[::-1].index(name)
             listed[name].append("/".join(parts[start:]))
         return listed
+
+    def _place(self, path: Path | Record) -> str:
+        return os.path.relpath(path, self.root) if isinstance(path, Path) else str(path)
 
 
 class RandomCrops:

@@ -95,6 +95,8 @@ def split_groups(
         if not table[held_out, label].any():
             _hold_out(table, held_out, label)
     if not held_out.any():
+        _hold_out(table, held_out)
+    if not held_out.any():
         raise ValueError(
             f"None of the {count} groups can be held out: each has the only images of some class."
         )
@@ -190,15 +192,16 @@ def split(
     )
 
 
-def _hold_out(table: np.ndarray, held_out: np.ndarray, label: int) -> None:
+def _hold_out(table: np.ndarray, held_out: np.ndarray, label: int | None = None) -> None:
     """Holds out the smallest group with a class that has no class's last training images.
 
     Args:
         table: images of each group, by class.
         held_out: which groups are; changed here.
-        label: the class.
+        label: the class; `None` for any or none.
     """
-    here = np.flatnonzero(~held_out & (table[:, label] > 0))
+    has = True if label is None else table[:, label] > 0
+    here = np.flatnonzero(~held_out & has)
     for group in here[np.argsort(table[here].sum(axis=1), kind="stable")]:
         left = ~held_out
         left[group] = False

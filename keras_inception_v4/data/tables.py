@@ -1,44 +1,29 @@
 """Tables of images: a row a picture, with its targets, and perhaps its part and its group."""
 
-import csv
 import os
 import sys
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from keras_inception_v4.architecture import MULTI_LABEL, REGRESSION, SINGLE_LABEL
+from keras_inception_v4.architecture import REGRESSION, SINGLE_LABEL
 from keras_inception_v4.data.cells import Targets, read_targets
+from keras_inception_v4.data.columns import (
+    BOTH,
+    LABEL,
+    Columns,
+    find_columns,
+    read_table,
+)
 from keras_inception_v4.data.folders import refuse_problems, scan_images
 from keras_inception_v4.data.layout import Problems, few, part_of
+from keras_inception_v4.data.records import Record, open_collection
 from keras_inception_v4.data.sources import ImageFiles, LabelledData
 from keras_inception_v4.data.splits import split
-from keras_inception_v4.errors import require_extra
-from keras_inception_v4.files import require
+from keras_inception_v4.files import is_table, require
 from keras_inception_v4.progress import Verbose
 from keras_inception_v4.tasks import task_named
-
-GUESSES = {
-    "path": ("path", "file", "filename", "filepath", "file_name", "image", "image_path"),
-    "label": ("label", "labels", "class", "target"),
-    "split": ("split",),
-    "group": ("group",),
-}
-"""What the columns are called, in any case, where nobody says."""
-FLAGS = ("0", "1", "0.0", "1.0", "false", "true")
-
-
-@dataclass(frozen=True)
-class Columns:
-    """Names of a table's columns; `None` looks for the usual ones (`GUESSES`).
-
-    `label` may name several, with commas between them.
-    """
-
-    path: str | None = None
-    label: str | None = None
-    split: str | None = None
-    group: str | None = None
 
 
 @dataclass(frozen=True)
@@ -48,7 +33,7 @@ class Rows:
     table: Path
     root: Path
     read: dict[str, list[str]]
-    paths: list[Path]
+    paths: list[Path | Record]
     parts: list[str | None]
     groups: list[str | None]
     targets: Targets
@@ -77,7 +62,8 @@ def read_labelled_table(
     """A table of image files and targets, scanned, as training, held-out and test images.
 
     Args:
-        table: a `.csv` (comma, semicolon or tab), `.tsv` or `.parquet`, with a header.
+        table: a `.csv` (comma, semicolon or tab), `.tsv` or `.parquet`, with a header; or pictures
+            inside other files, see `records.open_collection`.
         size: height and width of the images, in pixels.
         crop: as in `load_image`.
         images: the folder that paths are relative to; `None` for the table's own.
@@ -145,16 +131,23 @@ def read_rows(
     Raises:
         FileNotFoundError, ValueError, ImportError: as `read_labelled_table`.
     """
-    table = require(table, "table")
+    table, columns = require(table, "table"), columns or Columns()
     root = table.parent if images is None else require(images, "folder")
-    content = _read(table)
-    found = _columns(table, content, columns or Columns(), task, names)
+    places: list[Record] | None = None
+    if is_table(table):
+        content = read_table(table)
+    else:
+        if images is not None:
+            raise ValueError(f"Received images={images} for {table}, which holds its own.")
+        collection = open_collection(table, columns.path)
+        content, columns = collection.columns, replace(columns, path=None)
+        places = [Record(collection, number) for number in range(len(collection))]
+    found = find_columns(table, content, columns, task, names, needed=LABEL if places else BOTH)
     targets = read_targets(
         table, {name: content[name] for name in found["label"]}, task=task, names=names
     )
-    usable, problems = _usable(table, content, found, root, targets)
-    (path_column,) = found["path"]
-    paths = {i: root / content[path_column][i] for i in usable}
+    usable, problems = _usable(table, content, found, root, targets, places)
+    paths = {i: places[i] if places else root / content[found["path"][0]][i] for i in usable}
     bad = scan_images(list(paths.values()), verbose=verbose)
     problems += bad
     refuse_problems(problems, "rows", skip_corrupt=skip_corrupt, verbose=verbose)
@@ -178,114 +171,30 @@ def read_rows(
     )
 
 
-def _read(table: Path) -> dict[str, list[str]]:
-    """Every column of single values as text, empty where there is nothing."""
-    pyarrow = require_extra("pyarrow", "Tables need", "pyarrow", "tables")
-    try:
-        if table.suffix.lower() == ".parquet":
-            content = require_extra(
-                "pyarrow.parquet", "Tables need", "pyarrow", "tables"
-            ).read_table(table)
-        else:
-            content = _read_csv(pyarrow, table)
-    except (pyarrow.ArrowException, UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{table} cannot be read as a table: {error}") from error
-    if content.num_rows == 0:
-        raise ValueError(f"{table} has no rows.")
-    if len(set(content.column_names)) < content.num_columns:
-        raise ValueError(f"{table} has two columns of one name: {content.column_names}.")
-    flat = {
-        name: column
-        for name, column in zip(content.column_names, content.columns, strict=True)
-        if not pyarrow.types.is_nested(column.type) and not pyarrow.types.is_binary(column.type)
-    }
-    return {
-        name: ["" if value is None else str(value).strip() for value in column.to_pylist()]
-        for name, column in flat.items()
-    }
-
-
-def _read_csv(pyarrow, table: Path):
-    reader = require_extra("pyarrow.csv", "Tables need", "pyarrow", "tables")
-    with table.open(encoding="utf-8-sig", newline="") as file:
-        header = file.readline()
-    delimiter = max("\t;,", key=header.count)
-    names = next(csv.reader([header], delimiter=delimiter), [])
-    return reader.read_csv(
-        table,
-        parse_options=reader.ParseOptions(delimiter=delimiter, newlines_in_values=True),
-        convert_options=reader.ConvertOptions(column_types=dict.fromkeys(names, pyarrow.string())),
-    )
-
-
-def _columns(
-    table: Path, content: dict[str, list[str]], asked: Columns, task: str | None, names
-) -> dict[str, list[str]]:
-    """The columns that were asked for, else those with the usual names, by what they hold."""
-    found: dict[str, list[str]] = {}
-    for kind, usual in GUESSES.items():
-        name = getattr(asked, kind)
-        several = kind == "label" and name is not None and name not in content
-        wanted = [part.strip() for part in name.split(",")] if several else [name] if name else []
-        for column in wanted:
-            if column not in content:
-                raise ValueError(
-                    f"{table} has no column {column!r} of single values. It has "
-                    f"{', '.join(content)}."
-                )
-        guesses = [column for column in content if column.strip().casefold() in usual]
-        if not wanted and len(guesses) > 1:
-            raise ValueError(
-                f"{table} has the columns {', '.join(guesses)}, each of which may be the {kind}. "
-                f"Say which: --{kind}-column."
-            )
-        found[kind] = wanted or guesses
-    if not asked.label and names and task != SINGLE_LABEL and set(names) <= content.keys():
-        found["label"] = list(names)
-    if not found["label"] and task in (None, MULTI_LABEL):
-        taken = {name for names in found.values() for name in names}
-        flags = [
-            name
-            for name, cells in content.items()
-            if name not in taken and all(cell.casefold() in FLAGS for cell in cells)
-        ]
-        found["label"] = flags if len(flags) > 1 else []
-    for kind in ("path", "label"):
-        if not found[kind]:
-            raise ValueError(
-                f"{table} has no column for the {kind}: none of {', '.join(content)} is called "
-                f"{', '.join(GUESSES[kind])}. Name it: --{kind}-column."
-            )
-    return found
-
-
 def _usable(
     table: Path,
     content: dict[str, list[str]],
     found: dict[str, list[str]],
     root: Path,
     targets: Targets,
+    records: Sequence[Record] | None,
 ) -> tuple[list[int], Problems]:
     """The rows that can be used, and the others with the reason."""
-    (path_column,) = found["path"]
+    count = len(content[found["label"][0]])
 
     def cells(kind: str) -> list:
-        return content[found[kind][0]] if found[kind] else [None] * len(content[path_column])
+        return content[found[kind][0]] if found[kind] else [None] * count
 
-    inside = os.path.abspath(root)
+    names = list(map(str, records)) if records else cells("path")
     usable: list[int] = []
     problems: Problems = []
     seen: dict[str, int] = {}
-    columns = zip(content[path_column], cells("split"), cells("group"), strict=True)
+    columns = zip(names, cells("split"), cells("group"), strict=True)
     for index, (name, part, group) in enumerate(columns):
-        path = root / name
-        real = os.path.realpath(path)
-        if not name:
-            reason = "has no path"
-        elif os.path.commonpath([inside, os.path.abspath(path)]) != inside:
-            reason = f"names {name}, which is outside {root}"
-        elif not path.is_file():
-            reason = f"names {path}, which is not there"
+        real = name if records else os.path.realpath(root / name)
+        unfit = None if records else _unfit_path(name, root)
+        if unfit is not None:
+            reason = unfit
         elif index in targets.reasons:
             reason = targets.reasons[index].format(name=name)
         elif part is not None and part_of(part) is None:
@@ -300,6 +209,16 @@ def _usable(
             continue
         problems.append((f"{table}:{index + 2}", f"{table} row {index + 2} {reason}"))
     return usable, problems
+
+
+def _unfit_path(name: str, root: Path) -> str | None:
+    """Why a picture's path cannot be used."""
+    path, inside = root / name, os.path.abspath(root)
+    if not name:
+        return "has no path"
+    if os.path.commonpath([inside, os.path.abspath(path)]) != inside:
+        return f"names {name}, which is outside {root}"
+    return None if path.is_file() else f"names {path}, which is not there"
 
 
 def _parts(

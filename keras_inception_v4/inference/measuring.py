@@ -13,7 +13,7 @@ from keras_inception_v4.data.layout import WHOLE, read_layout
 from keras_inception_v4.data.sources import ImageFiles
 from keras_inception_v4.data.tables import Columns, read_rows
 from keras_inception_v4.evaluation import answers_and_targets
-from keras_inception_v4.files import check_name, is_table, write_json
+from keras_inception_v4.files import check_name, has_columns, write_json
 from keras_inception_v4.inference.opening import chosen_thresholds, open_model
 from keras_inception_v4.inspection import ModelSettings, image_size, names_of, task_of
 from keras_inception_v4.preprocessing import imagenet_classes
@@ -77,7 +77,7 @@ def evaluate_files(
         plots.require_matplotlib()
         if Path(picture).suffix != ".png":
             raise ValueError(f"Received picture={str(picture)!r}. It must end in .png.")
-    layout = None if is_table(data) else read_layout(data, nested=nested)
+    layout = None if has_columns(data) else read_layout(data, nested=nested)
     if layout is not None:
         if images is not None or columns not in (None, Columns()):
             raise ValueError(f"Received images or columns for {data}, which is no table.")

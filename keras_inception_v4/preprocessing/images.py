@@ -120,14 +120,18 @@ def load_image(
         return _central_window(picture, height, width, crop)
 
 
-def check_image(path: str | os.PathLike) -> None:
-    """Decodes an image file and throws the pixels away.
+def check_image(path_or_bytes: str | os.PathLike | bytes, name: str = "the given bytes") -> None:
+    """Decodes an image file, or the bytes of one, and throws the pixels away.
+
+    Args:
+        path_or_bytes: path of a file, or its content.
+        name: what errors call the bytes.
 
     Raises:
         FileNotFoundError: if there is no such file.
         ValueError: if it cannot be read as an image.
     """
-    with opened(path) as picture:
+    with opened(path_or_bytes, name) as picture:
         picture.check()
 
 

@@ -92,8 +92,12 @@ class Picture:
 
 
 @contextmanager
-def opened(path_or_bytes) -> Iterator[Picture]:
+def opened(path_or_bytes, name: str = "the given bytes") -> Iterator[Picture]:
     """The picture in a file or in the bytes of one; what goes wrong inside tells of the file.
+
+    Args:
+        path_or_bytes: path of a file, or its content.
+        name: what errors call the bytes.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -101,7 +105,7 @@ def opened(path_or_bytes) -> Iterator[Picture]:
     """
     source: io.BytesIO | Path
     if isinstance(path_or_bytes, (bytes, bytearray, memoryview)):
-        name, source = "the given bytes", io.BytesIO(path_or_bytes)
+        source = io.BytesIO(path_or_bytes)
     elif isinstance(path_or_bytes, (str, os.PathLike)):
         name, source = str(path_or_bytes), require(path_or_bytes, "image file")
         if source.is_dir():

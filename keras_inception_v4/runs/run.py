@@ -17,7 +17,7 @@ from keras_inception_v4.data.sources import LabelledData
 from keras_inception_v4.data.tables import Columns, read_labelled_table
 from keras_inception_v4.errors import check_at_least
 from keras_inception_v4.evaluation import answers_and_targets
-from keras_inception_v4.files import is_table, read_json
+from keras_inception_v4.files import has_columns, read_json
 from keras_inception_v4.progress import Verbose
 from keras_inception_v4.runs.folder import RunFolder, recorded_arguments
 from keras_inception_v4.runs.folds import cross_validated
@@ -208,7 +208,7 @@ def read_images(settings: Settings, *, verbose: bool) -> LabelledData:
     size = settings.image_size
     if settings.data == DIGITS:
         return load_digits_data(size, **share)
-    if is_table(settings.data):
+    if has_columns(settings.data):
         columns = Columns(
             settings.path_column,
             settings.label_column,

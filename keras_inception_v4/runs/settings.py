@@ -18,7 +18,7 @@ from keras_inception_v4.architecture import (
     TASK_NAMES,
 )
 from keras_inception_v4.errors import check_at_least, check_one_of
-from keras_inception_v4.files import TABLES, is_table
+from keras_inception_v4.files import TABLES, has_columns
 from keras_inception_v4.training.options import (
     AUGMENTATIONS,
     AUTO,
@@ -66,8 +66,9 @@ class Settings:
     data: str | os.PathLike = _option(
         DIGITS,
         "a folder with a subfolder a class, or with parts that hold such classes (train; val, "
-        "valid, validation or dev; test); a table of files and labels (.csv, .tsv, .parquet); or "
-        "digits, the scans embedded in scikit-learn",
+        "valid, validation or dev; test); a table of files and labels (.csv, .tsv, .parquet); a "
+        "file of records (.tfrecord, .array_record) or a folder of such; a data set that the "
+        "datasets library saved; or digits, the scans embedded in scikit-learn",
     )
     weights: str | os.PathLike | None = _option(
         "imagenet",
@@ -93,13 +94,13 @@ class Settings:
         AUGMENTATIONS,
     )
     validation_split: float = _option(0.2, "share held out, if not split yet", IMAGES)
-    folds: int | None = _option(
+    folds: int = _option(
         None,
         "train so many times, each with another share held out, and report mean and spread; each "
         "is a run of its own below the output",
         IMAGES,
     )
-    fold: int | None = _option(None, "with --folds: train only this one, from 1", IMAGES)
+    fold: int = _option(None, "with --folds: train only this one, from 1", IMAGES)
     skip_corrupt: bool = _option(False, "leave out what cannot be used", IMAGES)
     nested: bool = _option(
         False, "subfolders that hold only folders are classes all the same", IMAGES
@@ -193,12 +194,12 @@ class Settings:
             )
         epochs = 1 if self.from_scratch else 0
         given = [name for name in OF_TABLES if getattr(self, name) is not None]
-        if given and not is_table(self.data):
+        if given and not has_columns(self.data):
             raise ValueError(
                 f"Received {', '.join(given)} with data={os.fspath(self.data)!r}, which is no "
                 f"table ({', '.join(TABLES)})."
             )
-        if self.nested and is_table(self.data):
+        if self.nested and has_columns(self.data):
             raise ValueError("Received nested with a table. It is for folders of classes.")
         regression = self.task == REGRESSION
         if self.loss is not None and not regression:

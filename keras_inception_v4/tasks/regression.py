@@ -11,7 +11,8 @@ from keras_inception_v4.tasks.base import (
     require_scikit_learn,
 )
 
-SAME = 0.25  # spreads within which two answers count as the same decision
+SAME = 0.25  # standard deviations within which two answers count as the same decision
+RANGE = 6  # standard deviations
 
 
 class Regression(Task):
@@ -23,9 +24,9 @@ class Regression(Task):
     metric_label = "mean absolute error (standard deviations)"
     loss_label = "loss (squared standard deviations)"
     value, outputs = "value", "targets"
-    unit = " of the answers' spread"
-    movement = "of it"
-    decision = f"the answer is, within {SAME:g} of it,"
+    unit = " of six standard deviations of the answers"
+    movement = "of one"
+    decision = f"the answer is, within {SAME:g} of one,"
     picture = "scatter.png"
     standardized = True
 
@@ -99,13 +100,17 @@ class Regression(Task):
         return [(name, float(value)) for name, value in zip(names, row, strict=True)]
 
     def compare(self, expected, found, thresholds=None):
-        """Relative to how far the model's own answers differ; decisions are answers near by."""
+        """Relative to the standard deviation of the model's own answers, or six for the largest.
+
+        Six of them hold nearly all answers, as 0 to 1 holds all probabilities. Decisions are
+        answers near by.
+        """
         spread = expected.std(axis=0) + np.abs(expected.mean(axis=0)) / 100
         spread = np.where(spread > 0, spread, 1)
         apart = np.abs(expected - found)
         return Comparison(
             float(apart.max()),
-            float((apart / spread).max()),
+            float((apart / spread).max() / RANGE),
             float(np.mean(apart / spread <= SAME)),
             float((apart / spread).mean()),
         )

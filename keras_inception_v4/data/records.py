@@ -1,0 +1,284 @@
+"""Pictures inside other files: TFRecord, ArrayRecord, and data sets of Hugging Face's `datasets`.
+
+Each is read by the number of its record, so that a resumed training sees what it would have seen.
+"""
+
+import os
+import struct
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from keras_inception_v4.data.layout import part_of
+from keras_inception_v4.errors import in_one_line, require_extra
+from keras_inception_v4.files import DATASET_MARKS, record_files, record_format
+
+ENCODED = ("image/encoded", "image", "image_raw", "encoded", "jpeg", "png")
+"""What the bytes of a picture are called in a `tf.train.Example`, where nobody says."""
+LENGTH, CHECKSUM = struct.Struct("<Q"), 4  # bytes around a record of a TFRecord file
+
+
+class Record(NamedTuple):
+    """A picture in a file of many; `str` tells which."""
+
+    collection: "Collection"
+    number: int
+
+    def read(self) -> bytes:
+        """The encoded picture."""
+        return self.collection.picture(self.number)
+
+    def __str__(self) -> str:
+        return self.collection.place(self.number)
+
+
+class Collection(ABC):
+    """Records with a picture and other values each.
+
+    Attributes:
+        columns: name of every value but the picture to its text in each record; several values
+            have `|` between them.
+    """
+
+    columns: dict[str, list[str]]
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def picture(self, number: int) -> bytes:
+        """The encoded picture of a record."""
+
+    @abstractmethod
+    def place(self, number: int) -> str:
+        """Where a record is, in words."""
+
+
+def open_collection(path: str | os.PathLike, image: str | None = None) -> Collection:
+    """Opens pictures inside other files.
+
+    Args:
+        path: a file of `RECORDS`, a folder of such, or a folder that `datasets`' `save_to_disk`
+            wrote.
+        image: name of the picture's value; `None` finds out.
+
+    Raises:
+        ValueError: if it cannot be read, holds nothing, or has no picture.
+        ImportError: without the library that reads it; the message names the extra.
+    """
+    path = Path(path)
+    if path.is_dir() and any((path / mark).is_file() for mark in DATASET_MARKS):
+        return _Dataset(path, image)
+    files = record_files(path)
+    kinds = {record_format(file) for file in files}
+    if len(kinds) > 1:
+        raise ValueError(f"{path} holds TFRecord and ArrayRecord files. Keep them apart.")
+    try:
+        reader = _TFRecords(files) if kinds == {"tfrecord"} else _array_records(files)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ValueError(f"{path} cannot be read ({in_one_line(error)}).") from error
+    if len(reader) == 0:
+        raise ValueError(f"{path} holds no records.")
+    return _Examples(path, files, reader, image)
+
+
+class _TFRecords:
+    """Records of TFRecord files by their number: where each begins is noted once."""
+
+    def __init__(self, files: Iterable[Path]):
+        self._places: list[tuple[Path, int, int]] = []
+        self.counts = []
+        for path in files:
+            before = len(self._places)
+            self._index(path)
+            self.counts.append(len(self._places) - before)
+
+    def _index(self, path: Path) -> None:
+        size, start = path.stat().st_size, 0
+        with path.open("rb") as file:
+            if file.read(2) == b"\x1f\x8b":
+                raise ValueError(f"{path.name} is compressed: unpack it (gunzip) first")
+            while start < size:
+                file.seek(start)
+                head = file.read(LENGTH.size)
+                end = start + LENGTH.size + CHECKSUM
+                length = LENGTH.unpack(head)[0] if len(head) == LENGTH.size else size
+                if end + length + CHECKSUM > size:
+                    raise ValueError(f"{path.name} is no TFRecord file, or ends inside a record")
+                self._places.append((path, end, length))
+                start = end + length + CHECKSUM
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, number: int) -> bytes:
+        path, start, length = self._places[number]
+        with path.open("rb") as file:
+            file.seek(start)
+            return file.read(length)
+
+
+def _array_records(files: list[Path]):
+    """Grain's own source, with the number of records of each file."""
+    grain = require_extra("grain", "ArrayRecord files need", "grain", "records")
+    require_extra(
+        "array_record.python.array_record_module",
+        "ArrayRecord files need",
+        "array_record",
+        "records",
+    )
+    sources = [grain.sources.ArrayRecordDataSource(str(file)) for file in files]
+    return _Chained(sources)
+
+
+class _Chained:
+    """Sources one after the other."""
+
+    def __init__(self, sources: list):
+        self._sources = sources
+        self.counts = [len(source) for source in sources]
+        self._ends = np.cumsum(self.counts)
+
+    def __len__(self) -> int:
+        return int(self._ends[-1]) if len(self._ends) else 0
+
+    def __getitem__(self, number: int) -> bytes:
+        index = int(np.searchsorted(self._ends, number, side="right"))
+        start = int(self._ends[index]) - self.counts[index]
+        return self._sources[index][number - start]
+
+
+@dataclass
+class _Examples(Collection):
+    """Records that are a `tf.train.Example` each, as tensorflow/models and TFDS write them."""
+
+    path: Path
+    files: list[Path]
+    reader: Any
+    image: str | None
+
+    def __post_init__(self):
+        values: dict[str, list[str]] = {}
+        for number in range(len(self)):
+            found = self._features(number)
+            if self.image is None or number == 0:
+                self.image = self._image_of(found)
+            for name, feature in found.items():
+                if name != self.image:
+                    values.setdefault(name, [""] * len(self))[number] = _text(feature)
+        parts = [part_of(file.name.split("-")[0].split(".")[0]) for file in self.files]
+        if any(parts) and "split" not in values:
+            counted = zip(parts, self.reader.counts, strict=True)
+            values["split"] = [part or "" for part, count in counted for _ in range(count)]
+        self.columns = values
+
+    def __len__(self) -> int:
+        return len(self.reader)
+
+    def _features(self, number: int):
+        import tensorflow as tf
+
+        try:
+            return tf.train.Example.FromString(self.reader[number]).features.feature
+        except Exception as error:  # protobuf's own class, and that of a damaged file
+            raise ValueError(
+                f"{self.place(number)} is no tf.train.Example ({in_one_line(error)})."
+            ) from error
+
+    def _image_of(self, features) -> str:
+        held = [name for name, value in features.items() if value.bytes_list.value]
+        names = [self.image] if self.image else [name for name in ENCODED if name in held]
+        if not names or names[0] not in held:
+            raise ValueError(
+                f"{self.path} has no picture {names[0] if names else ''!r} among {sorted(held)}. "
+                "Name it: --path-column."
+            )
+        return names[0]
+
+    def picture(self, number: int) -> bytes:
+        """The encoded picture of a record."""
+        values = self._features(number)[self.image].bytes_list.value
+        return values[0] if values else b""
+
+    def place(self, number: int) -> str:
+        """The file and the record's number in it."""
+        ends = np.cumsum(self.reader.counts)
+        index = int(np.searchsorted(ends, number, side="right"))
+        return f"{self.files[index].name}#{number - ends[index] + self.reader.counts[index]}"
+
+
+def _text(feature) -> str:
+    values = [
+        *(value.decode("utf-8", "replace") for value in feature.bytes_list.value),
+        *map(str, feature.int64_list.value),
+        *(f"{value:.9g}" for value in feature.float_list.value),
+    ]
+    return "|".join(values)
+
+
+class _Dataset(Collection):
+    """A data set that `datasets` wrote to disk: one, or several by the names of their parts."""
+
+    def __init__(self, path: Path, image: str | None):
+        library = require_extra("datasets", "Data sets on disk need", "datasets", "datasets")
+        try:
+            found = library.load_from_disk(str(path))
+        except Exception as error:  # it raises whatever a damaged file leads to
+            raise ValueError(
+                f"{path} cannot be read as a data set of `datasets` ({in_one_line(error)})."
+            ) from error
+        several = dict(found) if isinstance(found, dict) else {}
+        whole = library.concatenate_datasets(list(several.values())) if several else found
+        if len(whole) == 0:
+            raise ValueError(f"{path} holds no records.")
+        pictures = [n for n, kind in whole.features.items() if isinstance(kind, library.Image)]
+        if len(pictures) != 1 and image is None:
+            raise ValueError(
+                f"{path} has {len(pictures)} columns of images ({', '.join(pictures) or 'none'} of "
+                f"{', '.join(whole.features)}). Name it: --path-column."
+            )
+        self.path, self.image = path, image or pictures[0]
+        if self.image not in pictures:
+            raise ValueError(f"{path} has no column of images {image!r}. It has {pictures}.")
+        self.columns = {
+            name: _texts(kind, whole[name])
+            for name, kind in whole.features.items()
+            if name not in pictures
+        }
+        if several:
+            parts = [[name] * len(part) for name, part in several.items()]
+            self.columns["split"] = [name for part in parts for name in part]
+        self._pictures = whole.select_columns([self.image]).cast_column(
+            self.image, library.Image(decode=False)
+        )
+
+    def __len__(self) -> int:
+        return len(self._pictures)
+
+    def picture(self, number: int) -> bytes:
+        """The encoded picture of a record."""
+        found = self._pictures[number][self.image] or {}
+        if found.get("bytes") is not None:
+            return found["bytes"]
+        return Path(found["path"]).read_bytes() if found.get("path") else b""
+
+    def place(self, number: int) -> str:
+        """The folder and the record's number."""
+        return f"{self.path.name}#{number}"
+
+
+def _texts(kind, values) -> list[str]:
+    """Values of a column as text; numbers of classes by their names."""
+    inner = getattr(kind, "feature", kind)
+    named = getattr(inner, "int2str", None)
+
+    def one(value) -> str:
+        if value is None:
+            return ""
+        return named(value) if named is not None and not isinstance(value, str) else str(value)
+
+    return ["|".join(map(one, v)) if isinstance(v, list) else one(v) for v in values]
