@@ -42,6 +42,7 @@ SUBJECTS = {
 }
 LONG = {
     "curves": "whether two devices and two processes train as one, a quarter of an hour",
+    "targets": "several digits a picture, and their sum, by transfer, half an hour",
     "digits": "the README's first command on three seeds, a quarter of an hour",
     "recipe": "digits by the paper's recipe beside the README's command, a quarter of an hour",
     "transfer": "digits 0 to 4 help with 5 to 9, three seeds, twenty minutes",
@@ -55,7 +56,7 @@ def findings_of(subject: str, run: Path) -> Findings:
         return pool.submit(measured, subject, run).result()
 
 
-def main() -> int:
+def main(words=None, *, here: Path = HERE, findings_of=findings_of) -> int:
     """Exit status 1 if a ratio misses what is wanted, or differs from an earlier run."""
     listed = "\n".join(f"  {name:14}{what}" for name, what in {**SUBJECTS, **LONG}.items())
     parser = argparse.ArgumentParser(
@@ -72,7 +73,7 @@ def main() -> int:
         "(default: %(default)s)",
     )  # fmt: skip
     parser.add_argument(
-        "--out", type=Path, metavar="FOLDER", default=HERE,
+        "--out", type=Path, metavar="FOLDER", default=here,
         help="where RESULTS.md, results.json and the charts are written, and what they had of "
         "other subjects is kept (default: benchmarks, and the README's summary too)",
     )  # fmt: skip
@@ -80,7 +81,7 @@ def main() -> int:
         "--against", type=Path, metavar="EARLIER",
         help="a results.json: says which ratios differ by more than both spreads",
     )  # fmt: skip
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(words)
     unknown = set(arguments.subjects) - SUBJECTS.keys() - LONG.keys()
     if unknown:
         parser.error(f"{', '.join(sorted(unknown))}: choose from {', '.join([*SUBJECTS, *LONG])}")
@@ -93,7 +94,7 @@ def main() -> int:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         parser.error(f"--out {arguments.out}: {error.strerror}")
-    readme = HERE.parent / "README.md" if out == HERE else None
+    readme = here.parent / "README.md" if out == here else None
     results, found = read_results(out / "results.json"), {}
     for subject in arguments.subjects or SUBJECTS:
         print(f"{subject} ...", flush=True)

@@ -4,8 +4,7 @@
         python -m benchmarks.continued train digits ...
 
 Forty scans of digits; for the rate, an epoch has as many steps as `PACE` says. What training has
-come to, unrounded, is written to a file. Processes that this one starts import this file, and so do
-the same.
+come to, unrounded, is written to a file.
 
 Controls: `rounding` scales the first kernel by a millionth, which batch norm takes back but for its
 epsilon and rounding; `no learning` has a rate of 0.
@@ -20,16 +19,23 @@ import keras
 import numpy as np
 
 from keras_inception_v4 import cli
-from keras_inception_v4.data import digits
-from keras_inception_v4.runs import phases
-from keras_inception_v4.training import devices, scratch
+from keras_inception_v4.data.digits import digit_scans
+from keras_inception_v4.runs.phases import from_scratch
+from keras_inception_v4.runs.run import Parts, read_images
+from keras_inception_v4.training import devices
+from keras_inception_v4.training.fitting import fit
 from keras_inception_v4.training.recipes import RATE, RECIPES
+from keras_inception_v4.training.scratch import scratch_model
 
 SCANS = 40
 CONTROL = os.environ["CONTROL"]
 assert CONTROL in ("", "rounding", "no learning"), CONTROL
-scratch_model, paper_optimizer, fit = scratch.scratch_model, RECIPES["paper"].optimizer, scratch.fit
-scans, labels = digits.digit_scans()
+
+
+def some_scans():
+    """The first scans."""
+    scans, labels = digit_scans()
+    return scans[:SCANS], labels[:SCANS]
 
 
 def trained_model(*arguments, **named) -> keras.Model:
@@ -45,7 +51,8 @@ def trained_model(*arguments, **named) -> keras.Model:
 def paced_optimizer(schedule) -> keras.optimizers.Optimizer:
     """The paper's optimizer, with that many steps an epoch."""
     paced = schedule._replace(steps=int(os.environ["PACE"]))
-    return paper_optimizer(paced, rate=0.0 if CONTROL == "no learning" else RATE)
+    rate = 0.0 if CONTROL == "no learning" else RATE
+    return RECIPES["paper"].optimizer(paced, rate=rate)
 
 
 def recorded_fit(model, *arguments, **named) -> keras.callbacks.History:
@@ -63,10 +70,11 @@ def recorded_fit(model, *arguments, **named) -> keras.callbacks.History:
     return history
 
 
-phases.train_from_scratch = partial(scratch.train_from_scratch, build=trained_model)
-scratch.fit = recorded_fit
-RECIPES["paper"] = RECIPES["paper"]._replace(optimizer=paced_optimizer)
-digits.digit_scans = lambda: (scans[:SCANS], labels[:SCANS])
+PACED = RECIPES["paper"]._replace(optimizer=paced_optimizer)
+PARTS = Parts(
+    partial(read_images, scans=some_scans),
+    partial(from_scratch, build=trained_model, recipes={"paper": PACED}, fit_model=recorded_fit),
+)
 
 if __name__ == "__main__":
-    sys.exit(cli.main(sys.argv[1:]))
+    sys.exit(cli.main(sys.argv[1:], parts=PARTS))

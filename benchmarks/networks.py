@@ -235,7 +235,7 @@ FLOP = PRODUCTS * 2 * SIDE**3
 SLOW = 10e9  # operations a second; a single core with vectors gives several times as many
 
 
-def matrix_product(library: str, precision: str):
+def matrix_product(library: str, precision: str, slow: float = SLOW):
     """Products of square matrices: what the machine's arithmetic gives at most."""
     import numpy as np
 
@@ -261,7 +261,7 @@ def matrix_product(library: str, precision: str):
         def once():
             product(tensor, tensor)
 
-    if max(_rate(once) for _ in range(2)) < SLOW:
+    if max(_rate(once) for _ in range(2)) < slow:
         raise RuntimeError(f"{library} has only plain loops for {precision} on this processor")
 
     def prepare(**task):

@@ -68,14 +68,14 @@ def require_complete(run: Path) -> None:
 
 
 class Worker:
-    """The process of a contender."""
+    """The process of a contender; `has_bfloat16` says whether the processor computes in it."""
 
-    def __init__(self, contender: Contender):
+    def __init__(self, contender: Contender, has_bfloat16=None):
         if contender.options.get("precision") == "bfloat16" and not contender.on_gpu:
             # Not imported above: contenders are to import what they need alone.
             from keras_inception_v4.training.precision import processor_has_bfloat16
 
-            if not processor_has_bfloat16():
+            if not (has_bfloat16 or processor_has_bfloat16)():
                 raise NotMeasuredError(EMULATED)
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
@@ -122,13 +122,13 @@ class Worker:
 
 
 @contextmanager
-def started(contenders) -> Iterator[tuple[dict[str, Worker], dict[str, str]]]:
+def started(contenders, has_bfloat16=None) -> Iterator[tuple[dict[str, Worker], dict[str, str]]]:
     """A worker for each contender that can be built, and for the others why not."""
     with ExitStack() as stack:
         workers, reasons = {}, {}
         for contender in contenders:
             try:
-                worker = Worker(contender)
+                worker = Worker(contender, has_bfloat16)
             except NotMeasuredError as reason:
                 reasons[contender.name] = str(reason)
                 continue

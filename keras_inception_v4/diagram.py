@@ -41,6 +41,11 @@ def draw_network(path: str | os.PathLike, *, variant: str = "released") -> None:
         ValueError: if `variant` is unknown.
         ImportError: without matplotlib; the message names the extra.
     """
+    save_figure(network_figure(variant), path)
+
+
+def network_figure(variant: str = "released"):
+    """The figure that `draw_network` writes."""
     blocks = dict(walk(variant))
     costs = {cost.endpoint: cost for cost in network_costs(classes=None)}
     stages = {name: list(group) for name, group in groupby(costs, key=block_name)}
@@ -74,7 +79,7 @@ def draw_network(path: str | os.PathLike, *, variant: str = "released") -> None:
     axis.set_axis_off()
     axis.set_position((0, 0, 1, 1))
     axis.figure.set_size_inches(width, bottom + 0.3)
-    save_figure(axis.figure, path)
+    return axis.figure
 
 
 def _grid(side: int, channels: int) -> str:

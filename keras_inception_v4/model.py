@@ -18,7 +18,7 @@ from keras_inception_v4.architecture import (
     network,
     walk,
 )
-from keras_inception_v4.weights.imagenet import IMAGENET, fetch
+from keras_inception_v4.weights.imagenet import FETCHERS, IMAGENET
 from keras_inception_v4.weights.loading import load_weights
 from keras_inception_v4.weights.sources import exists
 
@@ -120,10 +120,8 @@ def InceptionV4(
     elif pooling == "max":
         x = layers.GlobalMaxPooling2D(data_format=data_format, name="max_pool")(x)
     model = keras.Model(inputs, x, name=name)
-    if weights == "imagenet":
-        load_weights(model, fetch())
-    elif weights is not None:
-        load_weights(model, weights)
+    if weights is not None:
+        load_weights(model, FETCHERS[weights]() if weights in FETCHERS else weights)
     return model
 
 

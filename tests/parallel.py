@@ -2,28 +2,32 @@
 
 InceptionV4 itself cannot be compared so: from random weights its gradients change by 8 % when the
 input changes by a millionth, so no two orders of summation in float32 agree. `benchmarks/curves.py`
-compares it from trained weights. Processes that this one starts import this file, and so do the
-same.
+compares it from trained weights.
 """
 
 import sys
 from functools import partial
 
-from test_recipes import Network
+from test_tasks import TaskNetwork
 
 from keras_inception_v4 import cli
-from keras_inception_v4.runs import phases
+from keras_inception_v4.runs.phases import from_scratch
+from keras_inception_v4.runs.run import Parts, read_images
 from keras_inception_v4.training import recipes
 
-phases.scratch_model = Network.scratch_model
-phases.train_from_scratch = partial(
-    phases.train_from_scratch,
-    build=Network.scratch_model,
-    add_head=Network.with_auxiliary_head,
-)
 # A shallow network learns faster: at a tenth of the rate rounding does not grow.
-slower = partial(recipes._rms_prop, rate=recipes.RATE / 10)
-recipes.RECIPES["paper"] = recipes.RECIPES["paper"]._replace(optimizer=slower)
+SLOWER = recipes.RECIPES["paper"]._replace(
+    optimizer=partial(recipes._rms_prop, rate=recipes.RATE / 10)
+)
+PARTS = Parts(
+    read_images,
+    partial(
+        from_scratch,
+        build=TaskNetwork.scratch_model,
+        add_head=TaskNetwork.with_auxiliary_head,
+        recipes={"paper": SLOWER},
+    ),
+)
 
 if __name__ == "__main__":
-    sys.exit(cli.main(sys.argv[1:]))
+    sys.exit(cli.main(sys.argv[1:], parts=PARTS))

@@ -113,24 +113,21 @@ def in_precision(precision):
     return lambda **task: lambda: None
 
 
-def test_bfloat16_is_not_measured_where_it_is_emulated(monkeypatch):
-    known = "keras_inception_v4.training.precision.processor_has_bfloat16"
-    monkeypatch.setattr(known, lambda: False)
+def test_bfloat16_is_not_measured_where_it_is_emulated():
     chosen = [
         Contender("fast", in_precision, {"precision": "float32"}),
         Contender("emulated", in_precision, {"precision": "bfloat16"}),
         Contender("elsewhere", in_precision, {"precision": "bfloat16"}, on_gpu=True),
     ]
-    with started(chosen) as (workers, reasons):
+    with started(chosen, lambda: False) as (workers, reasons):
         assert list(workers) == ["fast", "elsewhere"]
     assert reasons == {"emulated": "this processor does not compute in bfloat16"}
 
 
-def test_plain_loops_are_no_limit(monkeypatch):
+def test_plain_loops_are_no_limit():
     networks.matrix_product("TensorFlow", "float32")
-    monkeypatch.setattr(networks, "SLOW", float("inf"))
     with pytest.raises(RuntimeError, match="TensorFlow has only plain loops for float32"):
-        networks.matrix_product("TensorFlow", "float32")
+        networks.matrix_product("TensorFlow", "float32", slow=float("inf"))
 
 
 def test_a_step_that_fails_ends_the_subject():
@@ -240,16 +237,14 @@ def test_a_second_run_is_compared_by_spreads(written):
     ]
 
 
-def test_a_run_elsewhere_leaves_the_committed_results(written, tmp_path, monkeypatch, capsys):
+def test_a_run_elsewhere_leaves_the_committed_results(written, tmp_path, capsys):
     readme = written.parent / "README.md"
-    monkeypatch.setattr(command, "HERE", written)
-    monkeypatch.setattr(command, "findings_of", lambda subject, run: findings(3))
     before = readme.read_text(), (written / "results.json").read_text()
     out, against = tmp_path / "other", str(written / "results.json")
 
     def run(subject, *options):
-        monkeypatch.setattr(sys, "argv", ["benchmarks", subject, "--out", str(out), *options])
-        return command.main()
+        words = [subject, "--out", str(out), *options]
+        return command.main(words, here=written, findings_of=lambda subject, run: findings(3))
 
     assert run("inference", "--against", against) == 1
     printed = capsys.readouterr().out
@@ -269,15 +264,11 @@ def test_a_run_elsewhere_leaves_the_committed_results(written, tmp_path, monkeyp
 @pytest.mark.parametrize(
     ("option", "reason"), [("--against", "there is no such file"), ("--out", "Not a directory")]
 )
-def test_a_path_that_cannot_be_used_is_refused_before_measuring(
-    option, reason, tmp_path, monkeypatch, capsys
-):
+def test_a_path_that_cannot_be_used_is_refused_before_measuring(option, reason, tmp_path, capsys):
     (tmp_path / "file").touch()
     path = str(tmp_path / "file" / "within")
-    monkeypatch.setattr(command, "findings_of", None)  # would raise a TypeError
-    monkeypatch.setattr(sys, "argv", ["benchmarks", "gpu", option, path])
     with pytest.raises(SystemExit, match="2"):
-        command.main()
+        command.main(["gpu", option, path], findings_of=None)  # would raise a TypeError
     assert f"{option} {path}: {reason}" in capsys.readouterr().err
 
 

@@ -7,16 +7,14 @@ from keras_inception_v4 import diagram
 from keras_inception_v4.architecture import Conv, walk
 
 
-def drawn_texts(monkeypatch, tmp_path, **arguments):
-    figures = []
-    monkeypatch.setattr(diagram, "save_figure", lambda figure, path: figures.append(figure))
-    diagram.draw_network(tmp_path / "network.png", **arguments)
-    return Counter(text.get_text() for text in figures[0].axes[0].texts)
+def drawn_texts(variant="released"):
+    (axis,) = diagram.network_figure(variant).axes
+    return Counter(text.get_text() for text in axis.texts)
 
 
 @pytest.mark.parametrize("variant", ["released", "paper"])
-def test_every_convolution_of_each_kind_of_block_is_in_the_picture(monkeypatch, tmp_path, variant):
-    texts = drawn_texts(monkeypatch, tmp_path, variant=variant)
+def test_every_convolution_of_each_kind_of_block_is_in_the_picture(variant):
+    texts = drawn_texts(variant)
     shown = {"conv2d_1a_3x3", "conv2d_2a_3x3", "conv2d_2b_3x3", "mixed_3a", "mixed_4a", "mixed_5a",
              "mixed_5b", "mixed_6a", "mixed_6b", "mixed_7a", "mixed_7b"}  # fmt: skip
     expected = Counter(
@@ -41,10 +39,8 @@ def test_every_convolution_of_each_kind_of_block_is_in_the_picture(monkeypatch, 
         assert texts[join] == 1
 
 
-def test_the_variants_differ_where_the_figures_do(monkeypatch, tmp_path):
-    with monkeypatch.context() as patch:
-        released = drawn_texts(patch, tmp_path)
-    paper = drawn_texts(monkeypatch, tmp_path, variant="paper")
+def test_the_variants_differ_where_the_figures_do():
+    released, paper = drawn_texts(), drawn_texts("paper")
     assert (released["448@3x1"], released["448@1x3"]) == (1, 0)
     assert (paper["448@3x1"], paper["448@1x3"]) == (0, 1)
 

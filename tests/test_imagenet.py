@@ -14,8 +14,9 @@ import pytest
 from hub import serving
 from safetensors.numpy import load_file
 
-from keras_inception_v4 import IMAGENET, InceptionV4, model
+from keras_inception_v4 import IMAGENET, InceptionV4
 from keras_inception_v4.architecture import convolutions
+from keras_inception_v4.weights.imagenet import FETCHERS
 
 CONTENT = np.random.default_rng(0).bytes(3_000_000)
 FETCH = """
@@ -185,7 +186,7 @@ def test_the_file_of_that_layout_has_the_recorded_size(timm_file):
 
 @pytest.fixture
 def stand_in(shallow, shallow_file, monkeypatch):
-    monkeypatch.setattr(model, "fetch", lambda: shallow_file)
+    monkeypatch.setitem(FETCHERS, "imagenet", lambda: shallow_file)
     return load_file(shallow_file)
 
 
@@ -214,7 +215,7 @@ def test_imagenet_weights_for_any_shape(stand_in, arguments):
 def test_what_imagenet_weights_do_not_fit_is_said_before_a_download(
     monkeypatch, arguments, message
 ):
-    monkeypatch.setattr(model, "fetch", lambda: pytest.fail("it must not download"))
-    monkeypatch.setattr(model.blocks, "block", lambda *_, **__: pytest.fail("nor build a block"))
+    monkeypatch.setitem(FETCHERS, "imagenet", lambda: pytest.fail("it must not download"))
+    monkeypatch.setattr(keras.layers, "Conv2D", lambda *_, **__: pytest.fail("nor build a layer"))
     with pytest.raises(ValueError, match=message):
         InceptionV4(**arguments)

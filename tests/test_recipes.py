@@ -1,6 +1,7 @@
 """The paper's recipe: its constants at work, and what keeps a run of it together."""
 
 import csv
+from functools import partial
 from typing import ClassVar
 
 import keras
@@ -11,11 +12,12 @@ from tiny import tiny
 
 from keras_inception_v4 import train
 from keras_inception_v4.architecture import DIGITS_CROP
-from keras_inception_v4.data import digits
 from keras_inception_v4.data.digits import digit_scans
 from keras_inception_v4.data.pipeline import batched
 from keras_inception_v4.data.sources import Images, LabelledData
 from keras_inception_v4.files import read_json
+from keras_inception_v4.runs.run import Parts, Watching, read_images, run_settings
+from keras_inception_v4.runs.settings import Settings
 from keras_inception_v4.tasks import TASKS
 from keras_inception_v4.training.fitting import fit
 from keras_inception_v4.training.recipes import RECIPES, Schedule, WarmupStaircase, decay_kernels
@@ -287,12 +289,12 @@ def test_many_processes_need_jax(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_paper_s_recipe_on_digits(tmp_path, monkeypatch):
+def test_the_paper_s_recipe_on_digits(tmp_path):
     """One epoch of every ninth scan: that everything fits together, not accuracy."""
     scans, labels = digit_scans()
-    monkeypatch.setattr(digits, "digit_scans", lambda: (scans[::9], labels[::9]))
-    report = train("digits", tmp_path / "run", weights=None, recipe="paper-small", epochs=1,
-                   verbose=0)  # fmt: skip
+    few = Parts(partial(read_images, scans=lambda: (scans[::9], labels[::9])))
+    settings = Settings(data="digits", weights=None, recipe="paper-small", epochs=1)
+    report = run_settings(settings, tmp_path / "run", Watching(verbose=0), parts=few)
     assert read_json(tmp_path / "run" / "config.json")["arguments"]["image_size"] == 107
     with (tmp_path / "run" / "history.csv").open() as file:
         (row,) = csv.DictReader(file)

@@ -404,19 +404,19 @@ def start(arguments, prefix=()):
 def start_scanning(arguments, sign):
     """The command with a scan so slow that it can be killed; a file tells that it goes on."""
     code = (
-        "import pathlib, runpy, sys, time\n"
-        "from keras_inception_v4.data import folders\n"
-        "check, sign = folders.check_image, sys.argv[1]\n"
-        "def slow(path):\n"
-        "    pathlib.Path(sign).touch()\n"
-        "    time.sleep(2)\n"
-        "    check(path)\n"
-        "folders.check_image = slow\n"
-        "sys.argv[:2] = []\n"
-        "runpy.run_path(sys.argv[0], run_name='__main__')"
+        "import pathlib, sys, time\n"
+        "from thin import thin_network\n"
+        "from keras_inception_v4 import cli\n"
+        "from keras_inception_v4.runs.run import Parts, read_images\n"
+        "def slow(settings, **options):\n"
+        "    pathlib.Path(sys.argv[1]).touch()\n"
+        "    time.sleep(60)\n"
+        "    return read_images(settings, **options)\n"
+        "with thin_network(shallow=True):\n"
+        "    sys.exit(cli.main(sys.argv[2:], parts=Parts(slow)))"
     )
     return subprocess.Popen(
-        [sys.executable, "-c", code, str(sign), THIN, *arguments],
+        [sys.executable, "-c", code, str(sign), *arguments], cwd=Path(__file__).parent,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 
@@ -457,12 +457,35 @@ def test_a_read_only_or_full_output(scans, weights, tmp_path, options, message):
     assert "Traceback" not in err
 
 
+def as_data(scans, folder, task):
+    """The scans as a folder, or as a table of another task; and the options that it needs."""
+    if task == "single-label":
+        return scans, []
+    rows = ["file,label,ink"]
+    for path in sorted(scans.rglob("*.png")):
+        several = f"{path.parent.name}|odd" if int(path.stem) % 2 else path.parent.name
+        rows.append(f"{path.relative_to(scans)},{several},{np.mean(Image.open(path)):.4f}")
+    (folder / "table.csv").write_text("\n".join(rows))
+    more = ["--task", task, "--label-column", "ink"] if task == "regression" else []
+    return folder / "table.csv", ["--images", str(scans), *more]
+
+
+MEASURES = {
+    "single-label": ("accuracy", "top_5_accuracy", "calibration_error", "confusion_matrix"),
+    "multi-label": ("mean_average_precision", "micro_f1", "per_class"),
+    "regression": ("r2", "per_target"),
+}
+
+
 @pytest.mark.slow
-def test_killed_anywhere_it_ends_on_the_same_numbers(scans, weights, tmp_path):
+@pytest.mark.parametrize("task", MEASURES)
+def test_killed_anywhere_it_ends_on_the_same_numbers(scans, weights, tmp_path, task):
     """SIGKILL in the scan, in the head phase and in a fine-tuning epoch; deterministic."""
+    data, more = as_data(scans, tmp_path, task)
+    more = [*more, "--deterministic"]
 
     def finish(output):
-        process = start(command(scans, weights, output, "--deterministic"))
+        process = start(command(data, weights, output, *more))
         _, err = process.communicate(timeout=500)
         assert process.returncode == 0, err
         return read_json(output / "report.json")
@@ -470,7 +493,7 @@ def test_killed_anywhere_it_ends_on_the_same_numbers(scans, weights, tmp_path):
     undisturbed = finish(tmp_path / "undisturbed")
     output = tmp_path / "killed"
     kills = 0
-    process = start_scanning(command(scans, weights, output, "--deterministic"), tmp_path / "scan")
+    process = start_scanning(command(data, weights, output, *more), tmp_path / "scan")
     wait_for(tmp_path / "scan", process)
     process.kill()
     process.communicate()
@@ -483,7 +506,7 @@ def test_killed_anywhere_it_ends_on_the_same_numbers(scans, weights, tmp_path):
             time.sleep(0.3),  # into the next epoch
         ),
     ):
-        process = start(command(scans, weights, output, "--deterministic"))
+        process = start(command(data, weights, output, *more))
         wait(process)
         process.send_signal(signal.SIGKILL)
         process.communicate()
@@ -492,9 +515,8 @@ def test_killed_anywhere_it_ends_on_the_same_numbers(scans, weights, tmp_path):
         kills += 1
     assert kills == 3
     resumed = finish(output)
-    for name in ("accuracy", "top_5_accuracy", "calibration_error"):
-        assert resumed[name] == pytest.approx(undisturbed[name], abs=1e-6)
-    assert resumed["confusion_matrix"] == undisturbed["confusion_matrix"]
+    for name in MEASURES[task]:
+        assert resumed[name] == undisturbed[name]
     histories = [
         (folder / "history.csv").read_text() for folder in (tmp_path / "undisturbed", output)
     ]

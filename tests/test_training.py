@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,16 +13,20 @@ from thin import thin_network
 
 from keras_inception_v4 import load_image, train
 from keras_inception_v4.blocks import dtype_policy
-from keras_inception_v4.data import digits
 from keras_inception_v4.data.digits import digit_scans, load_digits_data
 from keras_inception_v4.files import read_json
 from keras_inception_v4.inference import predict_files
 from keras_inception_v4.runs.folder import RunFolder
-from keras_inception_v4.runs.run import precision_for
+from keras_inception_v4.runs.run import (
+    Parts,
+    Watching,
+    precision_for,
+    read_images,
+    run_settings,
+)
 from keras_inception_v4.runs.settings import Settings
 from keras_inception_v4.tasks import TASKS
-from keras_inception_v4.training import precision
-from keras_inception_v4.training.precision import fastest_precision
+from keras_inception_v4.training.precision import fastest_precision, processor_has_bfloat16
 from keras_inception_v4.training.scratch import scratch_model
 
 
@@ -29,16 +34,20 @@ def train_digits(output, **arguments):
     return train("digits", output, weights=None, **arguments)
 
 
+def every_ninth():
+    scans, labels = digit_scans()
+    return scans[::9], labels[::9]
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """One epoch of every ninth scan: enough for every file, not for accuracy (see below)."""
     folder = tmp_path_factory.mktemp("runs") / "digits"
-    scans, labels = digit_scans()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(digits, "digit_scans", lambda: (scans[::9], labels[::9]))
-        with thin_network(shallow=True):
-            report = train_digits(folder, epochs=1, batch_size=64, verbose=0)
-        yield folder, report
+    with thin_network(shallow=True):
+        few = Parts(partial(read_images, scans=every_ninth))
+        settings = Settings(data="digits", weights=None, epochs=1, batch_size=64)
+        report = run_settings(settings, folder, Watching(verbose=0), parts=few)
+    return folder, report
 
 
 def test_the_folder_has_everything(run):
@@ -76,7 +85,7 @@ def test_the_model_takes_raw_pixels_in_float32_without_augmentation(run):
     assert model.layers[1].name == "preprocessing"
     assert model.get_layer("mixed_7d").compute_dtype == "float32"
     assert not [layer.name for layer in model.layers if layer.name.startswith("augment_")]
-    data = load_digits_data(75, seed=0)
+    data = load_digits_data(75, seed=0, scans=every_ninth)
     pixels = data.validation.pixels
     if model.input_shape[1] == 3:
         pixels = np.moveaxis(pixels, 3, 1)
@@ -162,7 +171,7 @@ def test_linux_says_whether_the_processor_has_bfloat16(monkeypatch, flags, expec
         return f"processor\t: 0\n{flags}\n"
 
     monkeypatch.setattr(Path, "read_text", read_text)
-    assert precision.processor_has_bfloat16() == expected
+    assert processor_has_bfloat16() == expected
 
 
 def tensorflow(gpus, capability=None):
@@ -217,9 +226,10 @@ def test_the_fastest_precision_of_a_device(monkeypatch, backend, library, expect
     if backend == "torch":
         monkeypatch.setattr(keras.ops, "zeros", library.zeros)
     for processor in (True, False):
-        monkeypatch.setattr(precision, "processor_has_bfloat16", lambda it=processor: it)
         own = "mixed_bfloat16" if processor else "float32"
-        assert fastest_precision() == (own if expected == "of the processor" else expected)
+        assert fastest_precision(lambda it=processor: it) == (
+            own if expected == "of the processor" else expected
+        )
 
 
 def test_other_arguments_are_refused(run):
@@ -307,11 +317,14 @@ def test_deterministic_runs_agree(tmp_path):
     """In processes of their own: TensorFlow cannot take determinism back. Every twelfth scan."""
     code = (
         "import sys\n"
-        "from keras_inception_v4 import train\n"
-        "from keras_inception_v4.data import digits\n"
-        "scans, labels = digits.digit_scans()\n"
-        "digits.digit_scans = lambda: (scans[::12], labels[::12])\n"
-        "train('digits', sys.argv[1], weights=None, epochs=1, seed=5, deterministic=True)"
+        "from functools import partial\n"
+        "from keras_inception_v4.data.digits import digit_scans\n"
+        "from keras_inception_v4.runs.run import Parts, read_images, run_settings\n"
+        "from keras_inception_v4.runs.settings import Settings\n"
+        "scans, labels = digit_scans()\n"
+        "few = partial(read_images, scans=lambda: (scans[::12], labels[::12]))\n"
+        "settings = Settings(data='digits', weights=None, epochs=1, seed=5, deterministic=True)\n"
+        "run_settings(settings, sys.argv[1], parts=Parts(few))"
     )
     first, second = (tmp_path / name for name in ("first", "second"))
     for output in (first, second):

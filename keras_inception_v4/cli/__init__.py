@@ -12,11 +12,12 @@ from keras_inception_v4.cli.using import add_embed, add_explain, add_predict
 from keras_inception_v4.starting import check_places, import_keras
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, **parts) -> int:
     """Runs the command line.
 
     Args:
         arguments: what follows the command's name; `sys.argv` if `None`.
+        **parts: of `train`, `parts`: see `runs.run.Parts`.
 
     Returns:
         Exit status: 0, 1 for an error that the user can mend, 130 for Ctrl-C.
@@ -24,11 +25,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):  # a name may hold what a terminal does not have
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     try:
         check_places(options)
         import_keras(options)
-        options.run(options)
+        options.run(options, **parts)
     except (ValueError, OSError, ImportError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -38,12 +39,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
+    whole = argparse.ArgumentParser(
         prog="keras-inception-v4", description="Inception-v4 for Keras."
     )
-    parser.add_argument("--version", action="version", version=__version__)
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    whole.add_argument("--version", action="version", version=__version__)
+    commands = whole.add_subparsers(title="commands", metavar="COMMAND", required=True)
     add_train(commands)
     add_evaluate(commands)
     add_predict(commands)
@@ -52,4 +54,4 @@ def _parser() -> argparse.ArgumentParser:
     add_convert(commands)
     add_export(commands)
     add_summary(commands)
-    return parser
+    return whole

@@ -75,21 +75,27 @@ def _add_setting(group, item: Field) -> None:
         )
 
 
-def _train(options: argparse.Namespace) -> None:
-    from keras_inception_v4.runs.run import train
-
-    complete = _is_complete(options.output)
+def settings_of(options: argparse.Namespace) -> Settings:
+    """The settings that a command's options say."""
     settings = {item.name: getattr(options, item.name) for item in fields(Settings)}
     settings["weights"] = None if options.weights == "none" else options.weights
-    report = train(
-        output=options.output,
-        coordinator=options.coordinator,
-        processes=options.processes,
-        process_id=options.process_id,
-        checkpoint_every=options.checkpoint_every,
-        tensorboard=options.tensorboard,
-        verbose=1 if sys.stdout.isatty() else 2,
-        **settings,
+    return Settings(**settings)
+
+
+def _train(options: argparse.Namespace, parts=None) -> None:
+    from keras_inception_v4.runs.run import Sharing, Watching, run_settings
+
+    complete = _is_complete(options.output)
+    report = run_settings(
+        settings_of(options),
+        options.output,
+        Watching(
+            tensorboard=options.tensorboard,
+            checkpoint_every=options.checkpoint_every,
+            verbose=1 if sys.stdout.isatty() else 2,
+        ),
+        Sharing(options.coordinator, options.processes, options.process_id),
+        parts,
     )
     if "folds" in report:
         _print_folds(options.output, report)

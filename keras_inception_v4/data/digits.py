@@ -1,5 +1,7 @@
 """The digits that scikit-learn embeds: real scans, no download."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 from keras_inception_v4.architecture import DIGITS_CROP
@@ -31,6 +33,7 @@ def load_digits_data(
     validation_split: float = 0.2,
     seed: int = 0,
     fold: tuple[int, int] | None = None,
+    scans: Callable[[], tuple[np.ndarray, np.ndarray]] = digit_scans,
 ) -> LabelledData:
     """The digits as RGB images, split by class.
 
@@ -39,14 +42,15 @@ def load_digits_data(
         validation_split: share held out, in (0, 1).
         seed: of the split.
         fold: as in `splits.split_fold`; `None` without.
+        scans: gives them, as `digit_scans`.
 
     Returns:
         The data with the class names `"0"` to `"9"`.
     """
-    scans, labels = digit_scans()
+    pictures, labels = scans()
     train, validation = split(labels, None, validation_split=validation_split, seed=seed, fold=fold)
     size = (image_size, image_size)
-    pixels = np.stack([resize_image(scan, size, DIGITS_CROP) for scan in scans])
+    pixels = np.stack([resize_image(scan, size, DIGITS_CROP) for scan in pictures])
     return LabelledData(
         Images(pixels[train], labels[train]),
         Images(pixels[validation], labels[validation]),

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import ExifTags, Image, ImageCms
@@ -39,8 +40,8 @@ class Picture:
         height: in pixels.
     """
 
-    def __init__(self, images: list[Image.Image]):
-        self._images = images
+    def __init__(self, images: list[Image.Image], limits: "Limits | None" = None):
+        self._images, self._limits = images, limits or LIMITS
         self._turn = TURNS.get(_orientation(images[0]), UPRIGHT)
         sides = images[0].size
         self.width, self.height = sides[::-1] if self._turn[0] else sides
@@ -76,7 +77,9 @@ class Picture:
         box = (top, left, bottom, right) if swapped else (left, top, right, bottom)
         sides = size[::-1] if swapped else size
         channels = [
-            channel for image in self._images for channel in _window(image, box, sides, resampling)
+            channel
+            for image in self._images
+            for channel in _window(image, box, sides, resampling, self._limits)
         ]
         pixels = np.stack(channels * 3 if len(channels) == 1 else channels, axis=-1)
         pixels = pixels.swapaxes(0, 1) if swapped else pixels
@@ -88,16 +91,19 @@ class Picture:
             # An eighth of a JPEG is made in a fifth of the time. It is no way to smaller pixels:
             # where they clip, a result at 299 changes by up to several grey levels.
             image.draft(None, (1, 1))
-            _window(image, (0, 0, *image.size), (1, 1), Image.Resampling.BOX)
+            _window(image, (0, 0, *image.size), (1, 1), Image.Resampling.BOX, self._limits)
 
 
 @contextmanager
-def opened(path_or_bytes, name: str = "the given bytes") -> Iterator[Picture]:
+def opened(
+    path_or_bytes, name: str = "the given bytes", limits: "Limits | None" = None
+) -> Iterator[Picture]:
     """The picture in a file or in the bytes of one; what goes wrong inside tells of the file.
 
     Args:
         path_or_bytes: path of a file, or its content.
         name: what errors call the bytes.
+        limits: how much of it is decoded at a time; the module's own if `None`.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -119,7 +125,7 @@ def opened(path_or_bytes, name: str = "the given bytes") -> Iterator[Picture]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(source) as image:
-                yield Picture([image])
+                yield Picture([image], limits)
     except Exception as error:  # PIL's plugins raise whatever a damaged file leads to
         raise ValueError(f"{name} cannot be read as an image: {error}") from error
 
@@ -132,7 +138,7 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-class _Budget:
+class Budget:
     """An amount that threads share."""
 
     def __init__(self, total: int):
@@ -154,10 +160,19 @@ class _Budget:
                 self._changed.notify_all()
 
 
-_decoded = _Budget(AT_ONCE)
+class Limits(NamedTuple):
+    """How much of pictures is in memory: pixels of a band, and those that threads share."""
+
+    band: int
+    decoded: Budget
 
 
-def _window(image: Image.Image, box, size: tuple[int, int], resampling) -> list[np.ndarray]:
+LIMITS = Limits(BAND, Budget(AT_ONCE))
+
+
+def _window(
+    image: Image.Image, box, size: tuple[int, int], resampling, limits: Limits
+) -> list[np.ndarray]:
     """The channels of `Picture.window` of an image as it lies.
 
     Scales across band by band and then down, as Pillow does with the whole.
@@ -167,9 +182,9 @@ def _window(image: Image.Image, box, size: tuple[int, int], resampling) -> list[
     reach_x, reach_y = 2 * max((right - left) / width, 1), 2 * max((bottom - top) / height, 1)
     x, end = max(0, int(left - reach_x)), min(image.width, math.ceil(right + reach_x))
     y, last = max(0, int(top - reach_y)), min(image.height, math.ceil(bottom + reach_y))
-    rows = max(BAND // (end - x), 1)
+    rows = max(limits.band // (end - x), 1)
     bands = []
-    with _decoded.hold(image.width * image.height):
+    with limits.decoded.hold(image.width * image.height):
         for row in range(y, last, rows):
             band = image.crop((x, row, end, min(row + rows, last)))
             part, sides = (left - x, 0, right - x, band.height), (width, band.height)

@@ -1,11 +1,12 @@
 """The phases of a run: what is trained, in which order, and what is delivered."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import keras
 
+from keras_inception_v4.auxiliary import with_auxiliary_head
 from keras_inception_v4.data.sources import LabelledData
 from keras_inception_v4.progress import Verbose
 from keras_inception_v4.runs.folder import RunFolder
@@ -13,8 +14,9 @@ from keras_inception_v4.runs.settings import Settings
 from keras_inception_v4.training import devices
 from keras_inception_v4.training.building import square_shape, transfer_model, unfreeze
 from keras_inception_v4.training.fine_tuning import fine_tune
+from keras_inception_v4.training.fitting import fit
 from keras_inception_v4.training.head import train_head
-from keras_inception_v4.training.recipes import RECIPES
+from keras_inception_v4.training.recipes import RECIPES, Recipe
 from keras_inception_v4.training.scratch import (
     check_batch_size,
     scratch_model,
@@ -44,7 +46,15 @@ class Watching(NamedTuple):
 
 
 def from_scratch(
-    run: RunFolder, images: LabelledData, settings: Settings, watching: Watching
+    run: RunFolder,
+    images: LabelledData,
+    settings: Settings,
+    watching: Watching,
+    *,
+    build: Callable[..., keras.Model] = scratch_model,
+    add_head: Callable[..., keras.Model] = with_auxiliary_head,
+    recipes: dict[str, Recipe] = RECIPES,
+    fit_model: Callable[..., keras.callbacks.History] = fit,
 ) -> tuple[keras.Model, Histories]:
     """One phase: all weights by a recipe.
 
@@ -53,14 +63,18 @@ def from_scratch(
         images: training and held-out images.
         settings: all of them decided.
         watching: the run.
+        build: makes the network, as `scratch_model`.
+        add_head: adds the auxiliary head, as `with_auxiliary_head`.
+        recipes: by name.
+        fit_model: as `fit`.
 
     Returns:
         The model in float32, without augmentation, and the history of each phase by name.
     """
-    recipe, batch_size = RECIPES[settings.recipe], settings.batch_size
+    recipe, batch_size = recipes[settings.recipe], settings.batch_size
     check_batch_size(recipe, batch_size, len(images.train))
     keras.utils.set_random_seed(settings.seed)
-    model = scratch_model(len(images.class_names), settings.image_size, task=images.task)
+    model = build(len(images.class_names), settings.image_size, task=images.task)
     if watching.verbose and devices.count_devices() > 1:
         print(
             f"{batch_size} images a step, on {devices.count_devices()} devices of "
@@ -84,6 +98,9 @@ def from_scratch(
         checkpoint_every=watching.checkpoint_every,
         callbacks=watching.of_phase(run),
         verbose=watching.verbose,
+        build=build,
+        add_head=add_head,
+        fit_model=fit_model,
     )
     return model, {"from scratch": history}
 

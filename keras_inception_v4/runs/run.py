@@ -6,12 +6,13 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import keras
 
 from keras_inception_v4 import plots
-from keras_inception_v4.data.digits import load_digits_data
+from keras_inception_v4.data.digits import digit_scans, load_digits_data
 from keras_inception_v4.data.folders import read_labelled_folder
 from keras_inception_v4.data.sources import LabelledData
 from keras_inception_v4.data.tables import Columns, read_labelled_table
@@ -21,7 +22,7 @@ from keras_inception_v4.files import has_columns, read_json
 from keras_inception_v4.progress import Verbose
 from keras_inception_v4.runs.folder import RunFolder, recorded_arguments
 from keras_inception_v4.runs.folds import cross_validated
-from keras_inception_v4.runs.phases import Watching, from_scratch, from_trained_weights
+from keras_inception_v4.runs.phases import Histories, Watching, from_scratch, from_trained_weights
 from keras_inception_v4.runs.results import write_results
 from keras_inception_v4.runs.settings import DIGITS, Settings, documented, keywords_of
 from keras_inception_v4.tasks import SINGLE_LABEL, require_scikit_learn, task_named
@@ -86,18 +87,71 @@ def train(
         OSError: if the folder cannot be written, weights cannot be had, or another process
             ended.
     """
-    given = Settings(data=data, **settings)
+    return run_settings(
+        Settings(data=data, **settings),
+        output,
+        Watching(tuple(callbacks), tensorboard, checkpoint_every, verbose),
+        Sharing(coordinator, processes, process_id),
+    )
+
+
+train.__signature__ = keywords_of(train)  # type: ignore[attr-defined]
+train.__doc__ = (train.__doc__ or "").replace("{settings}", documented())
+
+
+class Sharing(NamedTuple):
+    """Of how many processes this is which, and where the first one is (`HOST:PORT`)."""
+
+    coordinator: str | None = None
+    processes: int = 1
+    process_id: int = 0
+
+
+WATCHING, ALONE = Watching(), Sharing()
+
+
+class Parts(NamedTuple):
+    """What a run consists of. Tests and benchmarks pass others, which processes can pickle."""
+
+    read_images: Callable[..., LabelledData]
+    from_scratch: Callable[..., tuple[keras.Model, Histories]] = from_scratch
+
+
+def run_settings(
+    given: Settings,
+    output: str | os.PathLike,
+    watching: Watching = WATCHING,
+    sharing: Sharing = ALONE,
+    parts: Parts | None = None,
+) -> dict:
+    """Makes or resumes the run of some settings, or of each of their folds.
+
+    Args:
+        given: of the run.
+        output: its folder.
+        watching: who looks on.
+        sharing: of how many processes this is one.
+        parts: what the run consists of; the package's own if `None`.
+
+    Returns:
+        As `train`.
+
+    Raises:
+        ValueError, FileNotFoundError, ImportError, OSError: as `train`.
+    """
+    parts = parts or Parts(read_images)
+    coordinator, processes, process_id = sharing
     if not given.from_scratch and processes != 1:
         raise ValueError(
             f"Received processes={processes} with weights={given.weights!r}. Many processes are "
             "for training from scratch: weights=None (--weights none)."
         )
     devices.check_processes(coordinator, processes, process_id)
-    if callbacks and processes != 1:
+    if watching.callbacks and processes != 1:
         raise ValueError("Received callbacks with many processes. They are for one.")
-    if checkpoint_every is not None:
-        check_at_least(1, checkpoint_every=checkpoint_every)
-    if tensorboard:
+    if watching.checkpoint_every is not None:
+        check_at_least(1, checkpoint_every=watching.checkpoint_every)
+    if watching.tensorboard:
         require_tensorboard()
     if given.folds is not None and given.fold is None:
         if processes != 1:
@@ -105,17 +159,10 @@ def train(
         return cross_validated(
             output,
             given.folds,
-            lambda fold, folder: train(
-                data,
-                folder,
-                callbacks=callbacks,
-                tensorboard=tensorboard,
-                checkpoint_every=checkpoint_every,
-                verbose=verbose,
-                **{**settings, "fold": fold},
+            lambda fold, folder: run_settings(
+                replace(given, fold=fold), folder, watching, sharing, parts
             ),
         )
-    watching = Watching(tuple(callbacks), tensorboard, checkpoint_every, verbose)
     decided = given.decided(recorded_arguments(output), lambda: precision_for(processes))
     run = RunFolder(output, decided.as_json(), crop=decided.crop, writes=process_id == 0)
     if run.report is not None:
@@ -123,7 +170,7 @@ def train(
     plots.require_matplotlib()
     require_scikit_learn()
     if processes == 1:
-        _run(run, decided, watching)
+        _run(run, decided, watching, parts)
     else:
         devices.supervised(
             _run_together,
@@ -131,12 +178,9 @@ def train(
             run=run,
             settings=decided,
             watching=watching if run.writes else watching._replace(verbose=0),
+            parts=parts,
         )
     return read_json(run.path / "report.json")
-
-
-train.__signature__ = keywords_of(train)  # type: ignore[attr-defined]
-train.__doc__ = (train.__doc__ or "").replace("{settings}", documented())
 
 
 def precision_for(processes: int, fastest: Callable[[], str] = fastest_precision) -> str:
@@ -158,20 +202,20 @@ def precision_for(processes: int, fastest: Callable[[], str] = fastest_precision
         ) from None
 
 
-def _run_together(run: RunFolder, settings: Settings, watching: Watching) -> None:
+def _run_together(run: RunFolder, settings: Settings, watching: Watching, parts: Parts) -> None:
     """One of many processes; all of them find the report in the end."""
     devices.check_same("their arguments", settings.as_json())
-    _run(run, settings, watching)
+    _run(run, settings, watching, parts)
     devices.wait_for_all("written")
 
 
-def _run(run: RunFolder, settings: Settings, watching: Watching) -> None:
+def _run(run: RunFolder, settings: Settings, watching: Watching, parts: Parts) -> None:
     """Everything from the images to the report."""
     started = time.monotonic()
     make_reproducible(settings.seed, settings.deterministic)
-    images = read_images(settings, verbose=bool(watching.verbose))
+    images = parts.read_images(settings, verbose=bool(watching.verbose))
     devices.check_same("their images", images.listing())
-    phases = from_scratch if settings.from_scratch else from_trained_weights
+    phases = parts.from_scratch if settings.from_scratch else from_trained_weights
     model, histories = phases(run, images, settings, watching)
     if not run.writes:
         return
@@ -197,8 +241,8 @@ def _run(run: RunFolder, settings: Settings, watching: Watching) -> None:
     run.finish(report)
 
 
-def read_images(settings: Settings, *, verbose: bool) -> LabelledData:
-    """The images that a run is about."""
+def read_images(settings: Settings, *, verbose: bool, scans=digit_scans) -> LabelledData:
+    """The images that a run is about; `scans` gives the digits."""
     fold = None if settings.fold is None else (settings.fold, settings.folds)
     share: dict[str, Any] = {
         "validation_split": settings.validation_split,
@@ -207,7 +251,7 @@ def read_images(settings: Settings, *, verbose: bool) -> LabelledData:
     }
     size = settings.image_size
     if settings.data == DIGITS:
-        return load_digits_data(size, **share)
+        return load_digits_data(size, scans=scans, **share)
     if has_columns(settings.data):
         columns = Columns(
             settings.path_column,

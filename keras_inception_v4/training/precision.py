@@ -1,32 +1,37 @@
 """Which of Keras's dtype policies is the faster one here."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
 
 
-def fastest_precision() -> str:
+def fastest_precision(processor: Callable[[], bool] | None = None) -> str:
     """`"mixed_bfloat16"` where the backend's device is known to gain by it, else `"float32"`.
 
     NVIDIA's GPUs do from compute capability 8.0, TPUs under JAX, and under TensorFlow and PyTorch
     x86 processors that have it, by what Linux says of them. Elsewhere bfloat16 is emulated: with
     AVX2 alone, a training step of 32 images of 75 pixels took TensorFlow 6.3 times as long as in
     float32. JAX gains nothing from it on a processor (0.9 of the speed in float32).
+
+    Args:
+        processor: whether the processor has bfloat16; `processor_has_bfloat16` if `None`.
     """
+    known = processor or processor_has_bfloat16
     faster = {"tensorflow": _on_tensorflow, "jax": _on_jax, "torch": _on_torch}
-    return "mixed_bfloat16" if faster[keras.backend.backend()]() else "float32"
+    return "mixed_bfloat16" if faster[keras.backend.backend()](known) else "float32"
 
 
-def _on_tensorflow() -> bool:
+def _on_tensorflow(processor: Callable[[], bool]) -> bool:
     import tensorflow as tf
 
     if gpus := tf.config.get_visible_devices("GPU"):
         details = tf.config.experimental.get_device_details(gpus[0])
         return details.get("compute_capability", (0, 0)) >= (8, 0)
-    return processor_has_bfloat16()
+    return processor()
 
 
-def _on_jax() -> bool:
+def _on_jax(processor: Callable[[], bool]) -> bool:
     import jax
 
     device = jax.devices()[0]
@@ -35,12 +40,12 @@ def _on_jax() -> bool:
     return device.platform == "tpu" or ((major + minor).isdigit() and int(major) >= 8)
 
 
-def _on_torch() -> bool:
+def _on_torch(processor: Callable[[], bool]) -> bool:
     import torch
 
     if keras.ops.zeros(()).device.type == "cuda":
         return torch.version.hip is None and torch.cuda.get_device_capability() >= (8, 0)
-    return processor_has_bfloat16()
+    return processor()
 
 
 def processor_has_bfloat16() -> bool:

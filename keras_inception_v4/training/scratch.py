@@ -79,6 +79,7 @@ def train_from_scratch(
     verbose: Verbose = "auto",
     build: Callable[..., keras.Model] = scratch_model,
     add_head: Callable[..., keras.Model] = with_auxiliary_head,
+    fit_model: Callable[..., keras.callbacks.History] = fit,
 ) -> dict[str, list[float]]:
     """Trains all of a model's weights, on all devices (see `devices`).
 
@@ -98,6 +99,7 @@ def train_from_scratch(
         verbose: as in `keras.Model.fit`.
         build: makes the network to train, as `scratch_model` does.
         add_head: adds the auxiliary head, as `with_auxiliary_head` does.
+        fit_model: as `fit`.
 
     Returns:
         Loss and the task's metric an epoch, training and held-out.
@@ -116,7 +118,7 @@ def train_from_scratch(
         if loss is not None:
             answers = keras.losses.get(loss)
         both = {HEAD: 1.0, AUXILIARY_HEAD: recipe.auxiliary_weight}
-        history = fit(
+        history = fit_model(
             trained,
             train,
             validation,

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,10 @@ def fetch(record: WeightsRecord = IMAGENET) -> Path:
         raise OSError(_unreachable(record, error)) from error
     check_hash(path, record)
     return path
+
+
+FETCHERS: dict[str, Callable[[], Path]] = {"imagenet": fetch}
+"""What fetches the weights of a name."""
 
 
 def check_hash(path: Path, record: WeightsRecord) -> None:
