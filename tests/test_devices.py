@@ -132,6 +132,26 @@ def test_they_follow_the_losses_of_one_device(scans, alone, tmp_path, kind):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("task", ["multi-label", "regression"])
+def test_other_tasks_follow_one_device_too(scans, tmp_path, task):
+    rows = ["file,split,label,ink"]
+    for path in sorted(scans.rglob("*.png")):
+        several = f"{path.parent.name}|odd" if int(path.stem) % 2 else path.parent.name
+        place, ink = path.relative_to(scans), np.mean(Image.open(path))
+        rows.append(f"{place},{path.parents[1].name},{several},{ink:.4f}")
+    (tmp_path / "a.csv").write_text("\n".join(rows))
+    options = ["--images", str(scans), "--task", task]
+    options += ["--label-column", "ink"] if task == "regression" else []
+    for name, devices in (("one", 1), ("two", 2)):
+        finish(start(tmp_path / "a.csv", tmp_path / name, *options, epochs=8, devices=devices))
+    expected = losses(tmp_path / "one")
+    assert np.ptp(expected) > 0.01
+    np.testing.assert_allclose(losses(tmp_path / "two"), expected, rtol=1e-4)
+    held_out = [losses(tmp_path / name, "val_loss") for name in ("one", "two")]
+    np.testing.assert_allclose(*held_out, rtol=1e-4)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("killed", [1, 0])
 def test_one_of_two_is_killed(scans, tmp_path, killed):
     run = tmp_path / "run"

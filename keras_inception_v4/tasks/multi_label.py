@@ -62,13 +62,16 @@ class MultiLabel(Task):
         """Binary cross entropy, the mean over the classes; `weights` multiply positive labels'."""
         import keras
 
-        positive = np.ones(outputs, "float32") if weights is None else np.asarray(weights)
+        positive = (
+            np.ones(outputs, "float32") if weights is None else np.asarray(weights, "float32")
+        )
 
         def loss(labels, predictions):
             labels = keras.ops.cast(labels, predictions.dtype)
             smooth = labels * (1 - smoothing) + smoothing / 2
             each = keras.ops.binary_crossentropy(smooth, predictions, from_logits=from_logits)
-            return keras.ops.mean(each * (1 + labels * (positive - 1)), axis=-1)
+            extra = keras.ops.convert_to_tensor(positive - 1, each.dtype)
+            return keras.ops.mean(each * (1 + labels * extra), axis=-1)
 
         return loss
 
