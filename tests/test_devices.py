@@ -142,8 +142,8 @@ def test_other_tasks_follow_one_device_too(scans, tmp_path, task):
     (tmp_path / "a.csv").write_text("\n".join(rows))
     options = ["--images", str(scans), "--task", task]
     options += ["--label-column", "ink"] if task == "regression" else []
-    for name, devices in (("one", 1), ("two", 2)):
-        finish(start(tmp_path / "a.csv", tmp_path / name, *options, epochs=8, devices=devices))
+    for count, name in enumerate(("one", "two"), start=1):
+        finish(start(tmp_path / "a.csv", tmp_path / name, *options, epochs=8, devices=count))
     expected = losses(tmp_path / "one")
     assert np.ptp(expected) > 0.01
     np.testing.assert_allclose(losses(tmp_path / "two"), expected, rtol=1e-4)

@@ -62,9 +62,7 @@ class MultiLabel(Task):
         """Binary cross entropy, the mean over the classes; `weights` multiply positive labels'."""
         import keras
 
-        positive = (
-            np.ones(outputs, "float32") if weights is None else np.asarray(weights, "float32")
-        )
+        positive = np.asarray(np.ones(outputs) if weights is None else weights, "float32")
 
         def loss(labels, predictions):
             labels = keras.ops.cast(labels, predictions.dtype)
