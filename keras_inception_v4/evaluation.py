@@ -15,7 +15,7 @@ from keras_inception_v4.inspection import (
 )
 from keras_inception_v4.preprocessing import check_finite
 from keras_inception_v4.progress import Verbose, progress
-from keras_inception_v4.tasks import Measured, check_threshold, require_scikit_learn
+from keras_inception_v4.tasks import Measured, require_scikit_learn
 
 
 def evaluate(
@@ -51,11 +51,13 @@ def evaluate(
         ImportError: without scikit-learn; the message names the extra.
     """
     require_scikit_learn()
-    for threshold in np.ravel(() if thresholds is None else thresholds):
-        check_threshold(threshold)
+    own = classifier_of(model)
+    task, outputs = task_of(own), own.output_shape[-1]
+    if len(own.output_shape) == 2:  # else it is refused below
+        names = names_of(outputs, class_names)
+        limits = task.check_thresholds(thresholds, outputs)
     given = answers_and_targets(model, data, batch_size=batch_size, pixels=pixels, verbose=verbose)
-    model = classifier_of(model)
-    return task_of(model).measure(given, names_of(model.output_shape[-1], class_names), thresholds)
+    return task.measure(given, names, limits)
 
 
 def answers_and_targets(

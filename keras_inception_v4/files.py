@@ -94,7 +94,7 @@ RECORDS = {
     "array_record": (".array_record", ".arrayrecord"),
 }
 """Endings of files with many pictures, by their format."""
-DATASET_MARKS = ("dataset_dict.json", "dataset_info.json")
+DATASET_MARKS = ("dataset_dict.json", "state.json")
 """What the `datasets` library leaves in a folder that it saves to."""
 
 
@@ -118,9 +118,11 @@ def record_format(path: str | os.PathLike) -> str | None:
 
 
 def record_files(path: str | os.PathLike) -> list[Path]:
-    """A file with many pictures, or those of a folder, sorted."""
+    """A file with many pictures, or those of a folder that has no subfolders, sorted."""
     path = Path(path)
     files = sorted(path.iterdir()) if path.is_dir() else [path]
+    if path.is_dir() and any(file.is_dir() and not file.name.startswith(".") for file in files):
+        return []
     return [file for file in files if file.is_file() and record_format(file)]
 
 

@@ -13,7 +13,7 @@ from keras_inception_v4 import train_head
 from keras_inception_v4.cli import main
 from keras_inception_v4.data.digits import digit_scans
 from keras_inception_v4.data.folders import read_labelled_folder
-from keras_inception_v4.data.records import open_collection
+from keras_inception_v4.data.records import _part_in, open_collection
 from keras_inception_v4.data.tables import Columns, read_labelled_table
 from keras_inception_v4.files import has_columns, read_json, record_format
 
@@ -223,6 +223,30 @@ def test_records_that_are_no_examples(tmp_path):
         read(path, images=tmp_path)
 
 
+def test_a_data_set_without_all_labels(pictures, tmp_path):
+    library = pytest.importorskip("datasets")
+    _, rows = pictures
+    features = library.Features({
+        "image": library.Image(), "label": library.ClassLabel(names=["a", "b"]),
+        "file": library.Value("string"), "filename": library.Value("string"),
+    })  # fmt: skip
+    library.Dataset.from_dict(
+        {"image": [{"bytes": b, "path": None} for _, _, b in rows[:7]], "file": list("abcdefg"),
+         "label": [0, 1, 0, 1, 0, 1, -1], "filename": list("abcdefg")}, features=features,
+    ).save_to_disk(tmp_path / "saved")  # fmt: skip
+    with pytest.raises(ValueError, match=r"row 8 has no label for saved#6"):
+        read(tmp_path / "saved")
+    assert read(tmp_path / "saved", skip_corrupt=True).class_names == ["a", "b"]
+
+
+def test_a_folder_of_classes_with_a_stray_file_stays_one(pictures, tmp_path):
+    import shutil
+
+    shutil.copytree(pictures[0], tmp_path / "photos")
+    (tmp_path / "photos" / "old.tfrecord").write_bytes(b"")
+    assert not has_columns(tmp_path / "photos")
+
+
 def test_a_damaged_data_set(pictures, tmp_path):
     data, _ = in_form(pictures, "datasets", tmp_path)
     for file in data.glob("*.arrow"):
@@ -236,6 +260,9 @@ def test_what_a_name_says():
     assert record_format("a.tfrecord-00000-of-00003") == "tfrecord"
     assert record_format("a.array_record") == "array_record"
     assert record_format("photo-of-3") is None
+    assert _part_in("mnist-test.tfrecord-00000-of-00001") == "test"
+    assert _part_in("validation-00000-of-00128") == "validation"
+    assert _part_in("latest.tfrecord") is None
     assert record_format("a.png") is None
 
 

@@ -291,7 +291,7 @@ def test_the_command_takes_a_table(photos, tmp_path, shallow_file, capsys):
 
 
 def shown_in(path):
-    """Some classes for a picture: its folder's, every other one those of another too."""
+    """Some classes for a picture: its folder's, and every other one is old."""
     own = path.parent.name
     return [own, "old"] if int(path.stem) % 2 else [own]
 
@@ -307,7 +307,13 @@ def values_of(data):
 def test_several_names_in_a_cell(photos, tmp_path, capsys, mark):
     rows = rows_of(photos, label=lambda path: mark.join(shown_in(path)))
     table = write(tmp_path / "a.csv", rows)
-    data = read_labelled_table(table, (20, 24), crop=1.0, images=photos)
+    if mark == ", ":  # a comma may belong to a name: somebody must say it
+        with pytest.raises(
+            ValueError, match=r"has several labels for .*but for --task\s+multi-lab"
+        ):
+            read(table, photos)
+    asked = {"task": "multi-label"} if mark == ", " else {}
+    data = read_labelled_table(table, (20, 24), crop=1.0, images=photos, **asked)
     assert data.task == "multi-label"
     assert data.class_names == ["2", "ant", "bee", "old"]
     assert values_of(data)["bee/1.png"] == ["bee", "old"]
@@ -317,6 +323,60 @@ def test_several_names_in_a_cell(photos, tmp_path, capsys, mark):
     listed = data.listing()["train"]
     assert set(listed) <= {row["file"] for row in rows}
     assert data.validation.labels.any(axis=0).all()  # every class can be measured
+
+
+def test_commas_in_names(photos, tmp_path):
+    """As ImageNet's: `projectile, missile` beside `missile`."""
+    names = {"2": "missile", "ant": "projectile, missile", "bee": "a, missile"}
+    rows = rows_of(photos, label=lambda path: names[path.parent.name])
+    table = write(tmp_path / "a.csv", rows)
+    with pytest.raises(ValueError, match="9 rows cannot be used"):
+        read(table, photos)
+    data = read(table, photos, task="single-label")
+    assert data.class_names == ["a, missile", "missile", "projectile, missile"]
+    known = ["a, missile", "missile", "projectile, missile", "wasp"]
+    found = read_rows(table, images=photos, task="multi-label", names=known, verbose=False)
+    assert found.targets.values.sum(axis=0).tolist() == [5, 6, 4, 0]
+
+
+def test_one_stray_cell_changes_no_task(photos, tmp_path):
+    rows = rows_of(photos)
+    rows[3]["label"] = "ant|bee"
+    table = write(tmp_path / "a.csv", rows)
+    with pytest.raises(ValueError, match=r"1 rows cannot be used.*\n.*several labels for 2/3.png"):
+        read(table, photos)
+    rows[4]["label"], rows[5]["label"] = "ant|bee", ""
+    table = write(tmp_path / "b.csv", rows)
+    with pytest.raises(ValueError, match=r"no label for 2/5.png; with --task multi-label"):
+        read(table, photos)
+    asked = read(table, photos, task="multi-label")
+    assert len(asked.train) + len(asked.validation) == 15
+
+
+def test_a_cell_that_is_no_flag_does_not_lose_its_column(photos, tmp_path):
+    rows = rows_of(photos, ant=lambda p: int(p.parent.name == "ant"), old=lambda p: int(p.stem) % 2)
+    for row in rows:
+        del row["label"]
+    rows[2]["old"] = ""
+    with pytest.raises(ValueError, match="has '' as old for 2/2.png, which is neither 0 nor 1"):
+        read(write(tmp_path / "a.csv", rows), photos)
+    rows[2]["old"] = 1
+    spaced = [{key if key == "file" else f" {key}": v for key, v in row.items()} for row in rows]
+    data = read(write(tmp_path / "b.csv", spaced), photos, columns=Columns(label="old,ant"))
+    assert data.class_names == ["old", "ant"]
+
+
+def test_columns_are_those_of_the_model(photos, tmp_path):
+    rows = rows_of(photos, w=lambda p: int(p.stem), h=lambda p: 100 + int(p.stem))
+    table = write(tmp_path / "a.csv", rows)
+    found = read_rows(table, images=photos, task="regression", names=["h", "w"], verbose=False,
+                      columns=Columns(label="w,h"))  # fmt: skip
+    assert found.targets.names == ["h", "w"]
+    assert found.targets.values[0].tolist() == [100, 0]
+    flags = rows_of(photos, ant=lambda p: 1, bee=lambda p: 0)
+    with pytest.raises(ValueError, match="no column for the model's classes wasp"):
+        read_rows(write(tmp_path / "b.csv", flags), images=photos, task="multi-label",
+                  names=["ant", "bee", "wasp"], columns=Columns(label="ant,bee"), verbose=False)  # fmt: skip
 
 
 def test_a_class_has_a_column(photos, tmp_path):
@@ -358,11 +418,14 @@ def test_numbers_are_asked_for_by_name(photos, tmp_path):
 
 def test_what_several_names_must_not_be(photos, tmp_path):
     rows = rows_of(photos)
-    rows[0]["label"], rows[1]["label"] = "2|ant", "2;ant"
+    rows[0]["label"], rows[1]["label"], rows[2]["label"] = "2|ant", "2|ant", "2, ant"
+    with pytest.raises(ValueError, match=r"labels with '\|' and with ',' between names"):
+        read(write(tmp_path / "a.csv", rows), photos)
+    rows[2]["label"] = "2;ant"
     with pytest.raises(ValueError, match=r"labels with '\|' and with ';' between names"):
         read(write(tmp_path / "a.csv", rows), photos)
     names = ["ant", "bee", "2"]
-    rows[1]["label"] = "2|wasp"
+    rows[1]["label"] = rows[2]["label"] = "2|wasp"
     with pytest.raises(ValueError, match=r"1 labels that are no classes of the model: wasp"):
         read_rows(write(tmp_path / "b.csv", rows), images=photos, names=names, verbose=False,
                   task="multi-label")  # fmt: skip
@@ -437,6 +500,8 @@ def test_folds_that_cannot_be(photos, tmp_path):
         split_fold(np.arange(4) % 2, None, (1, 5), 0)
     with pytest.raises(ValueError, match=r"Fold \d of 2 would hold out all images of a class"):
         split_fold(np.array([0, 0, 0, 1]), np.array([1, 2, 3, 4]), (1, 2), 0)
+    with pytest.raises(ValueError, match="folds=3, and no class has so many images"):
+        split_fold(np.array([0, 0, 1, 1]), None, (1, 3), 0)
     rows = rows_of(photos, split=lambda path: "val" if path.stem == "0" else "train")
     with pytest.raises(ValueError, match="has held-out images of its own"):
         read(write(tmp_path / "a.csv", rows), photos, fold=(1, 2))
@@ -515,6 +580,8 @@ def test_the_way_of_other_tasks(photos, tmp_path, shallow_file, capsys, task):
         assert len(everything["top"]) == 4
         assert main(["predict", "--model", run, photo, "--threshold", "1"]) == 0
         assert "none" in capsys.readouterr().out
+        assert main(["predict", "--model", run, photo, "--threshold", "0", "--format", "csv"]) == 0
+        assert len(capsys.readouterr().out.splitlines()) == 5  # all, not three
         for threshold in ("1.5", "-0.1", "nan", "high"):
             assert main(["predict", "--model", run, photo, f"--threshold={threshold}"]) == 1
             assert "It must be from 0 to 1, or 'best'" in capsys.readouterr().err

@@ -105,6 +105,14 @@ def test_the_signatures_answer_from_the_thresholds_on_padded(tmp_path):
     export_saved_model(model, tmp_path / "two", class_names=names, top_k=2, crop=1.0)
     serve = tf.saved_model.load(str(tmp_path / "two")).signatures
     assert serve["serve_images"](images=tf.constant(images))["classes"].shape == (40, 2)
+    export_saved_model(
+        model, tmp_path / "one", class_names=names, thresholds=thresholds, top_k=1, crop=1.0
+    )
+    serve = tf.saved_model.load(str(tmp_path / "one")).signatures
+    found = {k: v.numpy() for k, v in serve["serve_images"](images=tf.constant(images)).items()}
+    for row, (name,) in zip(found["probabilities"], found["classes"], strict=True):
+        expected = task.answer(row, names, 1, thresholds)
+        assert name.decode() == (expected[0][0] if expected else "")
 
 
 def test_quantities_have_values_alone(tmp_path):

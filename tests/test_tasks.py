@@ -21,12 +21,14 @@ from keras_inception_v4 import (
     unfreeze,
     with_auxiliary_head,
 )
+from keras_inception_v4.data.inputs import as_batches
 from keras_inception_v4.data.sources import Images, LabelledData
 from keras_inception_v4.inspection import classifier_of, task_of
 from keras_inception_v4.tasks import TASKS, task_named
 from keras_inception_v4.tasks.multi_label import best_threshold, multi_label_report
 from keras_inception_v4.tasks.regression import regression_report
 from keras_inception_v4.training.building import with_task
+from keras_inception_v4.training.class_weights import class_weights
 from keras_inception_v4.training.recipes import RECIPES
 from keras_inception_v4.training.scratch import train_from_scratch
 
@@ -189,6 +191,8 @@ def test_tasks_that_are_refused():
         transfer_model(3, task="multi-label", classifier_activation="softmax", weights=None)
     with pytest.raises(ValueError, match="Allowed are"):
         task_named("multilabel")
+    with pytest.raises(ValueError, match=r"classes=1 with task='multi-label'. It must be at least"):
+        transfer_model(1, task="multi-label", weights=None)
 
 
 @pytest.mark.parametrize("task", OTHERS)
@@ -327,11 +331,26 @@ def test_positive_labels_are_weighed(data):
     assert weighed == as_dict
     assert weighed["b"] == pytest.approx(plain["b"], abs=0.2)
     assert balanced["a"] != weighed["a"]
+    always = np.array([[1, 1, 0], [1, 0, 1]] * 30)  # the first class is in every image
+    found = class_weights("balanced", as_batches((pixels, always), model_of("multi-label"), 10), 3)
+    assert found == {0: 1.0, 1: 1.0, 2: 1.0}
     with pytest.raises(ValueError, match="class_weight='balanced' for regression, which has no"):
         train_head(
             model_of("regression"), (pixels, data[1]["regression"]), class_weight="balanced",
             verbose=0,
         )  # fmt: skip
+
+
+def test_evaluate_checks_first(data):
+    given = data[0], data[1]["multi-label"]
+    for thresholds, message in (
+        ([0.5], r"thresholds of shape \(1,\) for 3 classes"), ("best", "They must be numbers"),
+        (2, "threshold=2"),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=message):
+            evaluate(model_of("multi-label"), given, thresholds=thresholds, verbose=0)
+    with pytest.raises(ValueError, match="thresholds for a model of single-label"):
+        evaluate(tiny(size=30), (data[0], np.arange(60) % 3), thresholds=0.5, verbose=0)
 
 
 def test_smoothing_is_of_labels(data):

@@ -78,6 +78,7 @@ def add_export(commands) -> None:
 
 def _export(options) -> None:
     from keras_inception_v4.export import export_file
+    from keras_inception_v4.tasks import task_named
 
     verified = export_file(
         options.model,
@@ -92,14 +93,15 @@ def _export(options) -> None:
     if verified is None:
         print(f"{options.path} was written and not verified.")
         return
+    task = task_named(verified.task)
     print_table(
         ["exported", options.path],
         [
             ["format", f"{options.format}, {options.precision}"],
             ["size", f"{verified.size / 1e6:.1f} MB"],
             ["verified on", f"{verified.images} images"],
-            ["largest difference of a probability", f"{verified.difference:.1e}"],
-            ["same top class", f"{verified.agreement:.1%}"],
+            [f"largest difference of a {task.value}", f"{verified.difference:.1e}"],
+            [task.same, f"{verified.agreement:.1%}"],
             ["images a second", f"{verified.rate:.1f} (Keras {verified.keras_rate:.1f})"],
         ],
     )

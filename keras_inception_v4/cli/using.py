@@ -13,6 +13,8 @@ from keras_inception_v4.cli.command import (
     print_table,
 )
 
+TOP = 3  # classes that are printed for an image unless told
+
 
 def add_predict(commands) -> None:
     """Adds `keras-inception-v4 predict`."""
@@ -38,7 +40,12 @@ def add_predict(commands) -> None:
     add_pixels(model)
     add_images(command, batch_size=8)
     answer = command.add_argument_group("answer")
-    answer.add_argument("--top", type=int, default=3, metavar="N", help="classes for each image")
+    answer.add_argument(
+        "--top",
+        type=int,
+        metavar="N",
+        help="classes for each image (default: 3; all, where there may be several)",
+    )
     add_threshold(answer)
     answer.add_argument(
         "--format", choices=["table", "json", "csv"], default="table", help="of the output"
@@ -47,7 +54,6 @@ def add_predict(commands) -> None:
 
 def _predict(options) -> None:
     from keras_inception_v4.inference import predict_files
-    from keras_inception_v4.tasks import task_named
 
     predictions = predict_files(
         options.model,
@@ -60,11 +66,13 @@ def _predict(options) -> None:
         pixels=options.pixels,
         verbose=len(options.images) > 1 or os.path.isdir(options.images[0]),
     )
-    task = task_named(predictions[0].task)
+    task = predictions.task
+    if options.top is None and not (task.thresholded or task.standardized):
+        predictions[:] = [answer._replace(top=answer.top[:TOP]) for answer in predictions]
     output = "target" if task.standardized else "class"
     rows = [
         (path, rank, name, value)
-        for path, top, _ in predictions
+        for path, top in predictions
         for rank, (name, value) in enumerate(top or [("", None)], start=1)
     ]
     if options.format == "table":
@@ -83,7 +91,7 @@ def _predict(options) -> None:
         key = "targets" if task.standardized else "top"
         answer = [
             {"image": path, key: [{output: name, task.value: value} for name, value in top]}
-            for path, top, _ in predictions
+            for path, top in predictions
         ]
         print(json.dumps(answer, indent=2))
 
@@ -156,7 +164,6 @@ def add_explain(commands) -> None:
 
 def _explain(options) -> None:
     from keras_inception_v4.inference import explain_file
-    from keras_inception_v4.tasks import task_named
 
     shown = explain_file(
         options.model,
@@ -166,9 +173,8 @@ def _explain(options) -> None:
         top=options.top,
         pixels=options.pixels,
     )
-    task = task_named(shown.task)
     print_table(
-        ["target" if task.standardized else "class", task.value],
-        [[name, _value(value, task)] for name, value in shown.top],
+        ["target" if shown.task.standardized else "class", shown.task.value],
+        [[name, _value(value, shown.task)] for name, value in shown.top],
     )
     print(f"{options.output} shows where {shown.explained} was seen.")

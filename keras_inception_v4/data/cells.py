@@ -11,7 +11,8 @@ from keras_inception_v4.architecture import MULTI_LABEL, REGRESSION, SINGLE_LABE
 from keras_inception_v4.data.layout import few
 from keras_inception_v4.tasks import task_named
 
-SEPARATORS = "|;"  # of several names in one cell; a comma may be, see `_lists`
+SEPARATORS = "|;"  # of several names in one cell; a comma may be, see `_comma_lists`
+NO_FLAG = "neither 0 nor 1 (numbers to estimate are for --task regression)"
 FALSE, TRUE = ("0", "0.0", "false"), ("1", "1.0", "true")
 
 
@@ -70,22 +71,23 @@ def read_targets(
 
     One column has the name of a class, several names with `|`, `;` or a comma between them, or a
     number; of several columns each is a class with 0 and 1, or a number. An empty cell among
-    several classes is a picture with none of them.
+    several classes is a picture with none of them, where that task was asked for.
 
     Args:
         table: where they are from.
         columns: name to text cells.
-        task: of `TASKS`; `None` takes several classes where a cell holds several names or there are
-            several columns, else one class. Numbers are quantities only if that is asked for.
+        task: of `TASKS`; `None` takes several classes where cells hold several names with `|` or
+            `;` or there are several columns, else one class. Numbers are quantities only if that
+            is asked for.
         names: of the classes or quantities, where they are known.
 
     Raises:
         ValueError: for cells that cannot be read in one way, and names that are not known.
     """
     (first, *others) = columns
-    lists = set() if others else _lists(columns[first])
+    guessed = task is None
     if task is None:
-        task = MULTI_LABEL if others or lists else SINGLE_LABEL
+        task = MULTI_LABEL if others or _hold_several(columns[first]) else SINGLE_LABEL
     task_named(task)
     if task == REGRESSION:
         return _numbers(table, columns, names)
@@ -98,18 +100,24 @@ def read_targets(
         return _flags(table, columns, names)
     cells = [unicodedata.normalize("NFC", cell) for cell in columns[first]]
     if task == MULTI_LABEL:
-        return _several(table, cells, names)
-    return _one(table, cells, lists, names)
+        return _several(table, cells, names, guessed)
+    return _one(table, cells, names, guessed)
 
 
-def _one(table: Path, cells: list[str], lists: set[str], names: list[str] | None) -> Targets:
-    reasons = {}
+def _one(table: Path, cells: list[str], names: list[str] | None, guessed: bool) -> Targets:
+    reasons: dict[int, str] = {}
+    lists = {cell for cell in cells if any(mark in cell for mark in SEPARATORS)}
+    if guessed:  # a comma may also belong to a name, if somebody says that a picture has one
+        lists |= _comma_lists(cells)
     for row, cell in enumerate(cells):
         if not cell:
             reasons[row] = "has no label for {name}"
         elif cell in lists and cell not in (names or ()):
             text = repr(cell).replace("{", "{{").replace("}", "}}")
-            reasons[row] = f"has several labels for {{name}}: {text}; a picture has one"
+            reasons[row] = (
+                f"has several labels for {{name}}: {text}; a picture has one, but for --task "
+                "multi-label"
+            )
     found = sorted({cell for row, cell in enumerate(cells) if row not in reasons})
     if names is None:
         _check_names(table, found)
@@ -118,23 +126,40 @@ def _one(table: Path, cells: list[str], lists: set[str], names: list[str] | None
     return Targets(SINGLE_LABEL, list(places), np.array(values, "int64"), reasons)
 
 
-def _several(table: Path, cells: list[str], names: list[str] | None) -> Targets:
+def _several(table: Path, cells: list[str], names: list[str] | None, guessed: bool) -> Targets:
     marks = [mark for mark in SEPARATORS if any(mark in cell for cell in cells)]
+    mark = marks[0] if marks else ","
+    parts = [
+        [cell]
+        if names is not None and cell in names
+        else [name.strip() for name in cell.split(mark) if name.strip()]
+        for cell in cells
+    ]
+    if mark != ",":
+        all_names = {name for row in parts for name in row}
+        commas = [{part.strip() for part in name.split(",")} for name in all_names if "," in name]
+        if any(several <= all_names for several in commas):
+            marks.append(",")
     if len(marks) > 1:
         raise ValueError(
             f"{table} has labels with {' and with '.join(map(repr, marks))} between names. Use one "
             "of them."
         )
-    mark = marks[0] if marks else ","
-    parts = [[name.strip() for name in cell.split(mark) if name.strip()] for cell in cells]
+    reasons = {}
+    if guessed:  # who says multi-label may leave a cell empty
+        empty = "has no label for {name}; with --task multi-label it would show no class"
+        reasons = {row: empty for row, found in enumerate(parts) if not found}
     places = _places(table, sorted({name for row in parts for name in row}), names)
     values = np.zeros((len(cells), len(places)), "float32")
     for row, found in enumerate(parts):
         values[row, [places[name] for name in found]] = 1
-    return Targets(MULTI_LABEL, list(places), values, {})
+    return Targets(MULTI_LABEL, list(places), values, reasons)
 
 
 def _flags(table: Path, columns: dict[str, list[str]], names: list[str] | None) -> Targets:
+    missing = [name for name in names or () if name not in columns]
+    if missing:
+        raise ValueError(f"{table} has no column for the model's classes {few(missing)}.")
     places = _places(table, list(columns), names)
     values = np.zeros((len(next(iter(columns.values()))), len(places)), "float32")
     reasons: dict[int, str] = {}
@@ -142,7 +167,7 @@ def _flags(table: Path, columns: dict[str, list[str]], names: list[str] | None) 
         for row, cell in enumerate(cells):
             values[row, places[name]] = cell.casefold() in TRUE
             if cell.casefold() not in FALSE + TRUE:
-                reasons.setdefault(row, _unfit(cell, name, "neither 0 nor 1"))
+                reasons.setdefault(row, _unfit(cell, name, NO_FLAG))
     return Targets(MULTI_LABEL, list(places), values, reasons)
 
 
@@ -152,6 +177,8 @@ def _numbers(table: Path, columns: dict[str, list[str]], names: list[str] | None
             f"{table} has {len(columns)} columns of targets ({few(list(columns))}), and the model "
             f"answers {len(names)} ({few(names)}). Name its columns: --label-column."
         )
+    if names is not None and set(names) == set(columns):  # in the model's order
+        columns = {name: columns[name] for name in names}
     values = np.zeros((len(next(iter(columns.values()))), len(columns)), "float32")
     reasons: dict[int, str] = {}
     for index, (name, cells) in enumerate(columns.items()):
@@ -200,13 +227,18 @@ def _check_names(table: Path, names: list[str]) -> None:
         )
 
 
-def _lists(labels: list[str]) -> set[str]:
-    """Cells that hold several names: with a separator, or a comma between names of other cells."""
+def _hold_several(cells: list[str]) -> bool:
+    """Whether cells hold several names: with a separator, and not by one cell's mistake."""
+    several = sum(any(mark in cell for mark in SEPARATORS) for cell in cells)
+    return several > 1 or several == len(cells)
+
+
+def _comma_lists(labels: list[str]) -> set[str]:
+    """Cells that seem to hold several names: with a comma between names of other cells."""
     names = {cell: [name.strip() for name in cell.split(",")] for cell in labels}
     counts = Counter(name for parts in names.values() for name in set(parts))
     return {
         cell
         for cell, parts in names.items()
-        if any(mark in cell for mark in SEPARATORS)
-        or (len(parts) > 1 and any(counts[name] > 1 for name in parts))
+        if len(parts) > 1 and any(counts[name] > 1 for name in parts)
     }

@@ -51,11 +51,12 @@ def read_table(table: Path) -> dict[str, list[str]]:
         raise ValueError(f"{table} cannot be read as a table: {error}") from error
     if content.num_rows == 0:
         raise ValueError(f"{table} has no rows.")
-    if len(set(content.column_names)) < content.num_columns:
-        raise ValueError(f"{table} has two columns of one name: {content.column_names}.")
+    names = [name.strip() for name in content.column_names]
+    if len(set(names)) < len(names):
+        raise ValueError(f"{table} has two columns of one name: {names}.")
     flat = {
         name: column
-        for name, column in zip(content.column_names, content.columns, strict=True)
+        for name, column in zip(names, content.columns, strict=True)
         if not pyarrow.types.is_nested(column.type) and not pyarrow.types.is_binary(column.type)
     }
     return {
@@ -100,6 +101,9 @@ def find_columns(
     """
     found: dict[str, list[str]] = {}
     for kind, usual in GUESSES.items():
+        if kind == "path" and kind not in needed:  # records hold their pictures
+            found[kind] = []
+            continue
         name = getattr(asked, kind)
         several = kind == "label" and name is not None and name not in content
         wanted = [part.strip() for part in name.split(",")] if several else [name] if name else []
@@ -123,7 +127,7 @@ def find_columns(
         flags = [
             name
             for name, cells in content.items()
-            if name not in taken and all(cell.casefold() in FLAGS for cell in cells)
+            if name not in taken and any(cells) and all(c.casefold() in FLAGS for c in cells if c)
         ]
         found["label"] = flags if len(flags) > 1 else []
     for kind in needed:

@@ -4,6 +4,7 @@ Each is read by the number of its record, so that a resumed training sees what i
 """
 
 import os
+import re
 import struct
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
@@ -170,7 +171,7 @@ class _Examples(Collection):
             for name, feature in found.items():
                 if name != self.image:
                     values.setdefault(name, [""] * len(self))[number] = _text(feature)
-        parts = [part_of(file.name.split("-")[0].split(".")[0]) for file in self.files]
+        parts = [_part_in(file.name) for file in self.files]
         if any(parts) and "split" not in values:
             counted = zip(parts, self.reader.counts, strict=True)
             values["split"] = [part or "" for part, count in counted for _ in range(count)]
@@ -209,6 +210,12 @@ class _Examples(Collection):
         ends = np.cumsum(self.reader.counts)
         index = int(np.searchsorted(ends, number, side="right"))
         return f"{self.files[index].name}#{number - ends[index] + self.reader.counts[index]}"
+
+
+def _part_in(name: str) -> str | None:
+    """The part that a file's name tells: `train-00000-of-00128`, `mnist-test.tfrecord-...`."""
+    words = re.split(r"[-_.]", name)
+    return next((part for part in map(part_of, words) if part), None)
 
 
 def _text(feature) -> str:
@@ -277,7 +284,7 @@ def _texts(kind, values) -> list[str]:
     named = getattr(inner, "int2str", None)
 
     def one(value) -> str:
-        if value is None:
+        if value is None or (named is not None and value == -1):  # what the Hub has for unknown
             return ""
         return named(value) if named is not None and not isinstance(value, str) else str(value)
 

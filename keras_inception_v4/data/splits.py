@@ -7,6 +7,8 @@ import numpy as np
 
 from keras_inception_v4.errors import require_extra
 
+TRIED = 50  # groups that are tried for an exchange
+
 
 def split_indices(labels, validation_split: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Splits seeded and stratified: every class gives the same share, and at least one image.
@@ -86,7 +88,7 @@ def split_groups(
         wanted = 1 + np.searchsorted(filled, validation_split * len(groups))
         held_out[order[: min(wanted, count - 1)]] = True
     elif (folds := min(round(1 / validation_split), count, table.sum(axis=0).max())) > 1:
-        held_out[_group_folds(labels, groups, folds, seed)[0]] = True
+        held_out[groups[_stratified_folds(labels, groups, groups, folds, seed)[0]]] = True
     scarce = np.argsort(table.sum(axis=0), kind="stable")
     for label in scarce:  # first of all something to learn from
         if not table[~held_out, label].any():
@@ -112,15 +114,6 @@ def _classes_of_groups(labels: np.ndarray, groups: np.ndarray, count: int) -> np
     return table[:, table.any(axis=0)]
 
 
-def _group_folds(labels: np.ndarray, groups: np.ndarray, folds: int, seed: int) -> list[np.ndarray]:
-    """Which groups scikit-learn's folds hold out."""
-    selection = require_extra("sklearn.model_selection", "Splitting needs", "scikit-learn", "demo")
-    splitter = selection.StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # of classes with fewer images than folds
-        return [groups[chosen] for _, chosen in splitter.split(labels, labels, groups)]
-
-
 def split_fold(labels, groups, fold: tuple[int, int], seed: int) -> tuple[np.ndarray, np.ndarray]:
     """One of several splits that hold out every image once.
 
@@ -134,37 +127,71 @@ def split_fold(labels, groups, fold: tuple[int, int], seed: int) -> tuple[np.nda
         Indices of the training and of the held-out images.
 
     Raises:
-        ValueError: if there are more folds than groups, or if one of the splits would leave a
-            class without training images.
+        ValueError: if there are more folds than groups or images of every class, or if one of the
+            splits would leave a class without training images.
         ImportError: without scikit-learn; the message names the extra.
     """
-    selection = require_extra("sklearn.model_selection", "Splitting needs", "scikit-learn", "demo")
     number, folds = fold
     labels = np.asarray(labels)
     given = np.arange(len(labels)) if groups is None else groups
     own = np.unique(given, return_inverse=True)[1]
-    count = int(own.max()) + 1
+    count, what = int(own.max()) + 1, "images" if groups is None else "groups"
     if count < folds:
-        what = "images" if groups is None else "groups"
         raise ValueError(f"Received folds={folds} for {count} {what}.")
+    table = _classes_of_groups(labels, own, count)
     if labels.ndim == 2:
-        drawn = selection.KFold(folds, shuffle=True, random_state=seed).split(np.arange(count))
-        sides = [np.isin(own, chosen) for _, chosen in drawn]
-    elif groups is None:
-        splitter = selection.StratifiedKFold(folds, shuffle=True, random_state=seed)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # of classes with fewer images than folds
-            sides = [np.isin(own, chosen) for _, chosen in splitter.split(labels, labels)]
+        of_group = _mended(table, _drawn_folds(count, folds, seed), folds)
     else:
-        sides = [np.isin(own, chosen) for chosen in _group_folds(labels, own, folds, seed)]
-    table = _classes_of_groups(labels, np.arange(len(labels)), len(labels))
-    for index, held_out in enumerate(sides, start=1):
-        if not table[~held_out].any(axis=0).all():
-            raise ValueError(
-                f"Fold {index} of {folds} would hold out all images of a class. With folds every "
-                f"class needs images of {'two files' if groups is None else 'two groups'}, or more."
-            )
-    return np.flatnonzero(~sides[number - 1]), np.flatnonzero(sides[number - 1])
+        if max(table.sum(axis=0)) < folds:
+            raise ValueError(f"Received folds={folds}, and no class has so many images.")
+        of_group = np.zeros(count, int)
+        for index, held_out in enumerate(_stratified_folds(labels, own, groups, folds, seed)):
+            of_group[own[held_out]] = index
+    left = [int(np.sum(table[of_group != index].any(axis=0))) for index in range(folds)]
+    if min(left) < table.shape[1]:
+        raise ValueError(
+            f"Fold {int(np.argmin(left)) + 1} of {folds} would hold out all images of a class. "
+            f"With folds each class needs two {what} or more."
+        )
+    chosen = of_group[own] == number - 1
+    return np.flatnonzero(~chosen), np.flatnonzero(chosen)
+
+
+def _stratified_folds(labels, own, groups, folds: int, seed: int) -> list[np.ndarray]:
+    """The images that scikit-learn's folds hold out, of one class an image."""
+    selection = require_extra("sklearn.model_selection", "Splitting needs", "scikit-learn", "demo")
+    kind = selection.StratifiedKFold if groups is None else selection.StratifiedGroupKFold
+    splitter = kind(folds, shuffle=True, random_state=seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of classes with fewer images than folds
+        return [chosen for _, chosen in splitter.split(labels, labels, own)]
+
+
+def _drawn_folds(count: int, folds: int, seed: int) -> np.ndarray:
+    """A fold for each group, drawn, as many in each."""
+    return np.random.default_rng(seed).permutation(np.arange(count) % folds)
+
+
+def _mended(table: np.ndarray, of_group: np.ndarray, folds: int) -> np.ndarray:
+    """Folds in which no class with two groups or more has all of them in one, if that can be."""
+    has = table > 0
+    for label in np.argsort(has.sum(axis=0), kind="stable"):  # the scarce ones first
+        holders = np.flatnonzero(has[:, label])
+        if len(holders) < 2 or len(set(of_group[holders])) > 1:
+            continue
+        for group in holders:  # the first that can go without harm to others
+            others = [fold for fold in range(folds) if fold != of_group[group]]
+            moved = of_group.copy()
+            moved[group] = min(others, key=lambda fold: np.sum(of_group == fold))
+            if _spread(has, moved) > _spread(has, of_group):
+                of_group = moved
+                break
+    return of_group
+
+
+def _spread(has: np.ndarray, of_group: np.ndarray) -> int:
+    """How many classes have groups in more than one fold."""
+    return sum(len(set(of_group[column])) > 1 for column in has.T)
 
 
 def split(
@@ -195,6 +222,8 @@ def split(
 def _hold_out(table: np.ndarray, held_out: np.ndarray, label: int | None = None) -> None:
     """Holds out the smallest group with a class that has no class's last training images.
 
+    Where there is none, one is exchanged for a group that is held out, if all stay as well off.
+
     Args:
         table: images of each group, by class.
         held_out: which groups are; changed here.
@@ -202,9 +231,14 @@ def _hold_out(table: np.ndarray, held_out: np.ndarray, label: int | None = None)
     """
     has = True if label is None else table[:, label] > 0
     here = np.flatnonzero(~held_out & has)
-    for group in here[np.argsort(table[here].sum(axis=1), kind="stable")]:
-        left = ~held_out
-        left[group] = False
-        if (table[left].sum(axis=0) > 0).all():
-            held_out[group] = True
-            return
+    here = here[np.argsort(table[here].sum(axis=1), kind="stable")]
+    before = table[held_out].any(axis=0)
+    for back in (None, *np.flatnonzero(held_out)[:TRIED]):
+        for group in here if back is None else here[:TRIED]:
+            tried = held_out.copy()
+            tried[group] = True
+            if back is not None:
+                tried[back] = False
+            if table[~tried].any(axis=0).all() and table[tried].any(axis=0)[before].all():
+                held_out[:] = tried
+                return

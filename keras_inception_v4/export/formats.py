@@ -19,7 +19,6 @@ from keras_inception_v4.export.saved_model import (
     converter_errors,
     export_saved_model,
     require_tensorflow_backend,
-    thresholds_of,
 )
 from keras_inception_v4.export.verification import Verification, synthetic_images, verify
 from keras_inception_v4.files import check_name, replacing
@@ -31,6 +30,7 @@ from keras_inception_v4.inspection import (
     is_channels_first,
     model_input,
     say_pixels,
+    task_of,
 )
 from keras_inception_v4.preprocessing import check_finite, load_image
 from keras_inception_v4.progress import Verbose
@@ -116,7 +116,7 @@ def export_model(
     if not sets:
         channels = model.input_shape[1 if is_channels_first(model) else 3]
         sets["synthetic"] = synthetic_images(SYNTHETIC, image_size(model), channels)
-    limits = thresholds_of(model, thresholds)
+    limits = task_of(model).check_thresholds(thresholds, model.output_shape[-1])
     description = describe(model, format, precision, crop, class_names, limits)
     with replacing(path) as new, converter_errors(path):
         WRITERS[format](model, new, precision, calibrating, description)

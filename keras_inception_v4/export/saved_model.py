@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import keras
-import numpy as np
 
 from keras_inception_v4.architecture import EVALUATION_CROP
 from keras_inception_v4.errors import check_at_least, in_one_line
@@ -24,7 +23,6 @@ from keras_inception_v4.inspection import (
     task_of,
 )
 from keras_inception_v4.preprocessing import preprocess_input
-from keras_inception_v4.tasks import THRESHOLD, check_threshold
 
 TOP_K = 5
 
@@ -109,35 +107,12 @@ def export_saved_model(
     if top_k is None:
         top_k = classes if task_of(model).thresholded else TOP_K
     check_at_least(1, top_k=top_k)
-    limits = thresholds_of(model, thresholds)
+    limits = task_of(model).check_thresholds(thresholds, classes)
     if not 0 < crop <= 1:
         raise ValueError(f"Received crop={crop}. It must be above 0 and at most 1.")
     with replacing(path) as new, converter_errors(path):
         _write(model, new, class_names, limits, min(top_k, classes), crop)
         write_description(new, describe(model, "saved_model", "float32", crop, class_names, limits))
-
-
-def thresholds_of(model: keras.Model, thresholds) -> list[float] | None:
-    """One threshold a class, where the model's task has such.
-
-    Raises:
-        ValueError: if they are out of range, or are not as many as the classes.
-    """
-    task, classes = task_of(model), model.output_shape[-1]
-    if not task.thresholded:
-        if thresholds is not None:
-            raise ValueError(
-                f"Received thresholds for a model of {task.name}. They are for several classes an "
-                "image."
-            )
-        return None
-    given = np.asarray(THRESHOLD if thresholds is None else thresholds, "float64")
-    if given.shape not in ((), (classes,)):
-        raise ValueError(
-            f"Received thresholds of shape {given.shape} for {classes} classes. They must be one "
-            "number, or one a class."
-        )
-    return [check_threshold(limit) for limit in np.broadcast_to(given, classes).tolist()]
 
 
 def _write(model, path: Path, class_names, thresholds, top_k: int, crop: float) -> None:
@@ -160,17 +135,13 @@ def _write(model, path: Path, class_names, thresholds, top_k: int, crop: float) 
         answers = network(pixels)
         if said == "values":
             return {said: answers}
-        scores, best = tf.math.top_k(answers, top_k)
+        ranked = answers
+        if thresholds is not None:
+            ranked = tf.where(answers >= tf.constant(thresholds, "float32"), answers, -1.0)
+        scores, best = tf.math.top_k(ranked, top_k)
         classes = tf.gather(tf.constant(named), best)
         if thresholds is not None:
-            answered = scores >= tf.gather(tf.constant(thresholds, "float32"), best)
-            # A class below its own threshold may stand before one above: those go to the front.
-            order = tf.argsort(tf.cast(answered, "int32"), direction="DESCENDING", stable=True)
-            answered, classes, scores = (
-                tf.gather(tensor, order, batch_dims=1) for tensor in (answered, classes, scores)
-            )
-            classes = tf.where(answered, classes, "")
-            scores = tf.where(answered, scores, 0.0)
+            classes, scores = tf.where(scores < 0, "", classes), tf.maximum(scores, 0.0)
         return {said: answers, "classes": classes, "scores": scores}
 
     def serving_default(inputs):

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
+from keras_inception_v4.architecture import SINGLE_LABEL
 from keras_inception_v4.export.runtimes import open_artefact
 from keras_inception_v4.inspection import model_input, task_of
 from keras_inception_v4.preprocessing import resize_image
@@ -43,7 +44,7 @@ class Verification(NamedTuple):
 
     `size` is in bytes, `difference` the largest one of a probability, or of a quantity in its unit,
     `agreement` the least share of equal decisions among the sets (see `Tolerance`), `rate` and
-    `keras_rate` images a second in batches of 8.
+    `keras_rate` images a second in batches of 8, `task` is that of the model.
     """
 
     size: int
@@ -52,6 +53,7 @@ class Verification(NamedTuple):
     agreement: float
     rate: float
     keras_rate: float
+    task: str = SINGLE_LABEL
 
 
 def size_of(path: Path) -> int:
@@ -91,13 +93,9 @@ def verify(
         difference = max(difference, compared.difference)
         agreement = min(agreement, compared.agreement)
     batch = np.resize(pixels, (BATCH, *pixels.shape[1:]))
-    return Verification(
-        size_of(path),
-        sum(map(len, image_sets.values())),
-        difference,
-        agreement,
-        *_rates(lambda: artefact.predict(batch), lambda: _answer(model, batch)),
-    )
+    rate, keras_rate = _rates(lambda: artefact.predict(batch), lambda: _answer(model, batch))
+    images = sum(map(len, image_sets.values()))
+    return Verification(size_of(path), images, difference, agreement, rate, keras_rate, task.name)
 
 
 def _check(what: str, images: int, precision: str, task: Task, compared: Comparison) -> None:

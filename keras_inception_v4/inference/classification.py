@@ -16,34 +16,40 @@ from keras_inception_v4.inference.opening import (
 )
 from keras_inception_v4.preprocessing import check_finite
 from keras_inception_v4.progress import Verbose, progress
-from keras_inception_v4.tasks import SINGLE_LABEL
+from keras_inception_v4.tasks import Task
 
 
 class Prediction(NamedTuple):
     """What was found in one image.
 
     `top` has `(name, probability)`, best first; where a picture may show several classes those from
-    their thresholds on, perhaps none; for quantities all of them as `(name, value)`. `task` is a
-    name of `TASKS`.
+    their thresholds on, perhaps none; for quantities all of them as `(name, value)`.
     """
 
     path: str
     top: list[tuple[str, float]]
-    task: str = SINGLE_LABEL
+
+
+class Predictions(list[Prediction]):
+    """Predictions of files in order, and the task of the model that made them."""
+
+    def __init__(self, task: Task):
+        super().__init__()
+        self.task = task
 
 
 def predict_files(
     model_path: str | os.PathLike | None,
     images: Sequence[str | os.PathLike],
     *,
-    top: int = 5,
+    top: int | None = None,
     threshold: float | str | None = None,
     batch_size: int = 8,
     skip_corrupt: bool = False,
     precision: str | None = None,
     pixels: str | None = None,
     verbose: Verbose = "auto",
-) -> list[Prediction]:
+) -> Predictions:
     """Classifies image files.
 
     Args:
@@ -51,7 +57,8 @@ def predict_files(
             used, or any `.keras` file of this package, or an artefact of `export_model`;
             `None` for the ImageNet weights.
         images: paths of image files, and of folders, searched with their subfolders.
-        top: how many classes for each image; at most all of the model's.
+        top: how many classes for each image, at most all of the model's; `None` for five, or where
+            an image may show several for all that are answered.
         threshold: for several classes an image: from which probability on a class is answered, 0
             to 1, or `"best"`, those that the run found on its held-out images; `None` takes these
             where there are some, else 0.5.
@@ -70,14 +77,14 @@ def predict_files(
         ValueError: if one of them cannot be read; raised before any prediction.
         OSError: if the ImageNet weights are neither in the cache nor to be had.
     """
-    check_at_least(1, top=top, batch_size=batch_size)
+    check_at_least(1, top=1 if top is None else top, batch_size=batch_size)
     check_threshold_word(threshold)
     paths, _ = sound_images(_expand(images), skip_corrupt=skip_corrupt, verbose=verbose)
     classifier = open_classifier(model_path, precision=precision, pixels=pixels)
     task = classifier.task
     thresholds = chosen_thresholds(task, threshold, classifier.thresholds)
     batches = pixel_batches(paths, batch_size, classifier.size, classifier.crop)
-    predictions: list[Prediction] = []
+    predictions = Predictions(task)
     with progress(len(paths), "predicting", "images", verbose) as advance:
         for batch in batches:
             answers = classifier.predict(batch)
@@ -85,7 +92,7 @@ def predict_files(
             for row in answers:
                 found = task.answer(row, classifier.class_names, top, thresholds)
                 path = os.fspath(paths[len(predictions)])
-                predictions.append(Prediction(path, found, task.name))
+                predictions.append(Prediction(path, found))
             advance(len(batch))
     return predictions
 

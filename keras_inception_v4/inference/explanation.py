@@ -17,15 +17,21 @@ from keras_inception_v4.inspection import (
     task_of,
 )
 from keras_inception_v4.preprocessing import load_image
-from keras_inception_v4.tasks import SINGLE_LABEL
+from keras_inception_v4.tasks import Task
 
 
-class Explanation(NamedTuple):
-    """The best classes of an image, or its quantities, and which of them the map is of."""
-
+class _Explanation(NamedTuple):
     top: list[tuple[str, float]]
     explained: str
-    task: str = SINGLE_LABEL
+
+
+class Explanation(_Explanation):
+    """The best classes of an image, or its quantities, and which of them the map is of.
+
+    Besides, `task` is that of the model.
+    """
+
+    task: Task
 
 
 def explain_file(
@@ -84,6 +90,8 @@ def explain_file(
         shown,
         names[index],
         output,
-        quantity=task.value != "probability",
+        quantity=task.standardized,
     )
-    return Explanation(shown, names[index], task.name)
+    explanation = Explanation(shown, names[index])
+    explanation.task = task
+    return explanation

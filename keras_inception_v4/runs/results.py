@@ -1,6 +1,7 @@
 """What a finished run leaves in its folder, besides its report."""
 
 import contextlib
+import os
 import sys
 from collections.abc import Iterator
 
@@ -13,6 +14,8 @@ from keras_inception_v4.export import export_saved_model
 from keras_inception_v4.files import MODEL, replacing, write_json
 from keras_inception_v4.runs.folder import RunFolder
 from keras_inception_v4.tasks import Measured, task_named
+
+LONGEST = 200  # bytes of an example's name
 
 
 def write_results(
@@ -81,5 +84,19 @@ def _write_examples(run: RunFolder, data: LabelledData) -> None:
     with replacing(run.path / "examples") as new:
         new.mkdir()
         task = task_named(data.task)
+        taken: set[str] = set()
         for name, index in task.examples(data.measured.labels, data.class_names).items():
-            data.measured.save(index, new / name.replace("/", "_").replace("\0", "_"))
+            data.measured.save(index, new / _file_name(name, taken))
+
+
+def _file_name(name: str, taken: set[str]) -> str:
+    """A name that files can have and no other has, as like the given one as that allows."""
+    plain = name.replace("/", "_").replace("\0", "_")
+    while len(os.fsencode(plain)) > LONGEST:
+        plain = plain[:-1]
+    number, own = 1, plain
+    while own in taken:
+        number += 1
+        own = f"{plain}_{number}"
+    taken.add(own)
+    return own

@@ -220,6 +220,8 @@ def _run(run: RunFolder, settings: Settings, watching: Watching, parts: Parts) -
     if not run.writes:
         return
     task = task_named(images.task)
+    if settings.fold is not None:  # each fold is measured on what it holds out
+        images = images._replace(test=None)
     given = answers_and_targets(model, images.measured, verbose=False)
     thresholds = None
     if task.thresholded:

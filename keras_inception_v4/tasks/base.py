@@ -57,6 +57,8 @@ class Task(ABC):
     """Of a difference between answers, as tolerances count it."""
     movement: ClassVar[str] = "of it moved to other classes"
     decision: ClassVar[str] = "the top class is"
+    same: ClassVar[str] = "same top class"
+    """What is printed of equal decisions."""
     standardized: ClassVar[bool] = False
     """Whether training sees targets with mean 0 and standard deviation 1."""
     least_outputs: ClassVar[int] = 1
@@ -74,6 +76,19 @@ class Task(ABC):
         Raises:
             ValueError: if they are not targets of this task and so many outputs.
         """
+
+    def check_thresholds(self, thresholds, outputs: int) -> list[float] | None:
+        """One threshold a class, where the task has such; `None` without.
+
+        Raises:
+            ValueError: if they are out of range, not as many as the classes, or not of this task.
+        """
+        if thresholds is not None:
+            raise ValueError(
+                f"Received thresholds for a model of {self.name}. They are for several classes an "
+                "image."
+            )
+        return None
 
     @abstractmethod
     def loss(
@@ -114,7 +129,7 @@ class Task(ABC):
 
     @abstractmethod
     def answer(
-        self, row: np.ndarray, names: Sequence[str], top: int, thresholds=None
+        self, row: np.ndarray, names: Sequence[str], top: int | None = None, thresholds=None
     ) -> list[tuple[str, float]]:
         """What to print of one image's answers."""
 

@@ -35,12 +35,13 @@ class MultiLabel(Task):
     picture = "average_precision.png"
     movement = "for each class"
     decision = "whether a class is answered is, for the class with the most changes,"
+    same = "same answer to a class, the least"
     least_outputs = 2
     thresholded = True
 
     def field(self, outputs):
         """A 0 or 1 for each class."""
-        return "label", "float32", outputs
+        return "label", "float32", (outputs,)
 
     def check_targets(self, labels, outputs):
         """float32 `(images, classes)` of 0 and 1."""
@@ -57,6 +58,19 @@ class MultiLabel(Task):
                 "image (sigmoid) needs a 1 for each class that an image shows, and otherwise 0."
             )
         return labels.astype("float32")
+
+    def check_thresholds(self, thresholds, outputs):
+        """One number from 0 to 1 a class; 0.5 by default."""
+        try:
+            given = np.asarray(THRESHOLD if thresholds is None else thresholds, "float64")
+        except ValueError:
+            raise ValueError(f"Received thresholds={thresholds!r}. They must be numbers.") from None
+        if given.shape not in ((), (outputs,)):
+            raise ValueError(
+                f"Received thresholds of shape {given.shape} for {outputs} classes. They must be "
+                "one number, or one a class."
+            )
+        return [check_threshold(limit) for limit in np.broadcast_to(given, outputs).tolist()]
 
     def loss(self, outputs, *, smoothing=0.0, from_logits=False, weights=None):
         """Binary cross entropy, the mean over the classes; `weights` multiply positive labels'."""
@@ -130,7 +144,7 @@ class MultiLabel(Task):
             path,
         )
 
-    def answer(self, row, names, top, thresholds=None):
+    def answer(self, row, names, top=None, thresholds=None):
         """The classes at or above their threshold, the most probable first; perhaps none."""
         limits = np.broadcast_to(THRESHOLD if thresholds is None else thresholds, row.shape)
         best = [i for i in np.argsort(-row, kind="stable") if row[i] >= limits[i]][:top]
@@ -206,7 +220,9 @@ def multi_label_report(
         "mean_average_precision": float(np.mean(known)) if known else None,
         "micro_f1": float(scores("micro")[2]),
         "macro_f1": float(scores("macro")[2]),
-        "exact_match": float(np.average(np.all(predicted == targets, axis=1), **_as_numpy(weigh))),
+        "exact_match": float(
+            np.average(np.all(predicted == targets, axis=1), weights=sample_weight)
+        ),
         "per_class": per_class,
     }
 
@@ -237,10 +253,6 @@ def best_threshold(truth, probabilities, sample_weight=None) -> float:
 
 def _of(measure, truth, answers, defined: bool, weigh: dict) -> float | None:
     return float(measure(truth, answers, **weigh)) if defined else None
-
-
-def _as_numpy(weigh: dict) -> dict:
-    return {"weights": weigh["sample_weight"]}
 
 
 def _percent(value: float | None) -> str:

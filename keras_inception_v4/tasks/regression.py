@@ -27,12 +27,13 @@ class Regression(Task):
     unit = " of six standard deviations of the answers"
     movement = "of one"
     decision = f"the answer is, within {SAME:g} of one,"
+    same = f"answers within {SAME:g} standard deviations"
     picture = "scatter.png"
     standardized = True
 
     def field(self, outputs):
         """A number for each target."""
-        return "label", "float32", outputs
+        return "label", "float32", (outputs,)
 
     def check_targets(self, labels, outputs):
         """float32 `(images, targets)`, finite."""
@@ -95,7 +96,7 @@ class Regression(Task):
         """Answers over targets, an image a point."""
         plots.plot_scatter(given.targets, given.answers, names, path)
 
-    def answer(self, row, names, top, thresholds=None):
+    def answer(self, row, names, top=None, thresholds=None):
         """All targets, in their own units and order."""
         return [(name, float(value)) for name, value in zip(names, row, strict=True)]
 

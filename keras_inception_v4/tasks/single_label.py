@@ -12,6 +12,7 @@ from keras_inception_v4.tasks.base import (
 )
 
 CALIBRATION_BINS = 15
+TOP = 5  # classes that are named unless told
 
 
 class SingleLabel(Task):
@@ -99,9 +100,9 @@ class SingleLabel(Task):
         """The confusion matrix."""
         plots.plot_confusion_matrix(report["confusion_matrix"], names, path)
 
-    def answer(self, row, names, top, thresholds=None):
+    def answer(self, row, names, top=None, thresholds=None):
         """The best classes."""
-        best = np.argsort(-row, kind="stable")[:top]
+        best = np.argsort(-row, kind="stable")[: top or TOP]
         return [(names[i], float(row[i])) for i in best]
 
     def compare(self, expected, found, thresholds=None):

@@ -57,7 +57,12 @@ def transfer_model(
         ValueError: for a wrong argument, or weights that do not fit.
         OSError: if the ImageNet weights are neither in the cache nor to be had.
     """
-    activation = task_named(task).activation
+    activation, least = task_named(task).activation, task_named(task).least_outputs
+    if task != SINGLE_LABEL and isinstance(classes, int) and classes < least:
+        raise ValueError(
+            f"Received classes={classes} with task={task!r}. It must be at least {least}. A class "
+            "and its absence are two classes of 'single-label'."
+        )
     if classifier_activation not in (None, activation):
         raise ValueError(
             f"Received classifier_activation={classifier_activation!r} with task={task!r}, whose "

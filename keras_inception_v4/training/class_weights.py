@@ -82,6 +82,7 @@ def class_weights(
         if labels.ndim == 2:  # as much for the images with a class as for those without it
             positive = labels.sum(axis=0)
             balance = (len(labels) - positive) / np.maximum(positive, 1)
+            balance = np.where(balance > 0, balance, 1)  # of a class that every image has
             return dict(enumerate(balance.tolist()))
         counts = np.bincount(labels, minlength=classes)
         return {label: np.sum(counts) / (classes * max(n, 1)) for label, n in enumerate(counts)}
