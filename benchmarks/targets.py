@@ -1,6 +1,6 @@
 """Several digits a picture, and a number to estimate, by transfer from the first command's network.
 
-    python -m benchmarks.targets RUN [--count N] [--epochs N]
+    python -m benchmarks.targets RUN [--task TASK]
 
 Canvases with none to three of scikit-learn's digits, held-out canvases of held-out digits: as
 multi-label over the ten digits, and as regression of their sum. RUN is the folder of
@@ -18,8 +18,9 @@ from benchmarks.workers import Spread
 
 SIDE, DIGIT, MOST = 107, 50, 3  # pixels of a canvas and of a digit, digits on a canvas
 TRAINING, HELD_OUT, BATCH = 2400, 400, 32  # canvases
-EPOCHS, RATE = 14, 1e-3
-LEAST_MAP, LEAST_R2 = 0.90, 0.8
+EPOCHS, RATE = 10, 1e-3
+TASKS, OUTPUTS, LEAST = ("multi-label", "regression"), (10, 1), (0.90, 0.8)
+MEASURES = ("mean_average_precision", "r2")
 
 
 def canvases(images, count: int, seed: int):
@@ -77,47 +78,48 @@ def trained(run: Path, task: str, outputs: int, train, held_out, epochs: int) ->
     return evaluate(model, held_out, verbose=False)
 
 
-def both(run: Path, count: int = TRAINING, epochs: int = EPOCHS) -> tuple[dict, dict]:
-    """The measures of both tasks."""
+def measured(run: Path, task: str) -> dict:
+    """The measures of a task."""
     from keras_inception_v4.data.digits import load_digits_data
 
     data = load_digits_data(75)
-    pixels, shown, total = canvases(data.train, count, 0)
-    unseen, unseen_shown, unseen_total = canvases(data.validation, HELD_OUT, 1)
-    return (
-        trained(run, "multi-label", 10, (pixels, shown), (unseen, unseen_shown), epochs),
-        trained(run, "regression", 1, (pixels, total), (unseen, unseen_total), epochs),
-    )
+    pixels, *targets = canvases(data.train, TRAINING, 0)
+    unseen, *unseen_targets = canvases(data.validation, HELD_OUT, 1)
+    which = TASKS.index(task)
+    train, held_out = (pixels, targets[which]), (unseen, unseen_targets[which])
+    return trained(run, task, OUTPUTS[which], train, held_out, EPOCHS)
 
 
 def measure(run: Path) -> Findings:
     """Both tasks, one seed."""
-    several, total = both(run)
+    several, total = (measured(run, task) for task in TASKS)
     rows = [
         Row("mean average precision of ten digits", Spread.of([several["mean_average_precision"]])),
         Row("micro F1 at 0.5", Spread.of([several["micro_f1"]])),
         Row("R2 of the sum of the digits", Spread.of([total["r2"]])),
     ]
     claims = [
-        Claim("mean average precision", Spread.of([several["mean_average_precision"]]), LEAST_MAP),
-        Claim("R2 of the sum of the digits", Spread.of([total["r2"]]), LEAST_R2),
+        Claim("mean average precision", Spread.of([several["mean_average_precision"]]), LEAST[0]),
+        Claim("R2 of the sum of the digits", Spread.of([total["r2"]]), LEAST[1]),
     ]
     what = f"Held-out canvases of {SIDE} x {SIDE} with none to three digits"
     return Findings([Table(what, "0 to 1", "", rows)], claims)
 
 
 def main() -> int:
-    """Trains both."""
+    """Trains one task, or both."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run", type=Path, help="of the first command")
-    parser.add_argument("--count", type=int, default=TRAINING, help="training canvases")
-    parser.add_argument("--epochs", type=int, default=EPOCHS, help="of fine-tuning")
+    parser.add_argument("--task", choices=TASKS, help="only this one")
     options = parser.parse_args()
-    several, total = both(options.run, options.count, options.epochs)
-    precision, r2 = several["mean_average_precision"], total["r2"]
-    print(f"mean average precision {precision:.3f}, R2 of the sum {r2:.3f}")
-    return int(precision < LEAST_MAP or r2 < LEAST_R2)
+    missed = 0
+    for task, measure_of, least in zip(TASKS, MEASURES, LEAST, strict=True):
+        if options.task in (None, task):
+            value = measured(options.run, task)[measure_of]
+            print(f"{task}: {measure_of} {value:.3f}, at least {least} wanted", flush=True)
+            missed += value < least
+    return int(missed > 0)
 
 
 if __name__ == "__main__":
