@@ -69,7 +69,7 @@ def main(words=None, *, here: Path = HERE, findings_of=findings_of) -> int:
     )
     parser.add_argument(
         "--run", type=Path, default=Path("runs/digits"),
-        help="folder of the README's first command, for curves, exports, head and recipe "
+        help="folder of the README's first command, for curves, exports, head, recipe and targets "
         "(default: %(default)s)",
     )  # fmt: skip
     parser.add_argument(

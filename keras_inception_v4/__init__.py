@@ -23,7 +23,7 @@ _HOME = {
     "fine_tune": "training.fine_tuning",
     "load_image": "preprocessing",
     "load_weights": "weights.loading",
-    "open_artefact": "export",
+    "open_artefact": "artefacts",
     "overlay": "explain",
     "preprocess_input": "preprocessing",
     "train": "runs.run",
@@ -37,6 +37,7 @@ __all__ = ["__version__", *_HOME]
 
 if TYPE_CHECKING:
     from keras_inception_v4.architecture import ENDPOINTS as ENDPOINTS
+    from keras_inception_v4.artefacts import open_artefact as open_artefact
     from keras_inception_v4.auxiliary import with_auxiliary_head as with_auxiliary_head
     from keras_inception_v4.convert import convert_weights as convert_weights
     from keras_inception_v4.evaluation import evaluate as evaluate
@@ -44,7 +45,6 @@ if TYPE_CHECKING:
     from keras_inception_v4.explain import overlay as overlay
     from keras_inception_v4.export import export_model as export_model
     from keras_inception_v4.export import export_saved_model as export_saved_model
-    from keras_inception_v4.export import open_artefact as open_artefact
     from keras_inception_v4.features import embed as embed
     from keras_inception_v4.features import feature_extractor as feature_extractor
     from keras_inception_v4.model import InceptionV4 as InceptionV4

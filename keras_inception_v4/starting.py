@@ -37,7 +37,8 @@ def check_places(options: Namespace) -> None:
 
 def import_keras(options: Namespace) -> None:
     """Imports Keras and its backend, without TensorFlow's greeting unless the user asks for it."""
-    if not options.needs_keras:
+    needs = options.needs_keras
+    if not (needs(options) if callable(needs) else needs):
         return
     for name, value in options.environment.items():
         os.environ.setdefault(name, value)

@@ -23,8 +23,9 @@ from keras_inception_v4 import (
     load_image,
     open_artefact,
 )
+from keras_inception_v4.artefacts import runtimes
 from keras_inception_v4.cli import main
-from keras_inception_v4.export import EXPORTS, formats, runtimes
+from keras_inception_v4.export import EXPORTS, formats
 from keras_inception_v4.export.saved_model import central_window
 from keras_inception_v4.preprocessing import resize_image
 from keras_inception_v4.training.augmentation import augmentation_layers
@@ -483,3 +484,25 @@ def test_the_help_prints_the_matrix(capsys):
     for format, precisions in EXPORTS.items():
         line = next(x for x in out.splitlines() if x.split()[:1] == [format])
         assert [w for w in line.split() if w in ("float32", "float16", "int8")] == [*precisions]
+
+
+@pytest.mark.parametrize("format", ["litert", "onnx", "openvino"])
+def test_an_artefact_needs_its_runtime_alone(run, tmp_path, format):
+    """`predict` with it imports neither Keras nor TensorFlow, which take most of its time else."""
+    path = tmp_path / f"artefact{SUFFIXES.get(format, '')}"
+    export_model(tiny(), path, format=format, verbose=0)
+    code = (
+        "import sys\n"
+        "from keras_inception_v4.cli import main\n"
+        "status = main(sys.argv[1:])\n"
+        "heavy = {'keras', 'tensorflow'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+        "sys.exit(status)"
+    )
+    command = ["predict", "--model", str(path), str(run / "photos" / "00.png")]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *command], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "probability" in done.stdout
+    assert main(command) == 0

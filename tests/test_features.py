@@ -21,7 +21,7 @@ from keras_inception_v4 import (
 from keras_inception_v4.auxiliary import with_auxiliary_head
 from keras_inception_v4.cli import main
 from keras_inception_v4.features import PYRAMID
-from keras_inception_v4.inference import embed_folder
+from keras_inception_v4.inference.embedding import embed_folder
 
 
 def small(**arguments):

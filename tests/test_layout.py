@@ -28,6 +28,7 @@ FLOORS = {
     "inspection": 3,
     "model": 3,
     "auxiliary": 4,
+    "artefacts": 4,
     "convert": 4,
     "data": 4,
     "explain": 4,

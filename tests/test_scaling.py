@@ -17,7 +17,7 @@ from keras_inception_v4 import (
     preprocess_input,
 )
 from keras_inception_v4.cli import main
-from keras_inception_v4.inference import predict_files
+from keras_inception_v4.inference.classification import predict_files
 from keras_inception_v4.inspection import model_input, takes_raw_pixels
 
 SIZE = (75, 75)

@@ -15,7 +15,7 @@ from keras_inception_v4 import load_image, train
 from keras_inception_v4.blocks import dtype_policy
 from keras_inception_v4.data.digits import digit_scans, load_digits_data
 from keras_inception_v4.files import read_json
-from keras_inception_v4.inference import predict_files
+from keras_inception_v4.inference.classification import predict_files
 from keras_inception_v4.runs.folder import RunFolder
 from keras_inception_v4.runs.run import (
     Parts,

@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from keras_inception_v4.files import printable
 
@@ -24,7 +24,7 @@ def add_command(
     *,
     reads: dict[str, str] | None = None,
     environment: dict[str, str] | None = None,
-    needs_keras: bool = True,
+    needs_keras: bool | Callable = True,
 ) -> argparse.ArgumentParser:
     """Adds a subcommand.
 
@@ -37,7 +37,8 @@ def add_command(
         reads: option to what its path is (`"image file"`), which must be there.
         environment: variables that Keras's backend reads when it is imported; the user's own
             come first.
-        needs_keras: whether to import it before the command runs.
+        needs_keras: whether to import it before the command runs; or a function of the options that
+            says so.
     """
     command = commands.add_parser(
         name,

@@ -181,7 +181,7 @@ def add_evaluate(commands) -> None:
 
 def _evaluate(options) -> None:
     from keras_inception_v4.data.tables import Columns
-    from keras_inception_v4.inference import evaluate_files
+    from keras_inception_v4.inference.measuring import evaluate_files
 
     report = evaluate_files(
         options.model,

@@ -25,6 +25,7 @@ def add_predict(commands) -> None:
         "classify image files",
         "keras-inception-v4 predict --model runs/digits/model.keras runs/digits/examples/7.png",
         reads={"model": "model file", "images": "image file"},
+        needs_keras=lambda options: options.model is None or _needs_keras(options.model),
     )
     command.add_argument("images", nargs="+", metavar="IMAGE", help="image files and folders")
     model = command.add_argument_group("model")
@@ -52,8 +53,15 @@ def add_predict(commands) -> None:
     )
 
 
+def _needs_keras(model: str) -> bool:
+    """Whether a model is Keras's or TensorFlow's own; other artefacts have runtimes of theirs."""
+    from keras_inception_v4.artefacts import format_of
+
+    return format_of(model) in (None, "saved_model")
+
+
 def _predict(options) -> None:
-    from keras_inception_v4.inference import predict_files
+    from keras_inception_v4.inference.classification import predict_files
 
     predictions = predict_files(
         options.model,
@@ -127,7 +135,7 @@ def add_embed(commands) -> None:
 
 
 def _embed(options) -> None:
-    from keras_inception_v4.inference import embed_folder
+    from keras_inception_v4.inference.embedding import embed_folder
 
     count, bad = embed_folder(
         options.model,
@@ -163,7 +171,7 @@ def add_explain(commands) -> None:
 
 
 def _explain(options) -> None:
-    from keras_inception_v4.inference import explain_file
+    from keras_inception_v4.inference.explanation import explain_file
 
     shown = explain_file(
         options.model,

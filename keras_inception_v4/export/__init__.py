@@ -2,14 +2,6 @@
 
 from keras_inception_v4.export.command import export_file
 from keras_inception_v4.export.formats import EXPORTS, export_model
-from keras_inception_v4.export.runtimes import is_artefact, open_artefact
 from keras_inception_v4.export.saved_model import export_saved_model
 
-__all__ = [
-    "EXPORTS",
-    "export_file",
-    "export_model",
-    "export_saved_model",
-    "is_artefact",
-    "open_artefact",
-]
+__all__ = ["EXPORTS", "export_file", "export_model", "export_saved_model"]

@@ -9,12 +9,11 @@ import keras
 import numpy as np
 
 from keras_inception_v4.architecture import ENDPOINTS, EVALUATION_CROP
+from keras_inception_v4.artefacts import describe, format_of, require_runtime, write_description
 from keras_inception_v4.costs import block_name
 from keras_inception_v4.data.folders import list_images, sound_images
 from keras_inception_v4.errors import check_one_of
-from keras_inception_v4.export.description import describe, write_description
 from keras_inception_v4.export.inference import inference_model
-from keras_inception_v4.export.runtimes import format_of, require_runtime
 from keras_inception_v4.export.saved_model import (
     converter_errors,
     export_saved_model,

@@ -8,8 +8,8 @@ from pathlib import Path
 import keras
 
 from keras_inception_v4.architecture import EVALUATION_CROP
+from keras_inception_v4.artefacts import describe, write_description
 from keras_inception_v4.errors import check_at_least, in_one_line
-from keras_inception_v4.export.description import describe, write_description
 from keras_inception_v4.export.inference import inference_model
 from keras_inception_v4.files import replacing
 from keras_inception_v4.inspection import (

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from keras_inception_v4.architecture import SINGLE_LABEL
-from keras_inception_v4.export.runtimes import open_artefact
+from keras_inception_v4.artefacts import open_artefact
 from keras_inception_v4.inspection import model_input, task_of
 from keras_inception_v4.preprocessing import resize_image
 from keras_inception_v4.tasks import Comparison, Task

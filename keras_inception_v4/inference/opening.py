@@ -2,13 +2,12 @@
 
 import os
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import keras
 import numpy as np
 
 from keras_inception_v4.architecture import EVALUATION_CROP
-from keras_inception_v4.export import is_artefact, open_artefact
+from keras_inception_v4.artefacts import is_artefact, open_artefact
 from keras_inception_v4.inspection import (
     ModelSettings,
     check_classifier,
@@ -21,9 +20,10 @@ from keras_inception_v4.inspection import (
     say_pixels,
     task_of,
 )
-from keras_inception_v4.model import InceptionV4
 from keras_inception_v4.tasks import Task, check_threshold, task_named
-from keras_inception_v4.weights.loading import read_model
+
+if TYPE_CHECKING:
+    import keras
 
 BEST = "best"
 
@@ -48,7 +48,7 @@ def open_model(
     weights: str | os.PathLike = "imagenet",
     *,
     pixels: str | None = None,
-) -> tuple[keras.Model, ModelSettings]:
+) -> tuple["keras.Model", ModelSettings]:
     """A model and what its run recorded.
 
     Args:
@@ -63,6 +63,10 @@ def open_model(
         ValueError: if it cannot be read or has no classifier.
         OSError: if the ImageNet weights are neither in the cache nor to be had.
     """
+    # An artefact needs neither these nor Keras.
+    from keras_inception_v4.model import InceptionV4
+    from keras_inception_v4.weights.loading import read_model
+
     if model_path is None:
         return InceptionV4(weights=weights), ModelSettings(None, EVALUATION_CROP)
     model = read_model(model_path)

@@ -3,14 +3,15 @@
 import json
 import zipfile
 from pathlib import Path
-from typing import NamedTuple
-
-import keras
+from typing import TYPE_CHECKING, NamedTuple
 
 from keras_inception_v4.errors import in_one_line
 from keras_inception_v4.files import read_json
 from keras_inception_v4.inspection import image_size, is_channels_first, takes_raw_pixels, task_of
 from keras_inception_v4.tasks import SINGLE_LABEL
+
+if TYPE_CHECKING:
+    import keras
 
 NAME = "keras_inception_v4.json"
 KEY = "keras_inception_v4"
@@ -45,7 +46,7 @@ class Description(NamedTuple):
 
 
 def describe(
-    model: keras.Model,
+    model: "keras.Model",
     format: str,
     precision: str,
     crop: float,

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from keras_inception_v4.artefacts.description import Description, read_description
 from keras_inception_v4.errors import in_one_line, require_extra
-from keras_inception_v4.export.description import Description, read_description
 from keras_inception_v4.files import require
 from keras_inception_v4.preprocessing import preprocess_input
 

@@ -1,0 +1,21 @@
+"""What an export leaves, opened by its own runtime: neither Keras nor TensorFlow is imported."""
+
+from keras_inception_v4.artefacts.description import Description, describe, write_description
+from keras_inception_v4.artefacts.runtimes import (
+    Artefact,
+    format_of,
+    is_artefact,
+    open_artefact,
+    require_runtime,
+)
+
+__all__ = [
+    "Artefact",
+    "Description",
+    "describe",
+    "format_of",
+    "is_artefact",
+    "open_artefact",
+    "require_runtime",
+    "write_description",
+]
