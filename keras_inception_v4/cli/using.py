@@ -45,7 +45,7 @@ def add_predict(commands) -> None:
         "--top",
         type=int,
         metavar="N",
-        help="classes for each image (default: 3; all, where there may be several)",
+        help="classes for each image, or all where there may be several (default: 3)",
     )
     add_threshold(answer)
     answer.add_argument(
