@@ -166,6 +166,11 @@ def test_imagenet_s_validation_set_by_synset(weights, tmp_path, capsys):
     assert main(["evaluate", "--weights", str(weights), str(tmp_path / "ILSVRC"),
                  "--report", str(report)]) == 0  # fmt: skip
     found = read_json(report)
+    table = tmp_path / "ILSVRC" / "labels.csv"
+    rows = [f"{imagenet_classes()[i][0]}/1.JPEG,{imagenet_classes()[i][0]}" for i in chosen]
+    table.write_text("\n".join(["file,label", *rows]))
+    assert main(["evaluate", "--weights", str(weights), str(table), "--report", str(report)]) == 0
+    assert read_json(report) == found
     assert found["images"] == 3
     matrix = np.array(found["confusion_matrix"])
     assert matrix.shape == (IMAGENET_CLASSES, IMAGENET_CLASSES)

@@ -118,7 +118,7 @@ def _of_table(
     rows = read_rows(
         table,
         task=task_of(model).name,
-        names=names,
+        names=_names_in_data(settings, names),
         skip_corrupt=skip_corrupt,
         verbose=verbose,
         **where,
@@ -131,6 +131,13 @@ def _of_table(
     return rows.files(chosen, image_size(model), settings.crop), len(rows.problems)
 
 
+def _names_in_data(settings: ModelSettings, names: list[str]) -> list[str]:
+    """What the classes are called in data: ImageNet's by their synsets."""
+    if settings.class_names is None and len(names) == len(imagenet_classes()):
+        return [synset for synset, _ in imagenet_classes()]
+    return names
+
+
 def _of_folder(
     model: keras.Model, settings: ModelSettings, layout, names, skip_corrupt, verbose
 ) -> tuple[ImageFiles, int]:
@@ -139,9 +146,7 @@ def _of_folder(
     folder, found = layout.folders[part], layout.parts[part]
     if verbose and part:
         print(f"measured on {folder}", file=sys.stderr)
-    known = names
-    if settings.class_names is None and len(names) == len(imagenet_classes()):
-        known = [synset for synset, _ in imagenet_classes()]
+    known = _names_in_data(settings, names)
     unknown = [name for name in found if name not in known]
     if unknown:
         raise ValueError(
