@@ -84,6 +84,16 @@ def add_threshold(answer) -> None:
     )
 
 
+def add_streaming(answer, help: str, *, required: bool = False) -> None:
+    """Adds what every command takes that writes answers as they come, to a group."""
+    answer.add_argument("--output", required=required, metavar="PATH", help=help)
+    answer.add_argument(
+        "--strict",
+        action="store_true",
+        help="with Parquet: stop at the first file that cannot be read, instead of leaving it out",
+    )
+
+
 def add_nested(images) -> None:
     """Adds what every command that reads labelled folders takes, to a group."""
     images.add_argument(

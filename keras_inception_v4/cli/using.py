@@ -9,6 +9,7 @@ from keras_inception_v4.cli.command import (
     add_command,
     add_images,
     add_pixels,
+    add_streaming,
     add_threshold,
     print_table,
 )
@@ -48,6 +49,11 @@ def add_predict(commands) -> None:
         help="classes for each image, or all where there may be several (default: 3)",
     )
     add_threshold(answer)
+    add_streaming(
+        answer,
+        "for any number of files, instead of printing: a folder of Parquet parts, or a .parquet; "
+        "rerun the command to resume after the last whole part",
+    )
     answer.add_argument(
         "--format", choices=["table", "json", "csv"], default="table", help="of the output"
     )
@@ -61,6 +67,9 @@ def _needs_keras(model: str) -> bool:
 
 
 def _predict(options) -> None:
+    if options.output is not None:
+        _stream_predictions(options)
+        return
     from keras_inception_v4.inference.classification import predict_files
 
     predictions = predict_files(
@@ -104,6 +113,23 @@ def _predict(options) -> None:
         print(json.dumps(answer, indent=2))
 
 
+def _stream_predictions(options) -> None:
+    from keras_inception_v4.inference.classification import stream_predictions
+
+    done = stream_predictions(
+        options.model,
+        options.images,
+        options.output,
+        top=options.top,
+        threshold=options.threshold,
+        batch_size=options.batch_size,
+        strict=options.strict,
+        precision=options.precision,
+        pixels=options.pixels,
+    )
+    print(f"{options.output}: {done.answered:,} files answered, {done.left_out:,} left out.")
+
+
 def _value(value: float | None, task) -> str:
     if value is None:
         return ""
@@ -128,15 +154,40 @@ def add_embed(commands) -> None:
     add_pixels(model)
     add_images(command, batch_size=8)
     answer = command.add_argument_group("answer")
-    answer.add_argument("--output", required=True, metavar="FILE", help="an .npz file")
+    add_streaming(
+        answer,
+        "an .npz file; or for any number of files a folder of Parquet parts, or a .parquet; rerun "
+        "the command to resume after the last whole part",
+        required=True,
+    )
+    answer.add_argument(
+        "--dtype", choices=["float32", "float16"], default="float32", help="in Parquet"
+    )
     answer.add_argument(
         "--picture", metavar="FILE", help="a .png: images as points, coloured by subfolder"
     )
 
 
 def _embed(options) -> None:
-    from keras_inception_v4.inference.embedding import embed_folder
+    from keras_inception_v4.inference.embedding import embed_folder, stream_embeddings
 
+    if not options.output.endswith(".npz"):
+        if options.picture is not None:
+            raise ValueError("Received --picture with Parquet. It is for an .npz file.")
+        done = stream_embeddings(
+            options.model,
+            options.folder,
+            options.output,
+            dtype=options.dtype,
+            batch_size=options.batch_size,
+            strict=options.strict,
+            pixels=options.pixels,
+        )
+        print(
+            f"{options.output}: {done.answered:,} images, 1536 features each; {done.left_out:,} "
+            "files left out."
+        )
+        return
     count, bad = embed_folder(
         options.model,
         options.folder,

@@ -92,6 +92,13 @@ def list_files(folder: Path, problems: Problems) -> list[Path]:
     return sorted(_walk(folder, problems, {os.path.realpath(folder)}))
 
 
+def walk_files(folder: Path) -> Iterator[Path]:
+    """The same files, folder by folder as they are reached; in the end links to nothing."""
+    problems: Problems = []
+    yield from _walk(folder, problems, {os.path.realpath(folder)})
+    yield from (Path(place) for place, _ in problems)
+
+
 def _walk(folder: Path, problems: Problems, seen: set[str]) -> Iterator[Path]:
     for entry in _visible(folder, problems):
         if not entry.is_dir():

@@ -3,17 +3,109 @@
 import os
 from pathlib import Path
 
+import keras
 import numpy as np
 
 from keras_inception_v4.architecture import EVALUATION_CROP
 from keras_inception_v4.data.folders import list_images, sound_images
+from keras_inception_v4.data.layout import existing_folder, walk_files
+from keras_inception_v4.errors import check_at_least, check_one_of
 from keras_inception_v4.features import embed
-from keras_inception_v4.files import check_name, replacing
-from keras_inception_v4.inspection import read_settings
+from keras_inception_v4.files import check_name, model_file, replacing
+from keras_inception_v4.inference.streaming import (
+    PART,
+    Streamed,
+    Work,
+    fingerprint,
+    require_parquet,
+    stream,
+)
+from keras_inception_v4.inspection import (
+    embedding_model,
+    image_size,
+    model_input,
+    read_settings,
+    say_pixels,
+)
 from keras_inception_v4.model import InceptionV4
 from keras_inception_v4.plots import plot_embedding, require_matplotlib, require_pca
 from keras_inception_v4.progress import Verbose
 from keras_inception_v4.weights.loading import read_model
+
+DTYPES = ("float32", "float16")
+
+
+def stream_embeddings(
+    model_path: str | os.PathLike | None,
+    folder: str | os.PathLike,
+    output: str | os.PathLike,
+    *,
+    dtype: str = "float32",
+    batch_size: int = 8,
+    strict: bool = False,
+    pixels: str | None = None,
+    part: int = PART,
+    verbose: Verbose = "auto",
+) -> Streamed:
+    """Embeds any number of files into Parquet: `path`, and `features` as a list of 1536 numbers.
+
+    Args:
+        model_path: as in `embed_folder`, and so is the rest.
+        folder: listed as it is reached, with its subfolders.
+        output: as in `streaming.stream`.
+        dtype: of the features, `"float32"` or `"float16"`.
+        batch_size: images a batch.
+        strict: whether a file that cannot be read ends the work; else it is left out.
+        pixels: what the model takes.
+        part: files of a part.
+        verbose: whether to show progress.
+
+    Returns:
+        How many files were embedded, and how many left out.
+
+    Raises:
+        FileNotFoundError, ValueError, ImportError, OSError: as `embed_folder` and
+            `streaming.stream`.
+    """
+    check_at_least(1, batch_size=batch_size, part=part)
+    check_one_of(DTYPES, dtype=dtype)
+    require_parquet()
+    folder = existing_folder(folder)
+    model, crop = _model_and_crop(model_path)
+    say_pixels(model, pixels)
+    extractor = embedding_model(model)
+
+    def answer(batch: np.ndarray) -> np.ndarray:
+        return np.asarray(extractor.predict_on_batch(model_input(model, batch)), "float32")
+
+    def columns(features: np.ndarray) -> dict:
+        import pyarrow
+
+        flat = pyarrow.array(np.ascontiguousarray(features, dtype).ravel())
+        return {"features": pyarrow.FixedSizeListArray.from_arrays(flat, features.shape[1])}
+
+    known = {
+        "work": "embed",
+        "model": "imagenet" if model_path is None else fingerprint(model_file(model_path)),
+        "crop": crop,
+        "dtype": dtype,
+        "pixels": pixels,
+    }
+    return stream(
+        walk_files(folder),
+        Work(image_size(model), crop, answer, columns, known),
+        output,
+        batch_size=batch_size,
+        strict=strict,
+        part=part,
+        verbose=verbose,
+    )
+
+
+def _model_and_crop(model_path: str | os.PathLike | None) -> tuple[keras.Model, float]:
+    if model_path is None:
+        return InceptionV4(include_top=False, pooling="avg"), EVALUATION_CROP
+    return read_model(model_path), read_settings(model_path).crop
 
 
 def embed_folder(
@@ -63,10 +155,7 @@ def embed_folder(
     paths, bad = sound_images(list_images(folder), skip_corrupt=skip_corrupt, verbose=verbose)
     if picture is not None and len(paths) < 2:
         raise ValueError(f"{folder} holds one image. A picture needs at least two.")
-    if model_path is None:
-        model, crop = InceptionV4(include_top=False, pooling="avg"), EVALUATION_CROP
-    else:
-        model, crop = read_model(model_path), read_settings(model_path).crop
+    model, crop = _model_and_crop(model_path)
     features = embed(model, paths, batch_size, crop=crop, pixels=pixels, verbose=verbose)
     relative = np.array([path.relative_to(folder).as_posix() for path in paths])
     with replacing(output) as new:

@@ -1,0 +1,227 @@
+"""Any number of files to Parquet: in parts, once each, resumed, and what is left out."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from pyarrow import parquet
+from tiny import tiny
+
+from keras_inception_v4 import embed
+from keras_inception_v4.cli import main
+from keras_inception_v4.files import read_json
+from keras_inception_v4.inference.classification import predict_files, stream_predictions
+from keras_inception_v4.inference.embedding import stream_embeddings
+
+BAD = ("07.png", "sub/33.png")
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    """25 pictures, some below a subfolder, of which two are none."""
+    folder = tmp_path_factory.mktemp("streaming") / "pictures"
+    (folder / "sub").mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for index in range(25):
+        name = f"{index:02}.png" if index < 15 else f"sub/{index + 15}.png"
+        Image.fromarray(rng.integers(0, 255, (40, 50, 3), "uint8")).save(folder / name)
+    for name in BAD:
+        (folder / name).write_bytes(b"no picture")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    path = tmp_path_factory.mktemp("streaming") / "model.keras"
+    tiny().save(path)
+    return path
+
+
+def rows(folder):
+    parts = sorted(folder.glob("part-*.parquet"))
+    return [row for part in parts for row in parquet.read_table(part).to_pylist()]
+
+
+def left_out(file):
+    return {Path(row["path"]).name: row["reason"] for row in parquet.read_table(file).to_pylist()}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_embeddings_are_those_of_embed(pictures, model, tmp_path, dtype):
+    done = stream_embeddings(model, pictures, tmp_path / "out", dtype=dtype, batch_size=4, part=6)
+    assert done == (23, 2)
+    found = rows(tmp_path / "out")
+    assert len(list((tmp_path / "out").glob("part-*.parquet"))) == 5
+    sound = sorted(p for p in pictures.rglob("*.png") if p.stem not in ("07", "33"))
+    assert [row["path"] for row in found] == list(map(str, sound))
+    assert left_out(tmp_path / "out" / "left_out.parquet").keys() == {"07.png", "33.png"}
+    kind = parquet.read_schema(tmp_path / "out" / "part-00000.parquet").field("features").type
+    assert (kind.list_size, str(kind.value_type)) == (
+        1536, {"float32": "float", "float16": "halffloat"}[dtype],
+    )  # fmt: skip
+    from keras_inception_v4.weights.loading import read_model
+
+    expected = embed(read_model(model), sound, 4, verbose=0)
+    allowed = 1e-5 if dtype == "float32" else 2e-3
+    np.testing.assert_allclose([row["features"] for row in found], expected, atol=allowed,
+                               rtol=allowed)  # fmt: skip
+
+
+def test_predictions_are_those_of_predict(pictures, model, tmp_path):
+    images = [pictures / "sub", pictures / "01.png"]
+    done = stream_predictions(model, images, tmp_path / "a.parquet", part=4, batch_size=3)
+    assert done == (10, 1)
+    assert sorted(os.listdir(tmp_path)) == ["a.left_out.parquet", "a.parquet"]
+    found = parquet.read_table(tmp_path / "a.parquet").to_pylist()
+    assert found[-1]["path"].endswith("01.png")
+    expected = predict_files(model, [row["path"] for row in found], verbose=0)
+    for row, (path, top) in zip(found, expected, strict=True):
+        assert row["path"] == path
+        assert row["classes"] == [name for name, _ in top]
+        np.testing.assert_allclose(row["probabilities"], [p for _, p in top], rtol=1e-5)
+    with pytest.raises(ValueError, match=r"exists. Name another file"):
+        stream_predictions(model, [pictures], tmp_path / "a.parquet")
+
+
+def test_the_same_call_goes_on_after_the_last_whole_part(pictures, model, tmp_path, monkeypatch):
+    stream_embeddings(model, pictures, tmp_path / "whole", part=5, batch_size=4)
+    real, written = os.replace, []
+
+    def full(new, path):
+        if Path(path).name == "part-00003.parquet" and not written:
+            written.append(path)
+            raise OSError(28, "No space left on device", str(path))
+        real(new, path)
+
+    monkeypatch.setattr(os, "replace", full)
+    output = tmp_path / "resumed"
+    with pytest.raises(OSError, match="No space left"):
+        stream_embeddings(model, pictures, output, part=5, batch_size=4)
+    before = {file: file.stat().st_mtime_ns for file in output.glob("part-*.parquet")}
+    assert len(before) == 3
+    assert not list(output.rglob(".*"))
+    assert stream_embeddings(model, pictures, output, part=5, batch_size=4) == (23, 2)
+    assert {file: file.stat().st_mtime_ns for file in before} == before
+    assert rows(output) == rows(tmp_path / "whole")
+    assert left_out(output / "left_out.parquet").keys() == {"07.png", "33.png"}
+    assert stream_embeddings(model, pictures, output, part=5, batch_size=4) == (23, 2)
+    assert len(left_out(output / "left_out.parquet")) == 2
+    assert sorted(os.listdir(output)) == [
+        "left_out.parquet", *(f"part-0000{i}.parquet" for i in range(5)), "run.json",
+    ]  # fmt: skip
+
+
+def test_other_work_or_files_are_refused_by_name(pictures, model, tmp_path):
+    folder = tmp_path / "pictures"
+    shutil.copytree(pictures, folder)
+    output = tmp_path / "out"
+    stream_embeddings(model, folder, output, part=5)
+    with pytest.raises(ValueError, match="another call: dtype is 'float32' there and 'float16' he"):
+        stream_embeddings(model, folder, output, part=5, dtype="float16")
+    tiny(classes=4).save(tmp_path / "other.keras")
+    with pytest.raises(ValueError, match="another call: model is"):
+        stream_embeddings(tmp_path / "other.keras", folder, output, part=5)
+    with pytest.raises(ValueError, match="work is 'embed' there and 'predict' here"):
+        stream_predictions(model, [folder], output, part=5)
+    (folder / "08.png").rename(folder / "99.png")
+    with pytest.raises(ValueError, match=r"part-00001.parquet holds answers for other files"):
+        stream_embeddings(model, folder, output, part=5)
+    (folder / "99.png").rename(folder / "08.png")
+    for name in ("sub/35.png", "sub/36.png", "sub/37.png", "sub/38.png", "sub/39.png"):
+        (folder / name).unlink()
+    with pytest.raises(ValueError, match="for more files than are there now"):
+        stream_embeddings(model, folder, output, part=5)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "a.txt").touch()
+    with pytest.raises(ValueError, match="holds something else"):
+        stream_embeddings(model, folder, tmp_path / "full")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="no files to answer"):
+        stream_embeddings(model, tmp_path / "empty", tmp_path / "none")
+
+
+def test_strict_stops_at_the_first(pictures, model, tmp_path):
+    with pytest.raises(ValueError, match=r"07.png cannot be read as an image"):
+        stream_embeddings(model, pictures, tmp_path / "out", part=5, batch_size=2, strict=True)
+    assert len(list((tmp_path / "out").glob("part-*.parquet"))) == 1
+
+
+def test_a_part_of_bad_files_alone_and_links_to_nothing(model, tmp_path):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    (folder / "a.png").write_bytes(b"no picture")
+    (folder / "b.png").symlink_to(folder / "gone")
+    assert stream_embeddings(model, folder, tmp_path / "out") == (0, 2)
+    table = parquet.read_table(tmp_path / "out" / "part-00000.parquet")
+    assert table.num_rows == 0
+    assert table.schema.field("features").type.list_size == 1536
+    reasons = left_out(tmp_path / "out" / "left_out.parquet")
+    assert "There is no image file" in reasons["b.png"]
+
+
+def test_the_commands(pictures, model, tmp_path, capsys):
+    assert main(["embed", str(pictures), "--model", str(model), "--output", str(tmp_path / "e"),
+                 "--dtype", "float16"]) == 0  # fmt: skip
+    assert "23 images, 1536 features each; 2 files left out." in capsys.readouterr().out
+    command = ["predict", "--model", str(model), str(pictures), "--output", str(tmp_path / "p")]
+    assert main(command) == 0
+    assert "23 files answered, 2 left out." in capsys.readouterr().out
+    assert read_json(tmp_path / "p" / "run.json")["work"] == "predict"
+    assert main([*command[:-1], str(tmp_path / "q.parquet"), "--strict"]) == 1
+    assert "cannot be read as an image" in capsys.readouterr().err
+    assert main(["embed", str(pictures), "--model", str(model), "--output", str(tmp_path / "x"),
+                 "--picture", "a.png"]) == 1  # fmt: skip
+    assert "for an .npz file" in capsys.readouterr().err
+
+
+def test_without_pyarrow_the_error_names_the_extra(pictures, model, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    with pytest.raises(ImportError, match=r"keras-inception-v4\[tables\]"):
+        stream_embeddings(model, pictures, tmp_path / "out")
+
+
+@pytest.mark.slow
+def test_killed_thrice_it_ends_with_the_same_rows(pictures, model, tmp_path):
+    """SIGKILL after the first, second and third part."""
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for index in range(300):
+        source = sorted(pictures.glob("*.png"))[index % 15]
+        shutil.copyfile(source, folder / f"{index:04}.png")
+    code = (
+        "import sys\n"
+        "from functools import partial\n"
+        "from keras_inception_v4.inference import embedding\n"
+        "embedding.stream_embeddings(sys.argv[1], sys.argv[2], sys.argv[3], part=40)"
+    )
+
+    def start(output):
+        return subprocess.Popen([sys.executable, "-c", code, str(model), str(folder), str(output)],
+                                stderr=subprocess.PIPE, text=True)  # fmt: skip
+
+    whole = start(tmp_path / "whole")
+    assert whole.wait(240) == 0, whole.communicate()[1]
+    output = tmp_path / "killed"
+    for number in range(3):
+        process = start(output)
+        deadline = time.monotonic() + 240
+        while not (output / f"part-{number:05}.parquet").exists():
+            assert process.poll() is None, process.communicate()[1]
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    last = start(output)
+    assert last.wait(240) == 0, last.communicate()[1]
+    found, expected = rows(output), rows(tmp_path / "whole")
+    assert [row["path"] for row in found] == [row["path"] for row in expected]
+    assert len({row["path"] for row in found}) == len(found) == 280
+    assert found == expected
+    assert len(left_out(output / "left_out.parquet")) == 20
