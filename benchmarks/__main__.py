@@ -42,6 +42,7 @@ SUBJECTS = {
 }
 LONG = {
     "curves": "whether two devices and two processes train as one, a quarter of an hour",
+    "streaming": "20,000 small pictures to Parquet, and one through an artefact, five minutes",
     "targets": "several digits a picture, and their sum, by transfer, half an hour",
     "digits": "the README's first command on three seeds, a quarter of an hour",
     "recipe": "digits by the paper's recipe beside the README's command, a quarter of an hour",
@@ -69,7 +70,7 @@ def main(words=None, *, here: Path = HERE, findings_of=findings_of) -> int:
     )
     parser.add_argument(
         "--run", type=Path, default=Path("runs/digits"),
-        help="folder of the README's first command, for curves, exports, head, recipe and targets "
+        help="folder of the README's first command, for curves, exports, head, recipe, streaming and targets "
         "(default: %(default)s)",
     )  # fmt: skip
     parser.add_argument(
