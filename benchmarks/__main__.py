@@ -70,8 +70,8 @@ def main(words=None, *, here: Path = HERE, findings_of=findings_of) -> int:
     )
     parser.add_argument(
         "--run", type=Path, default=Path("runs/digits"),
-        help="folder of the README's first command, for curves, exports, head, recipe, streaming and targets "
-        "(default: %(default)s)",
+        help="folder of the first command, for curves, exports, head, recipe, streaming and "
+        "targets (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument(
         "--out", type=Path, metavar="FOLDER", default=here,

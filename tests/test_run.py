@@ -498,19 +498,22 @@ def test_killed_anywhere_it_ends_on_the_same_numbers(scans, weights, tmp_path, t
     undisturbed = finish(tmp_path / "undisturbed")
     output = tmp_path / "killed"
     kills = 0
-    process = start_scanning(command(data, weights, output, *more), tmp_path / "scan")
-    wait_for(tmp_path / "scan", process)
-    process.kill()
-    process.communicate()
-    assert not output.exists()
-    for wait in (
+    if task == "single-label":
+        process = start_scanning(command(data, weights, output, *more), tmp_path / "scan")
+        wait_for(tmp_path / "scan", process)
+        process.kill()
+        process.communicate()
+        assert not output.exists()
+    waits = (
         lambda process: wait_for(output / "checkpoints/train.features.partial", process),
         lambda process: wait_for(output / "checkpoints/head.safetensors", process),
         lambda process: (
             wait_for(output / "checkpoints/fine_tuning.safetensors", process),
             time.sleep(0.3),  # into the next epoch
         ),
-    ):
+    )
+    # What the tasks differ in, targets and head, has moved in fine-tuning.
+    for wait in waits if task == "single-label" else waits[-1:]:
         process = start(command(data, weights, output, *more))
         wait(process)
         process.send_signal(signal.SIGKILL)
@@ -518,7 +521,7 @@ def test_killed_anywhere_it_ends_on_the_same_numbers(scans, weights, tmp_path, t
         assert process.returncode == -signal.SIGKILL
         assert not (output / "report.json").exists()
         kills += 1
-    assert kills == 3
+    assert kills == (3 if task == "single-label" else 1)
     resumed = finish(output)
     for name in MEASURES[task]:
         assert resumed[name] == undisturbed[name]
