@@ -578,10 +578,6 @@ def test_the_way_of_other_tasks(photos, tmp_path, shallow_file, capsys, task):
                      "--top", "9"]) == 0  # fmt: skip
         (everything,) = json.loads(capsys.readouterr().out)
         assert len(everything["top"]) == 4
-        assert main(["predict", "--model", run, photo, "--threshold", "1"]) == 0
-        assert "none" in capsys.readouterr().out
-        assert main(["predict", "--model", run, photo, "--threshold", "0", "--format", "csv"]) == 0
-        assert len(capsys.readouterr().out.splitlines()) == 5  # all, not three
         for threshold in ("1.5", "-0.1", "nan", "high"):
             assert main(["predict", "--model", run, photo, f"--threshold={threshold}"]) == 1
             assert "It must be from 0 to 1, or 'best'" in capsys.readouterr().err

@@ -162,3 +162,13 @@ def test_an_artefact_that_decides_otherwise_is_told():
     assert far.difference == 4
     assert far.agreement == pytest.approx(2 / 3)
     assert far.relative == pytest.approx(4 / (np.std([1, 3, 5]) + 0.03) / 6)
+
+
+def test_no_class_is_an_answer_too(tmp_path, capsys):
+    images = pictures(2, 30, 30)
+    export_model(sharp("multi-label"), tmp_path / "a.onnx", format="onnx", verbose=0)
+    Image.fromarray(np.round(images[1]).astype("uint8")).save(tmp_path / "a.png")
+    command = ["predict", "--model", str(tmp_path / "a.onnx"), str(tmp_path / "a.png")]
+    for format, expected in (("table", "none"), ("csv", "a.png,1,,"), ("json", '"top": []')):
+        assert main([*command, "--threshold", "1", "--format", format]) == 0
+        assert expected in capsys.readouterr().out

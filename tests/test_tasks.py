@@ -252,15 +252,15 @@ def test_fine_tuning(data, task, precision):
     assert after[key] >= before[key] - 0.01
 
 
-def test_the_head_of_quantities_is_ridge_free_regression(data):
-    """With all of Adam's time, features and targets give what least squares give."""
+def test_quantities_in_large_units_by_another_loss(data):
+    """Ten thousand times as large, they are learnt as quickly."""
     pixels, targets = data[0], 1e4 * data[1]["regression"][:, :1]
     model = model_of("regression", outputs=1, dropout_rate=0.0)
     train_head(
-        model, (pixels, targets), epochs=150, batch_size=60, learning_rate=1e-3,
+        model, (pixels, targets), epochs=50, batch_size=60, learning_rate=1e-3,
         loss="mean_squared_error", verbose=0,
     )  # fmt: skip
-    assert evaluate(model, (pixels, targets), verbose=0)["r2"] > 0.9
+    assert evaluate(model, (pixels, targets), verbose=0)["r2"] > 0.8
 
 
 def test_targets_that_are_all_alike(data):
