@@ -314,21 +314,27 @@ def test_label_smoothing_by_hand():
 
 @pytest.mark.slow
 def test_deterministic_runs_agree(tmp_path):
-    """In processes of their own: TensorFlow cannot take determinism back. Every twelfth scan."""
+    """In processes of their own: TensorFlow cannot take determinism back. Every twelfth scan.
+
+    On the thin network; `python -m benchmarks digits` does it at full width.
+    """
     code = (
         "import sys\n"
         "from functools import partial\n"
+        "from thin import thin_network\n"
         "from keras_inception_v4.data.digits import digit_scans\n"
         "from keras_inception_v4.runs.run import Parts, read_images, run_settings\n"
         "from keras_inception_v4.runs.settings import Settings\n"
         "scans, labels = digit_scans()\n"
         "few = partial(read_images, scans=lambda: (scans[::12], labels[::12]))\n"
         "settings = Settings(data='digits', weights=None, epochs=1, seed=5, deterministic=True)\n"
-        "run_settings(settings, sys.argv[1], parts=Parts(few))"
+        "with thin_network(shallow=True):\n"
+        "    run_settings(settings, sys.argv[1], parts=Parts(few))"
     )
     first, second = (tmp_path / name for name in ("first", "second"))
     for output in (first, second):
-        subprocess.run([sys.executable, "-c", code, output], capture_output=True, check=True)
+        subprocess.run([sys.executable, "-c", code, output], capture_output=True, check=True,
+                       cwd=Path(__file__).parent)  # fmt: skip
     reports = [read_json(output / "report.json") for output in (first, second)]
     for name in ("accuracy", "confusion_matrix", "calibration_error"):
         assert reports[0][name] == reports[1][name]
