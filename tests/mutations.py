@@ -120,8 +120,8 @@ FAULTS = [
     Fault(
         "a corrupt image accepted",
         "preprocessing/images.py",
-        '    """Decodes an image file and throws the pixels away.\n',
-        '    """Decodes nothing."""\n    return\n    """\n',
+        "    with opened(path_or_bytes, name) as picture:\n        picture.check()",
+        "    return",
         "test_data test_features",
     ),
 ]
