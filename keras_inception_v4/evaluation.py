@@ -52,10 +52,10 @@ def evaluate(
     """
     require_scikit_learn()
     own = classifier_of(model)
+    check_classifier(own)
     task, outputs = task_of(own), own.output_shape[-1]
-    if len(own.output_shape) == 2:  # else it is refused below
-        names = names_of(outputs, class_names)
-        limits = task.check_thresholds(thresholds, outputs)
+    names = names_of(outputs, class_names)
+    limits = task.check_thresholds(thresholds, outputs)
     given = answers_and_targets(model, data, batch_size=batch_size, pixels=pixels, verbose=verbose)
     return task.measure(given, names, limits)
 

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from keras_inception_v4.architecture import ENDPOINTS, EVALUATION_CROP
-from keras_inception_v4.data.pipeline import pixel_batches
+from keras_inception_v4.data.pipeline import padded, pixel_batches
 from keras_inception_v4.errors import check_at_least
 from keras_inception_v4.inspection import (
     embedding_model,
@@ -137,9 +137,8 @@ def embedded(extractor: keras.Model, batches: Iterable, batch_size: int) -> Iter
         ValueError: if one is not finite, as with weights that have diverged.
     """
     for batch in batches:
-        count = len(batch)
-        padded = np.concatenate([batch, batch[-1:].repeat(max(0, batch_size - count), axis=0)])
-        found = np.asarray(extractor.predict_on_batch(padded), "float32")[:count]
+        answers = extractor.predict_on_batch(padded(batch, batch_size))
+        found = np.asarray(answers, "float32")[: len(batch)]
         check_finite(found, f"features of {extractor.name!r}")
         yield found
 

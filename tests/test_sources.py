@@ -215,6 +215,17 @@ def test_files_that_hold_no_records(tmp_path, name):
         open_collection(tmp_path / name)
 
 
+def test_a_flipped_byte_is_found(pictures, tmp_path):
+    """In a label, where the record still reads as one: its checksum tells."""
+    path, _ = in_form(pictures, "tfrecord", tmp_path)
+    content = bytearray(path.read_bytes())
+    place = content.index(b"image/class/label") + len(b"image/class/label") + 6
+    content[place] ^= 2
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"a.tfrecord is damaged: the checksum of a record"):
+        read(path)
+
+
 def test_records_that_are_no_examples(tmp_path):
     path = write_tfrecord(tmp_path / "a.tfrecord", [b"\xff\xff\xff"])
     with pytest.raises(ValueError, match=r"a.tfrecord#0 is no tf.train.Example"):
@@ -234,7 +245,7 @@ def test_a_data_set_without_all_labels(pictures, tmp_path):
         {"image": [{"bytes": b, "path": None} for _, _, b in rows[:7]], "file": list("abcdefg"),
          "label": [0, 1, 0, 1, 0, 1, -1], "filename": list("abcdefg")}, features=features,
     ).save_to_disk(tmp_path / "saved")  # fmt: skip
-    with pytest.raises(ValueError, match=r"row 8 has no label for saved#6"):
+    with pytest.raises(ValueError, match=r"record 6 has no label for saved#6"):
         read(tmp_path / "saved")
     assert read(tmp_path / "saved", skip_corrupt=True).class_names == ["a", "b"]
 

@@ -147,6 +147,43 @@ def test_other_work_or_files_are_refused_by_name(pictures, model, tmp_path):
         stream_embeddings(model, tmp_path / "empty", tmp_path / "none")
 
 
+def test_an_output_among_the_pictures_is_refused(pictures, model):
+    for output in (pictures / "out", pictures / "sub" / "a.parquet", pictures):
+        with pytest.raises(ValueError, match="its own files would be read as pictures"):
+            stream_embeddings(model, pictures, output)
+    assert not (pictures / "out").exists()
+
+
+def test_a_damaged_part_is_named(pictures, model, tmp_path):
+    stream_embeddings(model, pictures, tmp_path / "out", part=10)
+    part = tmp_path / "out" / "part-00001.parquet"
+    whole = rows(tmp_path / "out")
+    part.write_bytes(part.read_bytes()[:500])
+    with pytest.raises(ValueError, match=r"part-00001.parquet is damaged .*Delete it"):
+        stream_embeddings(model, pictures, tmp_path / "out", part=10)
+    part.unlink()
+    assert stream_embeddings(model, pictures, tmp_path / "out", part=10) == (23, 2)
+    assert rows(tmp_path / "out") == whole
+
+
+def test_interrupted_while_parts_are_joined_nothing_is_lost(pictures, model, tmp_path, monkeypatch):
+    real, failed = os.replace, []
+
+    def full(new, path):
+        if Path(path).name == "a.parquet" and not failed:
+            failed.append(path)
+            raise OSError(28, "No space left on device", str(path))
+        real(new, path)
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(OSError, match="No space left"):
+        stream_embeddings(model, pictures, tmp_path / "a.parquet", part=10)
+    assert stream_embeddings(model, pictures, tmp_path / "a.parquet", part=10) == (23, 2)
+    assert parquet.read_metadata(tmp_path / "a.parquet").num_rows == 23
+    assert left_out(tmp_path / "a.left_out.parquet").keys() == {"07.png", "33.png"}
+    assert sorted(os.listdir(tmp_path)) == ["a.left_out.parquet", "a.parquet"]
+
+
 def test_strict_stops_at_the_first(pictures, model, tmp_path):
     with pytest.raises(ValueError, match=r"07.png cannot be read as an image"):
         stream_embeddings(model, pictures, tmp_path / "out", part=5, batch_size=2, strict=True)
@@ -179,6 +216,9 @@ def test_the_commands(pictures, model, tmp_path, capsys):
     assert main(["embed", str(pictures), "--model", str(model), "--output", str(tmp_path / "x"),
                  "--picture", "a.png"]) == 1  # fmt: skip
     assert "for an .npz file" in capsys.readouterr().err
+    assert main(["embed", str(pictures), "--model", str(model), "--output",
+                 str(tmp_path / "x.npz"), "--dtype", "float16"]) == 1  # fmt: skip
+    assert "dtype='float16' with an .npz file. It is for Parquet" in capsys.readouterr().err
 
 
 def test_without_pyarrow_the_error_names_the_extra(pictures, model, tmp_path, monkeypatch):

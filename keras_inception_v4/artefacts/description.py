@@ -5,10 +5,10 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from keras_inception_v4.architecture import SINGLE_LABEL
 from keras_inception_v4.errors import in_one_line
 from keras_inception_v4.files import read_json
 from keras_inception_v4.inspection import image_size, is_channels_first, takes_raw_pixels, task_of
-from keras_inception_v4.tasks import SINGLE_LABEL
 
 if TYPE_CHECKING:
     import keras

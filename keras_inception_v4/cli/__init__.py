@@ -12,12 +12,12 @@ from keras_inception_v4.cli.using import add_embed, add_explain, add_predict
 from keras_inception_v4.starting import check_places, import_keras
 
 
-def main(arguments: Sequence[str] | None = None, **parts) -> int:
+def main(arguments: Sequence[str] | None = None, *, parts=None) -> int:
     """Runs the command line.
 
     Args:
         arguments: what follows the command's name; `sys.argv` if `None`.
-        **parts: of `train`, `parts`: see `runs.run.Parts`.
+        parts: of the run that `train` makes, see `runs.run.Parts`; the package's own if `None`.
 
     Returns:
         Exit status: 0, 1 for an error that the user can mend, 130 for Ctrl-C.
@@ -26,10 +26,11 @@ def main(arguments: Sequence[str] | None = None, **parts) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     options = parser().parse_args(arguments)
+    options.parts = parts
     try:
         check_places(options)
         import_keras(options)
-        options.run(options, **parts)
+        options.run(options)
     except (ValueError, OSError, ImportError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -82,7 +82,7 @@ def settings_of(options: argparse.Namespace) -> Settings:
     return Settings(**settings)
 
 
-def _train(options: argparse.Namespace, parts=None) -> None:
+def _train(options: argparse.Namespace) -> None:
     from keras_inception_v4.runs.run import Sharing, Watching, run_settings
 
     complete = _is_complete(options.output)
@@ -95,7 +95,7 @@ def _train(options: argparse.Namespace, parts=None) -> None:
             verbose=1 if sys.stdout.isatty() else 2,
         ),
         Sharing(options.coordinator, options.processes, options.process_id),
-        parts,
+        options.parts,
     )
     if "folds" in report:
         _print_folds(options.output, report)
@@ -130,7 +130,8 @@ def _print_folds(output: str, summary: dict) -> None:
 
 
 def _task(report: dict):
-    from keras_inception_v4.tasks import SINGLE_LABEL, task_named
+    from keras_inception_v4.architecture import SINGLE_LABEL
+    from keras_inception_v4.tasks import task_named
 
     return task_named(report.get("task", SINGLE_LABEL))
 

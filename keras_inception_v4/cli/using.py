@@ -169,35 +169,23 @@ def add_embed(commands) -> None:
 
 
 def _embed(options) -> None:
-    from keras_inception_v4.inference.embedding import embed_folder, stream_embeddings
+    from keras_inception_v4.inference.embedding import embed_to
 
-    if not options.output.endswith(".npz"):
-        if options.picture is not None:
-            raise ValueError("Received --picture with Parquet. It is for an .npz file.")
-        done = stream_embeddings(
-            options.model,
-            options.folder,
-            options.output,
-            dtype=options.dtype,
-            batch_size=options.batch_size,
-            strict=options.strict,
-            pixels=options.pixels,
-        )
-        print(
-            f"{options.output}: {done.answered:,} images, 1536 features each; {done.left_out:,} "
-            "files left out."
-        )
-        return
-    count, bad = embed_folder(
+    done = embed_to(
         options.model,
         options.folder,
         options.output,
+        dtype=options.dtype,
         batch_size=options.batch_size,
         skip_corrupt=options.skip_corrupt,
+        strict=options.strict,
         pixels=options.pixels,
         picture=options.picture,
     )
-    print(f"{options.output}: {count:,} images, 1536 features each; {len(bad)} files left out.")
+    print(
+        f"{options.output}: {done.answered:,} images, 1536 features each; {done.left_out:,} files "
+        "left out."
+    )
 
 
 def add_explain(commands) -> None:

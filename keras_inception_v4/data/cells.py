@@ -39,7 +39,7 @@ class Targets:
         values = self.values[rows]
         if known or self.task == REGRESSION:
             return replace(self, values=values, reasons={})
-        left = sorted(set(range(len(self.names))) - set(absent_in(self.task, values, self.names)))
+        left = sorted(set(range(len(self.names))) - set(self.absent(values)))
         values = np.searchsorted(left, values) if self.task == SINGLE_LABEL else values[:, left]
         return replace(self, names=[self.names[i] for i in left], values=values, reasons={})
 
@@ -47,21 +47,13 @@ class Targets:
         """What a split looks at: the values, or nothing for quantities."""
         return self.values[:, :0] if self.task == REGRESSION else self.values
 
-    def absent(self, rows: list[int]) -> list[int]:
-        """Classes without an image among some rows."""
-        return self.absent_of(self.values[rows])
-
-    def absent_of(self, values: np.ndarray) -> list[int]:
-        """Classes without an image among some values."""
-        return absent_in(self.task, values, self.names)
-
-
-def absent_in(task: str, values: np.ndarray, names: list[str]) -> list[int]:
-    """Classes without an image; quantities have none."""
-    if task == REGRESSION:
-        return []
-    counted = values.sum(axis=0) if values.ndim == 2 else np.bincount(values, minlength=len(names))
-    return np.flatnonzero(counted == 0).tolist()
+    def absent(self, values: np.ndarray) -> list[int]:
+        """Classes without an image among some values; quantities have none."""
+        if self.task == REGRESSION:
+            return []
+        if values.ndim == 2:
+            return np.flatnonzero(values.sum(axis=0) == 0).tolist()
+        return np.flatnonzero(np.bincount(values, minlength=len(self.names)) == 0).tolist()
 
 
 def read_targets(
@@ -166,9 +158,14 @@ def _flags(table: Path, columns: dict[str, list[str]], names: list[str] | None) 
     for name, cells in columns.items():
         for row, cell in enumerate(cells):
             values[row, places[name]] = cell.casefold() in TRUE
-            if cell.casefold() not in FALSE + TRUE:
+            if not is_flag(cell):
                 reasons.setdefault(row, _unfit(cell, name, NO_FLAG))
     return Targets(MULTI_LABEL, list(places), values, reasons)
+
+
+def is_flag(cell: str) -> bool:
+    """Whether a cell says that a picture shows a class or not."""
+    return cell.casefold() in FALSE + TRUE
 
 
 def _numbers(table: Path, columns: dict[str, list[str]], names: list[str] | None) -> Targets:

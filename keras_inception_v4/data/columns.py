@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from keras_inception_v4.architecture import MULTI_LABEL, SINGLE_LABEL
+from keras_inception_v4.data.cells import is_flag
 from keras_inception_v4.errors import require_extra
 
 GUESSES = {
@@ -16,7 +17,6 @@ GUESSES = {
 """What the columns are called, in any case, where nobody says."""
 LABEL = ("label",)
 BOTH = ("path", "label")
-FLAGS = ("0", "1", "0.0", "1.0", "false", "true")
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ def find_columns(
         flags = [
             name
             for name, cells in content.items()
-            if name not in taken and any(cells) and all(c.casefold() in FLAGS for c in cells if c)
+            if name not in taken and any(cells) and all(map(is_flag, filter(None, cells)))
         ]
         found["label"] = flags if len(flags) > 1 else []
     for kind in needed:

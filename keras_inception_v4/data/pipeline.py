@@ -138,6 +138,11 @@ def read_ahead(batches: ByStep, steps: range) -> Iterator:
     return iter(following.to_iter_dataset(options))
 
 
+def padded(batch: np.ndarray, count: int) -> np.ndarray:
+    """A batch of `count` images: the last one repeated, where there are fewer."""
+    return np.concatenate([batch, batch[-1:].repeat(max(0, count - len(batch)), axis=0)])
+
+
 def pixel_batches(
     images: np.ndarray | list, batch_size: int, size: tuple[int, int], crop: float
 ) -> Iterator[np.ndarray]:

@@ -3,15 +3,17 @@
 Each is read by the number of its record, so that a resumed training sees what it would have seen.
 """
 
+import functools
 import os
 import re
 import struct
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import grain
 import numpy as np
 
 from keras_inception_v4.data.layout import part_of
@@ -90,7 +92,8 @@ def open_collection(path: str | os.PathLike, image: str | None = None) -> Collec
 class _TFRecords:
     """Records of TFRecord files by their number: where each begins is noted once."""
 
-    def __init__(self, files: Iterable[Path]):
+    def __init__(self, files: list[Path]):
+        self._files = files
         self._places: list[tuple[Path, int, int]] = []
         self.counts = []
         for path in files:
@@ -116,6 +119,18 @@ class _TFRecords:
     def __len__(self) -> int:
         return len(self._places)
 
+    def __iter__(self) -> Iterator[bytes]:
+        """All in order, with their checksums."""
+        import tensorflow as tf
+
+        for path in self._files:
+            try:
+                yield from tf.data.TFRecordDataset(str(path)).as_numpy_iterator()
+            except tf.errors.DataLossError as error:
+                raise ValueError(
+                    f"{path} is damaged: the checksum of a record is another."
+                ) from error
+
     def __getitem__(self, number: int) -> bytes:
         path, start, length = self._places[number]
         with path.open("rb") as file:
@@ -124,14 +139,9 @@ class _TFRecords:
 
 
 def _array_records(files: list[Path]):
-    """Grain's own source, with the number of records of each file."""
-    grain = require_extra("grain", "ArrayRecord files need", "grain", "records")
-    require_extra(
-        "array_record.python.array_record_module",
-        "ArrayRecord files need",
-        "array_record",
-        "records",
-    )
+    """Grain's own sources, one after the other."""
+    module = "array_record.python.array_record_module"
+    require_extra(module, "ArrayRecord files need", "array_record", "records")
     sources = [grain.sources.ArrayRecordDataSource(str(file)) for file in files]
     return _Chained(sources)
 
@@ -146,6 +156,10 @@ class _Chained:
 
     def __len__(self) -> int:
         return int(self._ends[-1]) if len(self._ends) else 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        for source in self._sources:
+            yield from (source[number] for number in range(len(source)))
 
     def __getitem__(self, number: int) -> bytes:
         index = int(np.searchsorted(self._ends, number, side="right"))
@@ -164,9 +178,9 @@ class _Examples(Collection):
 
     def __post_init__(self):
         values: dict[str, list[str]] = {}
-        for number in range(len(self)):
-            found = self._features(number)
-            if self.image is None or number == 0:
+        for number, content in enumerate(self.reader):
+            found = self._features(content, number)
+            if number == 0:
                 self.image = self._image_of(found)
             for name, feature in found.items():
                 if name != self.image:
@@ -180,11 +194,11 @@ class _Examples(Collection):
     def __len__(self) -> int:
         return len(self.reader)
 
-    def _features(self, number: int):
+    def _features(self, content: bytes, number: int):
         import tensorflow as tf
 
         try:
-            return tf.train.Example.FromString(self.reader[number]).features.feature
+            return tf.train.Example.FromString(content).features.feature
         except Exception as error:  # protobuf's own class, and that of a damaged file
             raise ValueError(
                 f"{self.place(number)} is no tf.train.Example ({in_one_line(error)})."
@@ -202,14 +216,18 @@ class _Examples(Collection):
 
     def picture(self, number: int) -> bytes:
         """The encoded picture of a record."""
-        values = self._features(number)[self.image].bytes_list.value
+        values = self._features(self.reader[number], number)[self.image].bytes_list.value
         return values[0] if values else b""
 
     def place(self, number: int) -> str:
         """The file and the record's number in it."""
-        ends = np.cumsum(self.reader.counts)
-        index = int(np.searchsorted(ends, number, side="right"))
-        return f"{self.files[index].name}#{number - ends[index] + self.reader.counts[index]}"
+        index = int(np.searchsorted(self._ends, number, side="right"))
+        first = self._ends[index] - self.reader.counts[index]
+        return f"{self.files[index].name}#{number - first}"
+
+    @functools.cached_property
+    def _ends(self) -> np.ndarray:
+        return np.cumsum(self.reader.counts)
 
 
 def _part_in(name: str) -> str | None:

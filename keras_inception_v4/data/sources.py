@@ -14,8 +14,8 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from PIL import Image
 
+from keras_inception_v4.architecture import SINGLE_LABEL
 from keras_inception_v4.preprocessing import RANDOM_CROPS, Picture, load_image, opened, random_crop
-from keras_inception_v4.tasks import SINGLE_LABEL
 
 
 @dataclass(frozen=True)

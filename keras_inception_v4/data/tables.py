@@ -69,8 +69,9 @@ def read_labelled_table(
         images: the folder that paths are relative to; `None` for the table's own.
         columns: their names. A split names parts (`layout.PARTS`); without it a share is held out,
             of whole groups if there are some.
-        task: of `TASKS`; `None` takes several classes an image where a cell holds several names or
-            a class has a column of its own, else one class. See `cells.read_targets`.
+        task: of `TASKS`; `None` takes several classes an image where cells hold several names with
+            `|` or `;` between them or each class has a column, else one class. See
+            `cells.read_targets`.
         validation_split: share held out, in (0, 1); at most 0.5 with groups of one class an image.
         seed: of the split.
         fold: as in `splits.split_fold`; `None` without.
@@ -207,7 +208,8 @@ def _usable(
             seen[real] = index + 2
             usable.append(index)
             continue
-        problems.append((f"{table}:{index + 2}", f"{table} row {index + 2} {reason}"))
+        row = f"record {index}" if records else f"row {index + 2}"  # after the header
+        problems.append((f"{table}:{index}", f"{table} {row} {reason}"))
     return usable, problems
 
 
@@ -230,7 +232,7 @@ def _parts(
     for index, part in enumerate(rows.parts):
         parts.setdefault(part or "train", []).append(index)
     train = parts.get("train", [])
-    missing = [targets.names[i] for i in targets.absent(train)]
+    missing = [targets.names[i] for i in targets.absent(targets.values[train])]
     if missing or not train:
         raise ValueError(f"{table} has no training images of {few(missing or targets.names)}.")
     _check_groups(rows, parts)
@@ -282,6 +284,6 @@ def _tell(rows: Rows, sides: dict[str, ImageFiles]) -> None:
         file=sys.stderr,
     )
     for part, files in sides.items():
-        absent = [targets.names[i] for i in targets.absent_of(files.labels)]
+        absent = [targets.names[i] for i in targets.absent(files.labels)]
         if absent:
             print(f"{part} has no images of {few(absent)}", file=sys.stderr)

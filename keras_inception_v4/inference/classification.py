@@ -8,7 +8,6 @@ from typing import NamedTuple
 import numpy as np
 
 from keras_inception_v4.data.folders import list_images, sound_images
-from keras_inception_v4.data.layout import walk_files
 from keras_inception_v4.data.pipeline import pixel_batches
 from keras_inception_v4.errors import check_at_least
 from keras_inception_v4.files import model_file, require
@@ -179,14 +178,9 @@ def stream_predictions(
         "precision": precision,
         "pixels": pixels,
     }
-    files = (
-        file
-        for image in map(Path, images)
-        for file in (walk_files(image) if image.is_dir() else [image])
-    )
     work = Work(classifier.size, classifier.crop, classifier.predict, columns, known)
     return stream(
-        files, work, output, batch_size=batch_size, strict=strict, part=part, verbose=verbose
+        images, work, output, batch_size=batch_size, strict=strict, part=part, verbose=verbose
     )
 
 

@@ -2,13 +2,14 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 
 from keras_inception_v4.architecture import EVALUATION_CROP
 from keras_inception_v4.data.folders import list_images, sound_images
-from keras_inception_v4.data.layout import existing_folder, walk_files
+from keras_inception_v4.data.layout import existing_folder
 from keras_inception_v4.errors import check_at_least, check_one_of
 from keras_inception_v4.features import embed
 from keras_inception_v4.files import check_name, model_file, replacing
@@ -33,6 +34,51 @@ from keras_inception_v4.progress import Verbose
 from keras_inception_v4.weights.loading import read_model
 
 DTYPES = ("float32", "float16")
+
+
+def embed_to(
+    model_path: str | os.PathLike | None,
+    folder: str | os.PathLike,
+    output: str | os.PathLike,
+    *,
+    dtype: str = "float32",
+    batch_size: int = 8,
+    skip_corrupt: bool = False,
+    strict: bool = False,
+    pixels: str | None = None,
+    picture: str | os.PathLike | None = None,
+    verbose: Verbose = "auto",
+) -> Streamed:
+    """Embeds a folder into an `.npz`, as `embed_folder`, or as `stream_embeddings` into Parquet.
+
+    Args:
+        model_path: as in both, and so is the rest.
+        folder: of images.
+        output: ends in `.npz`, or not.
+        dtype: of the features, in Parquet.
+        batch_size: images a batch.
+        skip_corrupt: of an `.npz`: whether to leave out files that cannot be read.
+        strict: of Parquet: whether not to.
+        pixels: what the model takes.
+        picture: beside an `.npz`.
+        verbose: whether to show progress.
+
+    Raises:
+        ValueError: for what belongs to the other kind of output, and as both.
+        FileNotFoundError, ImportError, OSError: as both.
+    """
+    npz = Path(output).suffix == ".npz"
+    if npz and dtype != "float32":
+        raise ValueError(f"Received dtype={dtype!r} with an .npz file. It is for Parquet.")
+    if not npz and picture is not None:
+        raise ValueError("Received picture with Parquet. It is for an .npz file.")
+    shared: dict[str, Any] = {"batch_size": batch_size, "pixels": pixels, "verbose": verbose}
+    if not npz:
+        return stream_embeddings(model_path, folder, output, dtype=dtype, strict=strict, **shared)
+    count, bad = embed_folder(
+        model_path, folder, output, skip_corrupt=skip_corrupt, picture=picture, **shared
+    )
+    return Streamed(count, len(bad))
 
 
 def stream_embeddings(
@@ -92,7 +138,7 @@ def stream_embeddings(
         "pixels": pixels,
     }
     return stream(
-        walk_files(folder),
+        [folder],
         Work(image_size(model), crop, answer, columns, known),
         output,
         batch_size=batch_size,

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from keras_inception_v4 import plots
+from keras_inception_v4.architecture import SINGLE_LABEL
 from keras_inception_v4.data.folders import refuse_problems, sound_images
 from keras_inception_v4.data.layout import WHOLE, read_layout
 from keras_inception_v4.data.sources import ImageFiles
@@ -18,7 +19,7 @@ from keras_inception_v4.inference.opening import chosen_thresholds, open_model
 from keras_inception_v4.inspection import ModelSettings, image_size, names_of, task_of
 from keras_inception_v4.preprocessing import imagenet_classes
 from keras_inception_v4.progress import Verbose
-from keras_inception_v4.tasks import SINGLE_LABEL, require_scikit_learn
+from keras_inception_v4.tasks import require_scikit_learn
 
 MEASURED_PARTS = ("test", "validation", WHOLE, "train")  # the first that the data have
 

@@ -2,9 +2,10 @@
 
 import hashlib
 import os
+import shutil
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
@@ -12,7 +13,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from keras_inception_v4.errors import require_extra
+from keras_inception_v4.data.layout import walk_files
+from keras_inception_v4.data.pipeline import padded
+from keras_inception_v4.errors import in_one_line, require_extra
 from keras_inception_v4.files import read_json, remove_temporary, replacing, write_json
 from keras_inception_v4.preprocessing import check_finite, load_image
 from keras_inception_v4.progress import Verbose, progress
@@ -49,7 +52,7 @@ class Work(NamedTuple):
 
 
 def stream(
-    files: Iterable[Path],
+    places: Sequence[str | os.PathLike],
     work: Work,
     output: str | os.PathLike,
     *,
@@ -61,7 +64,7 @@ def stream(
     """Answers files in order, each decoded once, by all cores and ahead of the model.
 
     Args:
-        files: in an order that is the same at each call; read as they are needed.
+        places: files, and folders, which are listed as they are reached.
         work: what is done with each.
         output: a folder for `part-00000.parquet` and so on, each written whole or not at all, and
             `left_out.parquet`, the files that could not be read with the reason. Or a `.parquet`,
@@ -83,10 +86,16 @@ def stream(
     output = Path(output)
     folder = output.with_name(f"{output.name}.parts") if _is_file(output) else output
     known = {**work.known, "part": part}
+    inside = [place for place in places if output.resolve().is_relative_to(Path(place).resolve())]
+    if inside:
+        raise ValueError(
+            f"Received output={str(output)!r}, which is inside {inside[0]}: its own files would be "
+            "read as pictures. Name a place outside."
+        )
     if _is_file(output) and output.exists():
         raise ValueError(f"{output} exists. Name another file, or remove it.")
     _begin(folder, known)
-    files, count = iter(files), Streamed(0, 0)
+    files, count = _files(places), Streamed(0, 0)
     with progress(None, "answering", "files", verbose) as advance:
         for number, chosen in enumerate(iter(lambda: list(islice(files, part)), [])):
             path = folder / f"part-{number:05}.parquet"
@@ -102,6 +111,11 @@ def stream(
         raise ValueError("There are no files to answer.")
     _gather(folder, output)
     return count
+
+
+def _files(places: Sequence[str | os.PathLike]) -> Iterator[Path]:
+    for place in map(Path, places):
+        yield from walk_files(place) if place.is_dir() else [place]
 
 
 def fingerprint(path: str | os.PathLike) -> str:
@@ -153,7 +167,13 @@ def _listed(files: list[Path]) -> bytes:
 
 def _check_part(path: Path, files: list[Path]) -> Streamed:
     """Rows of a part that is there, if it is of these files."""
-    metadata = require_parquet().read_metadata(path)
+    try:
+        metadata = require_parquet().read_metadata(path)
+    except Exception as error:  # pyarrow has several classes for damage
+        raise ValueError(
+            f"{path} is damaged ({in_one_line(error)}). Delete it, and the same call answers its "
+            "files again."
+        ) from error
     if (metadata.metadata or {}).get(LISTED) != _listed(files):
         raise ValueError(
             f"{path} holds answers for other files than are there now: some were added, removed or "
@@ -174,8 +194,7 @@ def _write_part(
         if strict and bad:
             raise ValueError(bad[0][1])
         if named:
-            whole = np.concatenate([pixels, pixels[-1:].repeat(batch_size - len(pixels), axis=0)])
-            found = work.answer(whole)[: len(pixels)]
+            found = work.answer(padded(pixels, batch_size))[: len(pixels)]
             check_finite(found, "answers of the model")
             paths += named
             answers.append(found)
@@ -260,11 +279,9 @@ def _gather(folder: Path, output: Path) -> None:
         piece.unlink()
     if _is_file(output):
         parts = sorted(folder.glob("part-*.parquet"))
-        (folder / LEFT_OUT).replace(output.with_suffix(f".{LEFT_OUT}"))
-        _join(parts, output, require_parquet().read_schema(parts[0]).remove_metadata())
-        for file in [*parts, folder / RUN]:
-            file.unlink()
-        folder.rmdir()
+        shutil.copyfile(gathered, output.with_suffix(f".{LEFT_OUT}"))
+        _join(parts, output, parquet.read_schema(parts[0]).remove_metadata())
+        shutil.rmtree(folder)
 
 
 def _join(pieces: list[Path], path: Path, schema) -> None:

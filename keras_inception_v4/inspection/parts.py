@@ -18,7 +18,9 @@ def classifier_of(model: "keras.Model") -> "keras.Model":
     import keras
 
     def make():
-        return keras.Model(model.inputs, model.output[HEAD], name=model.name)
+        both = model.output
+        own = both[HEAD] if isinstance(both, dict) else model.get_layer(HEAD).output
+        return keras.Model(model.inputs, own, name=model.name)
 
     return same_pixels(model, made_once(model, "classifier", make))
 

@@ -34,10 +34,15 @@ def read_settings(model_path: str | os.PathLike) -> ModelSettings:
     folder = model_file(model_path).parent
     names, config = folder / "class_names.json", folder / "config.json"
     thresholds = folder / "thresholds.json"
+    class_names = read_json(names) if names.is_file() else None
+    limits = None
+    if class_names is not None and thresholds.is_file():
+        by_name = read_json(thresholds)
+        limits = [by_name[name] for name in class_names]
     return ModelSettings(
-        read_json(names) if names.is_file() else None,
+        class_names,
         read_json(config).get("crop", EVALUATION_CROP) if config.is_file() else EVALUATION_CROP,
-        list(read_json(thresholds).values()) if thresholds.is_file() else None,
+        limits,
     )
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from keras_inception_v4.architecture import SINGLE_LABEL
 from keras_inception_v4.files import write_json
-from keras_inception_v4.tasks import SINGLE_LABEL, task_named
+from keras_inception_v4.tasks import task_named
 
 REPORT = "folds.json"
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import keras
 
 from keras_inception_v4 import plots
+from keras_inception_v4.architecture import SINGLE_LABEL
 from keras_inception_v4.data.digits import digit_scans, load_digits_data
 from keras_inception_v4.data.folders import read_labelled_folder
 from keras_inception_v4.data.sources import LabelledData
@@ -25,7 +26,7 @@ from keras_inception_v4.runs.folds import cross_validated
 from keras_inception_v4.runs.phases import Histories, Watching, from_scratch, from_trained_weights
 from keras_inception_v4.runs.results import write_results
 from keras_inception_v4.runs.settings import DIGITS, Settings, documented, keywords_of
-from keras_inception_v4.tasks import SINGLE_LABEL, require_scikit_learn, task_named
+from keras_inception_v4.tasks import require_scikit_learn, task_named
 from keras_inception_v4.training import devices
 from keras_inception_v4.training.fitting import make_reproducible
 from keras_inception_v4.training.precision import fastest_precision
@@ -52,13 +53,15 @@ def train(
     all devices and, on request, many processes, of which only process 0 writes. The folder
     gets `model.keras` (float32, raw pixels in), `class_names.json`, `config.json`,
     `data.json` (which images were used for what), `history.csv`, `report.json`,
-    `curves.png`, `confusion_matrix.png`, `examples/` (a held-out image of each class) and,
-    on the TensorFlow backend, `saved_model/`. The same call goes on where an interrupted
+    `curves.png`, a picture of the measures (`confusion_matrix.png`, `average_precision.png` or
+    `scatter.png`, by the task), for several classes an image `thresholds.json`, `examples/`
+    (held-out images, one of each class) and, on the TensorFlow backend, `saved_model/`. The same
+    call goes on where an interrupted
     one ended, and a complete run is not trained again.
 
     Args:
-        data: `"digits"` (embedded in scikit-learn), a folder, see `data.folders`, or a table of
-            files and labels, see `data.tables`.
+        data: `"digits"` (embedded in scikit-learn), a folder, see `data.folders`, a table of files
+            and targets, see `data.tables`, or pictures inside other files, see `data.records`.
         output: the run folder.
         coordinator: `HOST:PORT` of process 0, for many processes.
         processes: how many share the training; they need the same call, but for `process_id`,

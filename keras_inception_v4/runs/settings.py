@@ -111,8 +111,8 @@ class Settings:
     task: str | None = _option(
         None,
         "with a table: what a picture has: single-label, one class; multi-label, several or none; "
-        "regression, numbers (default: multi-label where a cell holds several names or each class "
-        "has a column, else single-label)",
+        "regression, numbers (default: multi-label where cells hold several names with | or ; or "
+        "each class has a column, else single-label)",
         TABLE,
         TASK_NAMES,
     )
@@ -197,7 +197,7 @@ class Settings:
         if given and not has_columns(self.data):
             raise ValueError(
                 f"Received {', '.join(given)} with data={os.fspath(self.data)!r}, which is no "
-                f"table ({', '.join(TABLES)})."
+                f"table ({', '.join(TABLES)}), no file of records and no saved data set."
             )
         if self.nested and has_columns(self.data):
             raise ValueError("Received nested with a table. It is for folders of classes.")

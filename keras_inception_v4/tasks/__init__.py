@@ -1,6 +1,5 @@
 """Everything that depends on the kind of target: one class a picture, several, or numbers."""
 
-from keras_inception_v4.architecture import SINGLE_LABEL
 from keras_inception_v4.errors import check_one_of
 from keras_inception_v4.tasks.base import Comparison, Measured, Task, require_scikit_learn
 from keras_inception_v4.tasks.multi_label import THRESHOLD, MultiLabel, check_threshold
@@ -8,7 +7,6 @@ from keras_inception_v4.tasks.regression import Regression
 from keras_inception_v4.tasks.single_label import SingleLabel
 
 __all__ = [
-    "SINGLE_LABEL",
     "TASKS",
     "THRESHOLD",
     "Comparison",

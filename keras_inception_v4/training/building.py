@@ -6,10 +6,10 @@ from collections.abc import Sequence
 import keras
 from keras import layers
 
-from keras_inception_v4.architecture import DEFAULT_SIZE, ENDPOINTS, HEAD, TARGETS
+from keras_inception_v4.architecture import DEFAULT_SIZE, ENDPOINTS, HEAD, SINGLE_LABEL, TARGETS
 from keras_inception_v4.errors import check_one_of
 from keras_inception_v4.model import InceptionV4, classifier
-from keras_inception_v4.tasks import SINGLE_LABEL, task_named
+from keras_inception_v4.tasks import task_named
 from keras_inception_v4.training.augmentation import augmentation_layers
 
 

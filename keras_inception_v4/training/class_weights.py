@@ -8,7 +8,7 @@ import numpy as np
 from keras_inception_v4.data.inputs import all_labels
 from keras_inception_v4.data.layout import few
 from keras_inception_v4.data.pipeline import Batches
-from keras_inception_v4.tasks import SINGLE_LABEL, Task
+from keras_inception_v4.tasks import Task
 
 
 def weighted(
@@ -46,7 +46,7 @@ def weighted(
     table = np.zeros(classes, "float32")
     for label, weight in class_weights(class_weight, batches, classes, class_names).items():
         table[label] = weight
-    if task.name != SINGLE_LABEL:
+    if task.thresholded:
         return batches, table
 
     def weigh(batch, index):

@@ -6,7 +6,7 @@ from pathlib import Path
 import keras
 from keras import layers
 
-from keras_inception_v4.architecture import AUXILIARY_HEAD, HEAD
+from keras_inception_v4.architecture import AUXILIARY_HEAD, HEAD, SINGLE_LABEL
 from keras_inception_v4.auxiliary import with_auxiliary_head
 from keras_inception_v4.blocks import dtype_policy
 from keras_inception_v4.data.pipeline import Batches, batched
@@ -14,7 +14,7 @@ from keras_inception_v4.data.sources import ImageFiles, Images, LabelledData, Ra
 from keras_inception_v4.inspection import classifier_of, feeder, image_size, task_of
 from keras_inception_v4.model import InceptionV4
 from keras_inception_v4.progress import Verbose
-from keras_inception_v4.tasks import SINGLE_LABEL, task_named
+from keras_inception_v4.tasks import task_named
 from keras_inception_v4.training import devices
 from keras_inception_v4.training.augmentation import augmentation_layers
 from keras_inception_v4.training.building import square_shape, with_task
