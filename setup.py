@@ -19,9 +19,10 @@ NOTEBOOKS = [*DEMO, *EXPORT, "scikit-image>=0.24", "ipykernel>=6.29", "ipywidget
 TENSORBOARD = ["tensorboardX>=2.6.4"]
 TABLES = [*DEMO, "pyarrow>=15"]
 DATASETS = [*TABLES, "datasets>=3"]
+RAY = [*TABLES, "ray[data,serve]>=2.49", "fsspec>=2024.2"]
 RECORDS = [*DEMO, "array_record>=0.6"]
 TESTING = ["nbmake>=1.5", "pytest>=8.0", "pytest-xdist>=3.5", "hypothesis>=6.100"]
-TEST = [*NOTEBOOKS, *DATASETS, *RECORDS, *TENSORBOARD, *TESTING]
+TEST = [*NOTEBOOKS, *DATASETS, *RECORDS, *RAY, *TENSORBOARD, *TESTING]
 
 setup(
     name="keras-inception-v4",
@@ -59,6 +60,7 @@ setup(
         "tables": TABLES,
         "datasets": DATASETS,
         "records": RECORDS,
+        "ray": RAY,
         "tensorboard": TENSORBOARD,
         "test": TEST,
     },

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import hashlib
 import json
 import os
 import secrets
@@ -150,6 +151,16 @@ def model_file(path: str | os.PathLike) -> Path:
             f"The run in {path} has no {MODEL} yet. The command that began it goes on with it."
         )
     return path
+
+
+def fingerprint(path: str | os.PathLike) -> str:
+    """SHA-256 of a file, or of all files of a folder."""
+    path, digest = Path(path), hashlib.sha256()
+    for file in sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]:
+        with file.open("rb") as content:
+            while block := content.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
 
 
 def is_temporary(path: Path) -> bool:

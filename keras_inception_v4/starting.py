@@ -31,7 +31,8 @@ def check_places(options: Namespace) -> None:
         given = getattr(options, option)
         for path in given if isinstance(given, list) else [given]:
             # A TensorFlow checkpoint goes by the prefix of its files.
-            if path not in (None, *WORDS) and not os.path.exists(f"{path}.index"):
+            known = path in (None, *WORDS) or "://" in path
+            if not known and not os.path.exists(f"{path}.index"):
                 require(path, kind)
 
 

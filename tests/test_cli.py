@@ -108,7 +108,8 @@ def test_what_is_no_greeting_is_kept(capfd):
     assert "other.cc:31] something\ncudart is broken\n" in err
 
 
-COMMANDS = ["train", "evaluate", "predict", "embed", "explain", "convert", "export", "summary"]
+COMMANDS = ["train", "evaluate", "predict", "embed", "explain", "serve", "convert", "export",
+            "summary"]  # fmt: skip
 
 DEFAULTS = {
     "train": ("--batch-size", 32),
@@ -116,6 +117,7 @@ DEFAULTS = {
     "predict": ("--top", 3),
     "embed": ("--batch-size", 8),
     "explain": ("--top", 5),
+    "serve": ("--port", 8000),
     "export": ("--precision", "float32"),
     "summary": ("--image-size", 299),
 }

@@ -64,9 +64,10 @@ def test_what_passes_the_verification_is_right_on_all_digits(digits_run, data, t
         model = from_noise(digits_run, path, 10)
     except ValueError as error:
         refused = str(error)
+        assert "reach from 0 to 10, and" in refused
     else:
         refused = ""
         expected = model.predict(data.validation.pixels, batch_size=32, verbose=0)
         found = open_artefact(path).predict(data.validation.pixels)
         assert np.mean(found.argmax(axis=1) == expected.argmax(axis=1)) >= 0.98
-    assert path.exists() != ("does not answer what the model answers" in refused)
+    assert path.exists() != bool(refused)

@@ -25,7 +25,7 @@ from keras_inception_v4 import (
 )
 from keras_inception_v4.artefacts import runtimes
 from keras_inception_v4.cli import main
-from keras_inception_v4.export import EXPORTS, formats
+from keras_inception_v4.export import EXPORTS, formats, next_version
 from keras_inception_v4.export.saved_model import central_window
 from keras_inception_v4.preprocessing import resize_image
 from keras_inception_v4.training.augmentation import augmentation_layers
@@ -320,6 +320,11 @@ def test_calibration_on_garbage_fails(run, tmp_path):
     path = tmp_path / "artefact.tflite"
     options = {"format": "litert", "precision": "int8", "verbose": False}
     noise = np.random.default_rng(0).uniform(0, 30, (32, 75, 75, 3))
+    with pytest.raises(
+        ValueError, match=r"reach from 0 to 30, and \d\d% of the samples' pixels lie"
+    ):
+        export_model(sharp(), path, calibration=noise, samples=run / "photos", **options)
+    noise[:, 74, 74] = 0, 255, 0  # which the network does not see
     with pytest.raises(ValueError, match="does not answer what the model answers, on 24 sample"):
         export_model(sharp(), path, calibration=noise, samples=run / "photos", **options)
     with pytest.raises(ValueError, match="calibration images are all alike"):
@@ -434,6 +439,17 @@ def half_written(model, path, *_):
     path.mkdir()
     (path / "model.bin").write_bytes(b"half")
     interrupt()
+
+
+def test_versions_count_up_as_servers_look_for_them(run, tmp_path, capsys):
+    words = ["export", str(run / "model.keras"), str(tmp_path / "served"), "--format", "openvino"]
+    for number in (1, 2):
+        assert main([*words, "--versioned", "--no-verification"]) == 0
+        assert f"served/{number} was written" in capsys.readouterr().out
+    (tmp_path / "served" / "9").mkdir()
+    (tmp_path / "served" / "notes").touch()
+    assert next_version(tmp_path / "served").name == "10"
+    assert open_artefact(tmp_path / "served" / "2").description.classes == 3
 
 
 @pytest.mark.parametrize("moment", ["writing", "verifying"])

@@ -21,7 +21,7 @@ from keras_inception_v4.runs.settings import Settings
 from keras_inception_v4.tasks import TASKS
 from keras_inception_v4.training.fitting import fit
 from keras_inception_v4.training.recipes import RECIPES, Schedule, WarmupStaircase, decay_kernels
-from keras_inception_v4.training.scratch import train_from_scratch
+from keras_inception_v4.training.scratch import scratch_model, train_from_scratch
 
 
 def rate_of(recipe, schedule):
@@ -289,6 +289,7 @@ def test_many_processes_need_jax(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("thin")
 def test_the_paper_s_recipe_on_digits(tmp_path):
     """One epoch of every ninth scan: that everything fits together, not accuracy."""
     scans, labels = digit_scans()
@@ -302,4 +303,8 @@ def test_the_paper_s_recipe_on_digits(tmp_path):
     model = keras.saving.load_model(tmp_path / "run" / "model.keras")
     assert model.input_shape == (None, *ordered(107, 107, 3))
     assert not [layer.name for layer in model.layers if layer.name.startswith("aux")]
-    assert report["weights"] == model.count_params() == 41_189_770
+    assert report["weights"] == model.count_params() < 1_000_000
+
+
+def test_the_weights_of_ten_classes_at_full_width():
+    assert scratch_model(10, 107).count_params() == 41_189_770

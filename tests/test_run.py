@@ -477,13 +477,12 @@ def as_data(scans, folder, task):
 
 MEASURES = {
     "single-label": ("accuracy", "top_5_accuracy", "calibration_error", "confusion_matrix"),
-    "multi-label": ("mean_average_precision", "micro_f1", "per_class"),
     "regression": ("r2", "per_target"),
 }
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("task", MEASURES)
+@pytest.mark.parametrize("task", ["single-label", "regression"])  # the latter has standardizing
 def test_killed_anywhere_it_ends_on_the_same_numbers(scans, weights, tmp_path, task):
     """SIGKILL in the scan, in the head phase and in a fine-tuning epoch; deterministic."""
     data, more = as_data(scans, tmp_path, task)
@@ -539,14 +538,16 @@ def recorded(path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("recipe", ["adam", "paper-small"])
-def test_killed_inside_an_epoch_it_goes_on_at_the_recorded_step(scans, tmp_path, recipe):
-    """From scratch, with augmentation, averages and dropout; deterministic, to the last digit."""
+def test_killed_inside_an_epoch_it_goes_on_at_the_recorded_step(scans, tmp_path):
+    """From scratch, with augmentation, averages and dropout; deterministic, to the last digit.
+
+    `test_recipes` resumes every recipe inside an epoch, in one process.
+    """
 
     def arguments(output):
         options = (
-            f"--weights none --recipe {recipe} --image-size 107 --crop 1 --epochs 3 --batch-size 4 "
-            "--deterministic --checkpoint-every 2"
+            "--weights none --recipe paper-small --image-size 107 --crop 1 --epochs 3 "
+            "--batch-size 4 --deterministic --checkpoint-every 2"
         )
         return ["train", str(scans), "--output", str(output), *options.split()]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from keras_inception_v4.architecture import SINGLE_LABEL
 from keras_inception_v4.errors import in_one_line
 from keras_inception_v4.files import read_json
-from keras_inception_v4.inspection import image_size, is_channels_first, takes_raw_pixels, task_of
+from keras_inception_v4.inspection import image_size, is_channels_first, takes_raw_pixels
 
 if TYPE_CHECKING:
     import keras
@@ -22,7 +22,8 @@ class Description(NamedTuple):
 
     `size` is height and width of the images, `raw_pixels` whether they are 0 to 255 (else
     -1 to 1), `crop` as in `load_image`; `class_names` is `None` where nobody gave any. `task` is a
-    name of `TASKS`; `thresholds` has one a class, from which it is answered, where several may be.
+    name of `tasks.ANSWERS`; `thresholds` has one a class, from which it is answered, where several
+    may be.
     """
 
     format: str
@@ -52,6 +53,7 @@ def describe(
     crop: float,
     class_names: list[str] | None,
     thresholds: list[float] | None = None,
+    task: str = SINGLE_LABEL,
 ) -> Description:
     """The description of a model's artefact."""
     return Description(
@@ -63,7 +65,7 @@ def describe(
         is_channels_first(model),
         crop,
         class_names,
-        task_of(model).name,
+        task,
         thresholds,
     )
 

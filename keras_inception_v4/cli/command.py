@@ -94,6 +94,32 @@ def add_streaming(answer, help: str, *, required: bool = False) -> None:
     )
 
 
+def add_engine(work) -> None:
+    """Adds what says where the work over many files is done, to a group."""
+    work.add_argument(
+        "--engine",
+        choices=["keras", "openvino", "onnx", "litert", "ray"],
+        help="with Parquet: another runtime, for which the model is exported and verified first; "
+        "ray: all devices of a cluster (default: the model's or artefact's own)",
+    )
+    work.add_argument(
+        "--address", help="of a Ray cluster, as ray.init takes it (default: this machine)"
+    )
+    work.add_argument(
+        "--column",
+        help="of .parquet tables, with pictures or paths (default: the only one, or a usual name)",
+    )
+
+
+def add_precision(model) -> None:
+    """Adds what every command takes that opens artefacts, to a group."""
+    model.add_argument(
+        "--precision",
+        choices=["float32", "bfloat16"],
+        help="of an OpenVINO artefact's arithmetic (default: its own choice)",
+    )
+
+
 def add_nested(images) -> None:
     """Adds what every command that reads labelled folders takes, to a group."""
     images.add_argument(

@@ -61,6 +61,17 @@ def add_export(commands) -> None:
     artefact = command.add_argument_group("artefact")
     artefact.add_argument("--format", required=True, help="see below")
     artefact.add_argument("--precision", default="float32", help="see below")
+    artefact.add_argument(
+        "--part",
+        choices=["classifier", "embedding"],
+        default="classifier",
+        help="embedding: the part before the classifier, for embed",
+    )
+    artefact.add_argument(
+        "--versioned",
+        action="store_true",
+        help="of a folder: write to PATH/1, or the next number, as servers look for it",
+    )
     artefact.add_argument("--overwrite", action="store_true", help="replace an old artefact")
     add_pixels(artefact)
     check = command.add_argument_group("calibration and verification")
@@ -77,25 +88,27 @@ def add_export(commands) -> None:
 
 
 def _export(options) -> None:
-    from keras_inception_v4.export import export_file
+    from keras_inception_v4.export import export_file, next_version
     from keras_inception_v4.tasks import task_named
 
+    path = next_version(options.path) if options.versioned else options.path
     verified = export_file(
         options.model,
-        options.path,
+        path,
         format=options.format,
         precision=options.precision,
+        part=options.part,
         calibration=options.calibration,
         overwrite=options.overwrite,
         verification=options.verification,
         pixels=options.pixels,
     )
     if verified is None:
-        print(f"{options.path} was written and not verified.")
+        print(f"{path} was written and not verified.")
         return
     task = task_named(verified.task)
     print_table(
-        ["exported", options.path],
+        ["exported", path],
         [
             ["format", f"{options.format}, {options.precision}"],
             ["size", f"{verified.size / 1e6:.1f} MB"],

@@ -7,8 +7,10 @@ import sys
 
 from keras_inception_v4.cli.command import (
     add_command,
+    add_engine,
     add_images,
     add_pixels,
+    add_precision,
     add_streaming,
     add_threshold,
     print_table,
@@ -26,21 +28,24 @@ def add_predict(commands) -> None:
         "classify image files",
         "keras-inception-v4 predict --model runs/digits/model.keras runs/digits/examples/7.png",
         reads={"model": "model file", "images": "image file"},
-        needs_keras=lambda options: options.model is None or _needs_keras(options.model),
+        needs_keras=_needs_keras,
     )
-    command.add_argument("images", nargs="+", metavar="IMAGE", help="image files and folders")
+    command.add_argument(
+        "images",
+        nargs="+",
+        metavar="IMAGE",
+        help="image files and folders; with --output also .parquet tables and addresses such as "
+        "s3://bucket/photos",
+    )
     model = command.add_argument_group("model")
     model.add_argument(
         "--model",
         help="a run folder, a .keras file or an exported artefact; the ImageNet weights without it",
     )
-    model.add_argument(
-        "--precision",
-        choices=["float32", "bfloat16"],
-        help="of an OpenVINO artefact's arithmetic (default: its own choice)",
-    )
+    add_precision(model)
     add_pixels(model)
     add_images(command, batch_size=8)
+    add_engine(command.add_argument_group("work"))
     answer = command.add_argument_group("answer")
     answer.add_argument(
         "--top",
@@ -59,17 +64,25 @@ def add_predict(commands) -> None:
     )
 
 
-def _needs_keras(model: str) -> bool:
-    """Whether a model is Keras's or TensorFlow's own; other artefacts have runtimes of theirs."""
+def _needs_keras(options) -> bool:
+    """Whether a model is Keras's or TensorFlow's own; other artefacts have runtimes of theirs.
+
+    Ray's processes open the model, not this one.
+    """
     from keras_inception_v4.artefacts import format_of
 
-    return format_of(model) in (None, "saved_model")
+    if options.engine == "ray":
+        return False
+    return options.model is None or format_of(options.model) in (None, "saved_model")
 
 
 def _predict(options) -> None:
     if options.output is not None:
         _stream_predictions(options)
         return
+    for option in ("engine", "address", "column"):
+        if getattr(options, option) is not None:
+            raise ValueError(f"Received --{option} without --output. It is for Parquet.")
     from keras_inception_v4.inference.classification import predict_files
 
     predictions = predict_files(
@@ -126,6 +139,9 @@ def _stream_predictions(options) -> None:
         strict=options.strict,
         precision=options.precision,
         pixels=options.pixels,
+        column=options.column,
+        engine=options.engine,
+        address=options.address,
     )
     print(f"{options.output}: {done.answered:,} files answered, {done.left_out:,} left out.")
 
@@ -145,14 +161,23 @@ def add_embed(commands) -> None:
         "turn a folder of images into 1536 numbers each",
         "keras-inception-v4 embed photos --output features.npz",
         reads={"model": "model file", "folder": "folder"},
+        needs_keras=_needs_keras,
     )
-    command.add_argument("folder", help="searched with its subfolders")
+    command.add_argument(
+        "folder",
+        help="searched with its subfolders; for Parquet also a .parquet table, or an address such "
+        "as s3://bucket/photos",
+    )
     model = command.add_argument_group("model")
     model.add_argument(
-        "--model", help="a run folder or a .keras file; the ImageNet weights without it"
+        "--model",
+        help="a run folder, a .keras file or an artefact of the embedding (export --part "
+        "embedding); the ImageNet weights without it",
     )
+    add_precision(model)
     add_pixels(model)
     add_images(command, batch_size=8)
+    add_engine(command.add_argument_group("work"))
     answer = command.add_argument_group("answer")
     add_streaming(
         answer,
@@ -179,12 +204,85 @@ def _embed(options) -> None:
         batch_size=options.batch_size,
         skip_corrupt=options.skip_corrupt,
         strict=options.strict,
+        precision=options.precision,
         pixels=options.pixels,
         picture=options.picture,
+        column=options.column,
+        engine=options.engine,
+        address=options.address,
     )
     print(
         f"{options.output}: {done.answered:,} images, 1536 features each; {done.left_out:,} files "
         "left out."
+    )
+
+
+def add_serve(commands) -> None:
+    """Adds `keras-inception-v4 serve`."""
+    command = add_command(
+        commands,
+        "serve",
+        _serve,
+        "answer pictures over HTTP",
+        "keras-inception-v4 serve digits.onnx",
+        reads={"model": "model file"},
+        needs_keras=False,  # the server's own processes open the model
+    )
+    command.add_argument("model", help="a run folder, a .keras file or an exported artefact")
+    model = command.add_argument_group("model")
+    model.add_argument("--name", help="in addresses (default: the run's or file's)")
+    add_precision(model)
+    add_pixels(model)
+    answer = command.add_argument_group("answer")
+    answer.add_argument(
+        "--top", type=int, metavar="N", help="classes by name (default: 5, or all that are found)"
+    )
+    add_threshold(answer)
+    server = command.add_argument_group("server")
+    server.add_argument("--host", default="127.0.0.1", help="0.0.0.0 listens to everybody")
+    server.add_argument("--port", type=int, default=8000, help="of HTTP")
+    server.add_argument("--replicas", type=int, default=1, metavar="N", help="processes")
+    server.add_argument("--batch-size", type=int, default=8, metavar="N", help="at most, at once")
+    server.add_argument(
+        "--queue", type=int, default=64, metavar="N", help="requests that wait; more get 503"
+    )
+    server.add_argument(
+        "--max-megabytes", type=int, default=32, metavar="N", help="of a request's body"
+    )
+    server.add_argument("--max-megapixels", type=int, default=64, metavar="N", help="of a picture")
+    server.add_argument(
+        "--address", help="of a Ray cluster, as ray.init takes it (default: this machine)"
+    )
+
+
+def _serve(options) -> None:
+    from keras_inception_v4.inference.serving import Bounds, run_server
+
+    def started(url: str, name: str) -> None:
+        print(
+            f"Serving {options.model} as {name} at {url}. Ctrl-C stops it.\n"
+            f"Try: curl --data-binary @picture.png {url}/predict",
+            flush=True,
+        )
+
+    run_server(
+        options.model,
+        host=options.host,
+        port=options.port,
+        name=options.name,
+        replicas=options.replicas,
+        address=options.address,
+        bounds=Bounds(
+            batch_size=options.batch_size,
+            queue=options.queue,
+            most_bytes=options.max_megabytes << 20,
+            most_pixels=options.max_megapixels * 1_000_000,
+        ),
+        started=started,
+        top=options.top,
+        threshold=options.threshold,
+        precision=options.precision,
+        pixels=options.pixels,
     )
 
 

@@ -1,8 +1,10 @@
 """From a model file to an artefact."""
 
 import os
+from pathlib import Path
 
-from keras_inception_v4.export.formats import export_model
+from keras_inception_v4.architecture import EMBEDDING
+from keras_inception_v4.export.formats import CLASSIFIER, export_model
 from keras_inception_v4.export.verification import Verification
 from keras_inception_v4.files import model_file
 from keras_inception_v4.inspection import classifier_of, names_of, read_settings
@@ -11,12 +13,21 @@ from keras_inception_v4.progress import Verbose
 from keras_inception_v4.weights.loading import read_model
 
 
+def next_version(path: str | os.PathLike) -> Path:
+    """The folder in `path` for its next version, as servers look for them: `1`, `2`, and so on."""
+    path = Path(path)
+    entries = path.iterdir() if path.is_dir() else ()
+    known = [int(entry.name) for entry in entries if entry.name.isdigit()]
+    return path / str(max(known, default=0) + 1)
+
+
 def export_file(
     model_path: str | os.PathLike,
     path: str | os.PathLike,
     *,
     format: str,
     precision: str = "float32",
+    part: str = CLASSIFIER,
     calibration: str | os.PathLike | None = None,
     overwrite: bool = False,
     verification: bool = True,
@@ -30,6 +41,7 @@ def export_file(
         path: as in `export_model`, and so is the rest.
         format: of the artefact.
         precision: of its weights.
+        part: of the model.
         calibration: a folder of images.
         overwrite: whether to replace what is at `path`.
         verification: whether to run the artefact before it gets its name, on the
@@ -46,15 +58,19 @@ def export_file(
     """
     model = read_model(model_path)
     class_names, crop, thresholds = read_settings(model_path)
-    classes = classifier_of(model).output_shape[-1]
-    if class_names is not None or classes == len(imagenet_classes()):
-        class_names = names_of(classes, class_names)
+    if part == EMBEDDING:
+        class_names = thresholds = None
+    else:
+        classes = classifier_of(model).output_shape[-1]
+        if class_names is not None or classes == len(imagenet_classes()):
+            class_names = names_of(classes, class_names)
     examples = model_file(model_path).parent / "examples"
     return export_model(
         model,
         path,
         format=format,
         precision=precision,
+        part=part,
         calibration=calibration,
         samples=examples if examples.is_dir() else None,
         overwrite=overwrite,

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_inception_v4.architecture import ENDPOINTS, EVALUATION_CROP
+from keras_inception_v4.architecture import EMBEDDING, ENDPOINTS, EVALUATION_CROP
 from keras_inception_v4.artefacts import describe, format_of, require_runtime, write_description
 from keras_inception_v4.costs import block_name
 from keras_inception_v4.data.folders import list_images, sound_images
@@ -25,14 +25,18 @@ from keras_inception_v4.inspection import (
     check_probabilities,
     check_weights,
     classifier_of,
+    embedding_model,
     image_size,
     is_channels_first,
     model_input,
+    same_pixels,
     say_pixels,
+    takes_raw_pixels,
     task_of,
 )
 from keras_inception_v4.preprocessing import check_finite, load_image
 from keras_inception_v4.progress import Verbose
+from keras_inception_v4.tasks import Task, task_named
 
 EXPORTS = {
     "saved_model": ("float32",),
@@ -42,11 +46,13 @@ EXPORTS = {
 }
 """Each format and the precisions that it carries."""
 
+CLASSIFIER = "classifier"  # the part that is exported unless told
 KERAS_NAMES = {"tf_saved_model": "saved_model"}
 SUFFIXES = {"saved_model": "", "litert": ".tflite", "onnx": ".onnx", "openvino": ""}
 LEAST_CALIBRATION = 16
 MOST_CALIBRATION = 300
 LEAST_VARIETY = 1.0  # grey levels, mean over the pixels of the deviation between images
+MOST_BEYOND, ROUNDING = 0.01, 1.0  # share of the samples' pixels; grey levels
 SYNTHETIC = 16
 
 
@@ -56,6 +62,7 @@ def export_model(
     *,
     format: str,
     precision: str = "float32",
+    part: str = CLASSIFIER,
     calibration: str | os.PathLike | np.ndarray | None = None,
     samples: str | os.PathLike | np.ndarray | None = None,
     overwrite: bool = False,
@@ -75,6 +82,8 @@ def export_model(
         format: a key of `EXPORTS`; `"tf_saved_model"`, as Keras calls it, is `"saved_model"`.
         precision: one that the format carries there: `"float32"`; `"float16"`, weights of
             half the size; `"int8"`, quantized weights and activations.
+        part: `"classifier"`; `"embedding"` is the part before it, which answers 1536 features (not
+            as a SavedModel, whose signatures name classes).
         calibration: a folder of images, or raw pixels `(images, height, width, channels)`;
             needed for int8, at least 16, at most 300 are used. The artefact is verified on
             them.
@@ -101,38 +110,52 @@ def export_model(
         OSError: if it cannot be written. Whatever was at `path` is untouched.
     """
     format = KERAS_NAMES.get(format, format)
+    check_one_of(EXPORTS, format=format)
+    check_one_of((CLASSIFIER, EMBEDDING), part=part)
     say_pixels(model, pixels)
-    path, model = Path(path), inference_model(classifier_of(model))
-    _check(model, path, format, precision, calibration, overwrite)
+    path, model, task = Path(path), *_part(model, part, format)
+    _check(path, format, precision, calibration, overwrite)
+    _check_size(model, format)
     calibrating = _pixels(model, calibration, crop, "calibration", verbose)
-    if precision == "int8":
-        _check_calibration(calibrating)
-    given = {
-        "calibration": calibrating,
-        "sample": _pixels(model, samples, crop, "samples", verbose),
-    }
+    sample = _pixels(model, samples, crop, "samples", verbose)
+    if precision == "int8" and calibrating is not None:  # `_check` wants it
+        _check_calibration(calibrating, sample)
+    given = {"calibration": calibrating, "sample": sample}
     sets = {name: images for name, images in given.items() if images is not None}
     if not sets:
         channels = model.input_shape[1 if is_channels_first(model) else 3]
         sets["synthetic"] = synthetic_images(SYNTHETIC, image_size(model), channels)
-    limits = task_of(model).check_thresholds(thresholds, model.output_shape[-1])
-    description = describe(model, format, precision, crop, class_names, limits)
+    limits = task.check_thresholds(thresholds, model.output_shape[-1])
+    description = describe(model, format, precision, crop, class_names, limits, task.name)
     with replacing(path) as new, converter_errors(path):
         WRITERS[format](model, new, precision, calibrating, description)
-        return verify(model, new, precision, sets, limits) if verification else None
+        return verify(model, new, precision, sets, limits, task) if verification else None
 
 
-def _check(model, path: Path, format, precision, calibration, overwrite) -> None:
-    check_one_of(EXPORTS, format=format)
+def _part(model: keras.Model, part: str, format: str) -> tuple[keras.Model, Task]:
+    """What is exported, and by what its answers are compared."""
+    require_tensorflow_backend()
+    if part == EMBEDDING:
+        if format == "saved_model":
+            raise ValueError(
+                "The embedding is exported as litert, onnx or openvino. For a SavedModel of it, "
+                "call export on InceptionV4(include_top=False, pooling='avg', ...)."
+            )
+        takes_raw_pixels(model)  # told by the whole, for its part too
+        return same_pixels(model, inference_model(embedding_model(model))), task_named(EMBEDDING)
+    model = inference_model(classifier_of(model))
+    check_probabilities(model)
+    check_weights(model)
+    return model, task_of(model)
+
+
+def _check(path: Path, format, precision, calibration, overwrite) -> None:
     if precision not in EXPORTS[format]:
         carried = "; ".join(f"{name}: {', '.join(kinds)}" for name, kinds in EXPORTS.items())
         raise ValueError(
             f"The format {format} does not carry precision={precision!r} here. Exports are "
             f"{carried}."
         )
-    require_tensorflow_backend()
-    check_probabilities(model)
-    check_weights(model)
     require_runtime(format)
     if not path.name.endswith(SUFFIXES[format]):
         raise ValueError(
@@ -150,6 +173,9 @@ def _check(model, path: Path, format, precision, calibration, overwrite) -> None
             "int8 needs calibration: a folder of images (--calibration FOLDER) like those that the "
             "model will see."
         )
+
+
+def _check_size(model: keras.Model, format: str) -> None:
     if format == "litert" and None in model.input_shape[1:]:
         raise ValueError(
             f"LiteRT needs a fixed size, and this model's input is {model.input_shape[1:]}. Build "
@@ -157,7 +183,7 @@ def _check(model, path: Path, format, precision, calibration, overwrite) -> None
         )
 
 
-def _check_calibration(pixels) -> None:
+def _check_calibration(pixels: np.ndarray, samples: np.ndarray | None) -> None:
     check_finite(pixels, "calibration pixels")
     if len(pixels) < LEAST_CALIBRATION:
         raise ValueError(
@@ -168,6 +194,15 @@ def _check_calibration(pixels) -> None:
         raise ValueError(
             "The calibration images are all alike, within one grey level. int8 needs images like "
             "those that the model will see."
+        )
+    if samples is None:
+        return
+    low, high = pixels.min(), pixels.max()
+    beyond = np.mean((samples < low - ROUNDING) | (samples > high + ROUNDING))
+    if beyond > MOST_BEYOND:
+        raise ValueError(
+            f"The calibration images reach from {low:.0f} to {high:.0f}, and {beyond:.0%} of the "
+            "samples' pixels lie outside. int8 needs images like those that the model will see."
         )
 
 

@@ -112,7 +112,12 @@ def export_saved_model(
         raise ValueError(f"Received crop={crop}. It must be above 0 and at most 1.")
     with replacing(path) as new, converter_errors(path):
         _write(model, new, class_names, limits, min(top_k, classes), crop)
-        write_description(new, describe(model, "saved_model", "float32", crop, class_names, limits))
+        write_description(
+            new,
+            describe(
+                model, "saved_model", "float32", crop, class_names, limits, task_of(model).name
+            ),
+        )
 
 
 def _write(model, path: Path, class_names, thresholds, top_k: int, crop: float) -> None:

@@ -68,6 +68,7 @@ def verify(
     precision: str,
     image_sets: dict[str, np.ndarray],
     thresholds: list[float] | None = None,
+    task: Task | None = None,
 ) -> Verification:
     """Runs an artefact and its model on the same images.
 
@@ -78,13 +79,14 @@ def verify(
         image_sets: name to raw pixels `(images, height, width, channels)`. Each set must
             agree, so that a small one of real images is not outvoted.
         thresholds: from which a class is answered, where several may be.
+        task: by which answers are compared; the model's own if `None`.
 
     Raises:
         ValueError: if they differ beyond the tolerance; the message gives the numbers.
     """
     openvino_float32 = path.is_dir() and (path / "model.xml").exists() and precision == "float32"
     artefact = open_artefact(path, precision="float32" if openvino_float32 else None)
-    task, difference, agreement = task_of(model), 0.0, 1.0
+    task, difference, agreement = task or task_of(model), 0.0, 1.0
     for name, pixels in image_sets.items():
         expected = np.concatenate([_answer(model, batch) for batch in _batches(pixels)])
         found = np.concatenate([artefact.predict(batch) for batch in _batches(pixels)])

@@ -5,25 +5,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 from keras_inception_v4.data.folders import list_images, sound_images
 from keras_inception_v4.data.pipeline import pixel_batches
+from keras_inception_v4.data.places import check_place
 from keras_inception_v4.errors import check_at_least
-from keras_inception_v4.files import model_file, require
+from keras_inception_v4.files import require
+from keras_inception_v4.inference.answering import Predictor
+from keras_inception_v4.inference.engines import run_on
 from keras_inception_v4.inference.opening import (
     check_threshold_word,
     chosen_thresholds,
     open_classifier,
 )
-from keras_inception_v4.inference.streaming import (
-    PART,
-    Streamed,
-    Work,
-    fingerprint,
-    require_parquet,
-    stream,
-)
+from keras_inception_v4.inference.streaming import PART, Streamed
 from keras_inception_v4.preprocessing import check_finite
 from keras_inception_v4.progress import Verbose, progress
 from keras_inception_v4.tasks import Task
@@ -118,7 +112,10 @@ def stream_predictions(
     strict: bool = False,
     precision: str | None = None,
     pixels: str | None = None,
+    column: str | None = None,
     part: int = PART,
+    engine: str | None = None,
+    address: str | None = None,
     verbose: Verbose = "auto",
 ) -> Streamed:
     """Classifies any number of files into Parquet: `path`, and what was found.
@@ -126,8 +123,8 @@ def stream_predictions(
     That is `classes` and `probabilities`, lists with the best first, or a column a quantity.
 
     Args:
-        model_path: as in `predict_files`, and so is the rest.
-        images: paths of files, and of folders, which are listed as they are reached.
+        model_path: as in `Predictor`, and so are `top`, `threshold`, `precision` and `pixels`.
+        images: files, folders, tables and addresses, as in `data.places.pieces`.
         output: as in `streaming.stream`.
         top: how many classes for each image.
         threshold: from which probability on a class is answered.
@@ -135,53 +132,27 @@ def stream_predictions(
         strict: whether a file that cannot be read ends the work; else it is left out.
         precision: of OpenVINO's arithmetic.
         pixels: what the model takes.
+        column: of a table, as in `data.places.pieces`.
         part: files of a part.
+        engine: what does the work, as in `engines.run_on`.
+        address: of a Ray cluster.
         verbose: whether to show progress.
 
     Returns:
         How many files were answered, and how many left out.
 
     Raises:
-        FileNotFoundError, ValueError, ImportError, OSError: as `predict_files` and
+        FileNotFoundError, ValueError, ImportError, OSError: as `Predictor`, `engines.run_on` and
             `streaming.stream`.
     """
-    check_at_least(1, top=1 if top is None else top, batch_size=batch_size, part=part)
-    check_threshold_word(threshold)
-    require_parquet()
+    check_at_least(1, batch_size=batch_size, part=part)
     for image in images:
-        require(image, "image file")
-    classifier = open_classifier(model_path, precision=precision, pixels=pixels)
-    task, names = classifier.task, classifier.class_names
-    thresholds = chosen_thresholds(task, threshold, classifier.thresholds)
-
-    def columns(answers: np.ndarray) -> dict:
-        import pyarrow
-
-        if task.standardized:
-            return {name: pyarrow.array(answers[:, i]) for i, name in enumerate(names)}
-        found = [task.answer(row, names, top, thresholds) for row in answers]
-        return {
-            "classes": pyarrow.array(
-                [[name for name, _ in row] for row in found], pyarrow.list_(pyarrow.string())
-            ),
-            "probabilities": pyarrow.array(
-                [[value for _, value in row] for row in found], pyarrow.list_(pyarrow.float32())
-            ),
-        }
-
-    known = {
-        "work": "predict",
-        "model": "imagenet" if model_path is None else fingerprint(model_file(model_path)),
-        "crop": classifier.crop,
-        "top": top,
-        "thresholds": thresholds,
-        "precision": precision,
-        "pixels": pixels,
-    }
-    work = Work(classifier.size, classifier.crop, classifier.predict, columns, known)
-    return stream(
-        images, work, output, batch_size=batch_size, strict=strict, part=part, verbose=verbose
-    )
+        check_place(image)
+    arguments = {"top": top, "threshold": threshold, "precision": precision, "pixels": pixels}
+    return run_on(
+        engine, Predictor, model_path, arguments, images, output, address=address,
+        batch_size=batch_size, column=column, strict=strict, part=part, verbose=verbose,
+    )  # fmt: skip
 
 
 def _expand(images: Sequence[str | os.PathLike]) -> list[Path]:

@@ -1,39 +1,24 @@
-"""Embed a folder of images."""
+"""Embed image files: a folder into one `.npz`, or any number into Parquet."""
 
 import os
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 
-from keras_inception_v4.architecture import EVALUATION_CROP
 from keras_inception_v4.data.folders import list_images, sound_images
 from keras_inception_v4.data.layout import existing_folder
-from keras_inception_v4.errors import check_at_least, check_one_of
-from keras_inception_v4.features import embed
-from keras_inception_v4.files import check_name, model_file, replacing
-from keras_inception_v4.inference.streaming import (
-    PART,
-    Streamed,
-    Work,
-    fingerprint,
-    require_parquet,
-    stream,
-)
-from keras_inception_v4.inspection import (
-    embedding_model,
-    image_size,
-    model_input,
-    read_settings,
-    say_pixels,
-)
-from keras_inception_v4.model import InceptionV4
+from keras_inception_v4.data.pipeline import padded, pixel_batches
+from keras_inception_v4.data.places import check_place
+from keras_inception_v4.errors import check_at_least
+from keras_inception_v4.files import check_name, replacing
+from keras_inception_v4.inference.answering import Embedder
+from keras_inception_v4.inference.engines import run_on
+from keras_inception_v4.inference.opening import open_embedder
+from keras_inception_v4.inference.streaming import PART, Streamed
 from keras_inception_v4.plots import plot_embedding, require_matplotlib, require_pca
-from keras_inception_v4.progress import Verbose
-from keras_inception_v4.weights.loading import read_model
-
-DTYPES = ("float32", "float16")
+from keras_inception_v4.preprocessing import check_finite
+from keras_inception_v4.progress import Verbose, progress
 
 
 def embed_to(
@@ -45,22 +30,30 @@ def embed_to(
     batch_size: int = 8,
     skip_corrupt: bool = False,
     strict: bool = False,
+    precision: str | None = None,
     pixels: str | None = None,
     picture: str | os.PathLike | None = None,
+    column: str | None = None,
+    engine: str | None = None,
+    address: str | None = None,
     verbose: Verbose = "auto",
 ) -> Streamed:
     """Embeds a folder into an `.npz`, as `embed_folder`, or as `stream_embeddings` into Parquet.
 
     Args:
         model_path: as in both, and so is the rest.
-        folder: of images.
+        folder: of images; for Parquet any place.
         output: ends in `.npz`, or not.
         dtype: of the features, in Parquet.
         batch_size: images a batch.
         skip_corrupt: of an `.npz`: whether to leave out files that cannot be read.
         strict: of Parquet: whether not to.
+        precision: of OpenVINO's arithmetic.
         pixels: what the model takes.
         picture: beside an `.npz`.
+        column: of a table.
+        engine: for Parquet: what does the work, as in `engines.run_on`.
+        address: of a Ray cluster.
         verbose: whether to show progress.
 
     Raises:
@@ -70,11 +63,18 @@ def embed_to(
     npz = Path(output).suffix == ".npz"
     if npz and dtype != "float32":
         raise ValueError(f"Received dtype={dtype!r} with an .npz file. It is for Parquet.")
+    if npz and engine is not None:
+        raise ValueError(f"Received engine={engine!r} with an .npz file. It is for Parquet.")
     if not npz and picture is not None:
         raise ValueError("Received picture with Parquet. It is for an .npz file.")
-    shared: dict[str, Any] = {"batch_size": batch_size, "pixels": pixels, "verbose": verbose}
+    shared: dict[str, Any] = {
+        "batch_size": batch_size, "precision": precision, "pixels": pixels, "verbose": verbose,
+    }  # fmt: skip
     if not npz:
-        return stream_embeddings(model_path, folder, output, dtype=dtype, strict=strict, **shared)
+        return stream_embeddings(
+            model_path, folder, output, dtype=dtype, strict=strict, column=column, engine=engine,
+            address=address, **shared,
+        )  # fmt: skip
     count, bad = embed_folder(
         model_path, folder, output, skip_corrupt=skip_corrupt, picture=picture, **shared
     )
@@ -89,69 +89,45 @@ def stream_embeddings(
     dtype: str = "float32",
     batch_size: int = 8,
     strict: bool = False,
+    precision: str | None = None,
     pixels: str | None = None,
+    column: str | None = None,
     part: int = PART,
+    engine: str | None = None,
+    address: str | None = None,
     verbose: Verbose = "auto",
 ) -> Streamed:
     """Embeds any number of files into Parquet: `path`, and `features` as a list of 1536 numbers.
 
     Args:
-        model_path: as in `embed_folder`, and so is the rest.
-        folder: listed as it is reached, with its subfolders.
+        model_path: as in `Embedder`, and so are `dtype`, `precision` and `pixels`.
+        folder: a folder with its subfolders, a table, or an address; as in `data.places.pieces`.
         output: as in `streaming.stream`.
         dtype: of the features, `"float32"` or `"float16"`.
         batch_size: images a batch.
         strict: whether a file that cannot be read ends the work; else it is left out.
+        precision: of OpenVINO's arithmetic.
         pixels: what the model takes.
+        column: of a table, as in `data.places.pieces`.
         part: files of a part.
+        engine: what does the work, as in `engines.run_on`.
+        address: of a Ray cluster.
         verbose: whether to show progress.
 
     Returns:
         How many files were embedded, and how many left out.
 
     Raises:
-        FileNotFoundError, ValueError, ImportError, OSError: as `embed_folder` and
+        FileNotFoundError, ValueError, ImportError, OSError: as `Embedder`, `engines.run_on` and
             `streaming.stream`.
     """
     check_at_least(1, batch_size=batch_size, part=part)
-    check_one_of(DTYPES, dtype=dtype)
-    require_parquet()
-    folder = existing_folder(folder)
-    model, crop = _model_and_crop(model_path)
-    say_pixels(model, pixels)
-    extractor = embedding_model(model)
-
-    def answer(batch: np.ndarray) -> np.ndarray:
-        return np.asarray(extractor.predict_on_batch(model_input(model, batch)), "float32")
-
-    def columns(features: np.ndarray) -> dict:
-        import pyarrow
-
-        flat = pyarrow.array(np.ascontiguousarray(features, dtype).ravel())
-        return {"features": pyarrow.FixedSizeListArray.from_arrays(flat, features.shape[1])}
-
-    known = {
-        "work": "embed",
-        "model": "imagenet" if model_path is None else fingerprint(model_file(model_path)),
-        "crop": crop,
-        "dtype": dtype,
-        "pixels": pixels,
-    }
-    return stream(
-        [folder],
-        Work(image_size(model), crop, answer, columns, known),
-        output,
-        batch_size=batch_size,
-        strict=strict,
-        part=part,
-        verbose=verbose,
-    )
-
-
-def _model_and_crop(model_path: str | os.PathLike | None) -> tuple[keras.Model, float]:
-    if model_path is None:
-        return InceptionV4(include_top=False, pooling="avg"), EVALUATION_CROP
-    return read_model(model_path), read_settings(model_path).crop
+    check_place(folder)
+    arguments = {"dtype": dtype, "precision": precision, "pixels": pixels}
+    return run_on(
+        engine, Embedder, model_path, arguments, [folder], output, address=address,
+        batch_size=batch_size, column=column, strict=strict, part=part, verbose=verbose,
+    )  # fmt: skip
 
 
 def embed_folder(
@@ -161,6 +137,7 @@ def embed_folder(
     *,
     batch_size: int = 8,
     skip_corrupt: bool = False,
+    precision: str | None = None,
     pixels: str | None = None,
     picture: str | os.PathLike | None = None,
     verbose: Verbose = "auto",
@@ -168,13 +145,14 @@ def embed_folder(
     """Embeds every image below a folder into one `.npz` file.
 
     Args:
-        model_path: a run folder or a `.keras` file, whose run's crop is used; `None` for the
-            ImageNet weights.
+        model_path: a run folder or a `.keras` file, whose run's crop is used; an artefact of the
+            embedding; `None` for the ImageNet weights.
         folder: searched with its subfolders.
         output: an `.npz` with `features` (float32, `(images, 1536)`) and `paths`
             (text, relative to the folder, sorted); an old one is replaced.
         batch_size: images a batch.
         skip_corrupt: whether to leave out files that cannot be read.
+        precision: of OpenVINO's arithmetic.
         pixels: as in `embed`.
         picture: a PNG to draw, each image a point on the first two principal
             components, coloured by its first subfolder.
@@ -190,7 +168,8 @@ def embed_folder(
         ImportError: for a picture without matplotlib or scikit-learn; the message names the extra.
         OSError: if the output cannot be written.
     """
-    folder, output = Path(folder), Path(output)
+    check_at_least(1, batch_size=batch_size)
+    folder, output = existing_folder(folder), Path(output)
     if output.suffix != ".npz":
         raise ValueError(f"Received output={str(output)!r}. It must end in .npz.")
     check_name(output)
@@ -201,8 +180,19 @@ def embed_folder(
     paths, bad = sound_images(list_images(folder), skip_corrupt=skip_corrupt, verbose=verbose)
     if picture is not None and len(paths) < 2:
         raise ValueError(f"{folder} holds one image. A picture needs at least two.")
-    model, crop = _model_and_crop(model_path)
-    features = embed(model, paths, batch_size, crop=crop, pixels=pixels, verbose=verbose)
+    extractor = open_embedder(model_path, precision=precision, pixels=pixels)
+    batches = pixel_batches(paths, batch_size, extractor.size, extractor.crop)
+    features = np.empty((0, 0), "float32")
+    with progress(len(paths), "embedding", "images", verbose) as advance:
+        done = 0
+        for batch in batches:
+            found = extractor.embed(padded(batch, batch_size))[: len(batch)]
+            check_finite(found, "features")
+            if not done:
+                features = np.empty((len(paths), found.shape[1]), "float32")
+            features[done : done + len(found)] = found
+            done += len(found)
+            advance(len(found))
     relative = np.array([path.relative_to(folder).as_posix() for path in paths])
     with replacing(output) as new:
         np.savez(new, features=features, paths=relative)

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from keras_inception_v4.architecture import EVALUATION_CROP
-from keras_inception_v4.artefacts import is_artefact, open_artefact
+from keras_inception_v4.architecture import EMBEDDING, EVALUATION_CROP
+from keras_inception_v4.artefacts import Artefact, is_artefact, open_artefact
 from keras_inception_v4.inspection import (
     ModelSettings,
     check_classifier,
     classifier_of,
+    embedding_model,
     image_size,
     model_input,
     names_of,
@@ -41,6 +42,17 @@ class Classifier(NamedTuple):
     predict: Callable[[np.ndarray], np.ndarray]
     task: Task
     thresholds: list[float] | None
+
+
+class Extractor(NamedTuple):
+    """Anything that turns an image file into features.
+
+    `embed` takes raw pixels `(images, height, width, 3)`, 0 to 255, and answers `(images, 1536)`.
+    """
+
+    size: tuple[int, int]
+    crop: float
+    embed: Callable[[np.ndarray], np.ndarray]
 
 
 def open_model(
@@ -96,20 +108,16 @@ def open_classifier(
         ImportError: without the artefact's runtime; the message names the extra.
         OSError: if the ImageNet weights are neither in the cache nor to be had.
     """
-    if model_path is not None and (is_artefact(model_path) or precision is not None):
-        if pixels is not None:
-            raise ValueError(
-                f"Received pixels={pixels!r} for {model_path}. An artefact knows what it takes."
-            )
-        artefact = open_artefact(model_path, precision=precision)
+    artefact = _artefact(model_path, precision, pixels)
+    if artefact is not None:
         about = artefact.description
+        if about.task == EMBEDDING:
+            raise ValueError(
+                f"{model_path} embeds: it answers features, and no classes. Use it with embed."
+            )
         names = names_of(about.classes, about.class_names)
         task = task_named(about.task)
         return Classifier(about.size, about.crop, names, artefact.predict, task, about.thresholds)
-    if precision is not None:
-        raise ValueError(
-            f"Received precision={precision!r} without a model. It is for OpenVINO's artefacts."
-        )
     model, settings = open_model(model_path, pixels=pixels)
     names = names_of(model.output_shape[-1], settings.class_names)
     return Classifier(
@@ -120,6 +128,64 @@ def open_classifier(
         task_of(model),
         settings.thresholds,
     )
+
+
+def open_embedder(
+    model_path: str | os.PathLike | None,
+    *,
+    precision: str | None = None,
+    pixels: str | None = None,
+) -> Extractor:
+    """The embedding part of a model, or an artefact of it, ready for image files.
+
+    Args:
+        model_path: a run folder or a `.keras` file; an artefact that `export_model` wrote with
+            `part="embedding"`; `None` for InceptionV4 with the ImageNet weights.
+        precision: as in `open_classifier`, and so is the rest.
+        pixels: what the model takes.
+
+    Raises:
+        FileNotFoundError, ValueError, ImportError, OSError: as `open_classifier`.
+    """
+    artefact = _artefact(model_path, precision, pixels)
+    if artefact is not None:
+        about = artefact.description
+        if about.task != EMBEDDING:
+            raise ValueError(
+                f"{model_path} answers {about.classes} classes or quantities, and no features. "
+                "Export the embedding: keras-inception-v4 export --part embedding."
+            )
+        return Extractor(about.size, about.crop, artefact.predict)
+    # An artefact needs neither these nor Keras.
+    from keras_inception_v4.model import InceptionV4
+    from keras_inception_v4.weights.loading import read_model
+
+    if model_path is None:
+        model, crop = InceptionV4(include_top=False, pooling="avg"), EVALUATION_CROP
+    else:
+        model, crop = read_model(model_path), read_settings(model_path).crop
+    say_pixels(model, pixels)
+    extractor = embedding_model(model)
+
+    def embed(batch: np.ndarray) -> np.ndarray:
+        return np.asarray(extractor.predict_on_batch(model_input(model, batch)), "float32")
+
+    return Extractor(image_size(model), crop, embed)
+
+
+def _artefact(model_path, precision: str | None, pixels: str | None) -> Artefact | None:
+    """The artefact, if it is one; what is asked must fit it."""
+    if model_path is None and precision is not None:
+        raise ValueError(
+            f"Received precision={precision!r} without a model. It is for OpenVINO's artefacts."
+        )
+    if model_path is None or not (is_artefact(model_path) or precision is not None):
+        return None
+    if pixels is not None:
+        raise ValueError(
+            f"Received pixels={pixels!r} for {model_path}. An artefact knows what it takes."
+        )
+    return open_artefact(model_path, precision=precision)
 
 
 def check_threshold_word(threshold: float | str | None) -> float | str | None:

@@ -1,29 +1,30 @@
 """Answers for any number of files, written to Parquet in parts as they come, and resumed so."""
 
-import hashlib
 import os
 import shutil
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
-from keras_inception_v4.data.layout import walk_files
-from keras_inception_v4.data.pipeline import padded
+from keras_inception_v4.data.places import Piece, is_address, pieces
 from keras_inception_v4.errors import in_one_line, require_extra
 from keras_inception_v4.files import read_json, remove_temporary, replacing, write_json
-from keras_inception_v4.preprocessing import check_finite, load_image
+from keras_inception_v4.inference.answering import PATH, REASON, Answering, answered, decoded
 from keras_inception_v4.progress import Verbose, progress
 
-PART = 10_000  # files of a part
+PART = 10_000  # pictures of a part
 AHEAD = 4  # batches that are decoded while the model works
 RUN, LEFT_OUT = "run.json", "left_out.parquet"
 LISTED = b"keras_inception_v4_files"  # in a part's metadata: which files it answers
+
+Groups = Iterator[list[Piece]]
+"""Pieces of each part in turn."""
+Engine = Callable[[Groups, int], Iterator]
+"""Groups and the pictures of a batch to tables in their order, with a row a picture: `path`, the
+answers, and `reason`, which is empty unless they are null."""
 
 
 class Streamed(NamedTuple):
@@ -33,45 +34,39 @@ class Streamed(NamedTuple):
     left_out: int
 
 
-class Work(NamedTuple):
-    """What is done with every picture.
+class Part(NamedTuple):
+    """A part that is to be written: its file, how many pictures it has, and which they are."""
 
-    Args:
-        size: of the pictures, height and width.
-        crop: as in `load_image`.
-        answer: raw pixels `(images, height, width, 3)` to answers `(images, outputs)`.
-        columns: answers to Parquet columns by name.
-        known: what decides the answers, as JSON values; a folder of other ones is refused.
-    """
-
-    size: tuple[int, int]
-    crop: float
-    answer: Callable[[np.ndarray], np.ndarray]
-    columns: Callable[[np.ndarray], dict]
-    known: dict
+    path: Path
+    pictures: int
+    listed: bytes
 
 
 def stream(
     places: Sequence[str | os.PathLike],
-    work: Work,
+    known: dict,
+    engine: Engine,
     output: str | os.PathLike,
     *,
     batch_size: int,
+    column: str | None = None,
     strict: bool = False,
     part: int = PART,
     verbose: Verbose = "auto",
 ) -> Streamed:
-    """Answers files in order, each decoded once, by all cores and ahead of the model.
+    """Answers pictures in order, each decoded once and ahead of the model.
 
     Args:
-        places: files, and folders, which are listed as they are reached.
-        work: what is done with each.
+        places: as in `data.places.pieces`.
+        known: what decides the answers; a folder of other ones is refused.
+        engine: answers, as `here`.
         output: a folder for `part-00000.parquet` and so on, each written whole or not at all, and
             `left_out.parquet`, the files that could not be read with the reason. Or a `.parquet`,
             made of such parts in the end, with its `.left_out.parquet` beside it.
         batch_size: pictures a batch.
+        column: of tables, as in `data.places.pieces`.
         strict: whether a file that cannot be read ends the work instead.
-        part: files of a part.
+        part: pictures of a part.
         verbose: whether to show progress.
 
     Returns:
@@ -85,8 +80,8 @@ def stream(
     require_parquet()
     output = Path(output)
     folder = output.with_name(f"{output.name}.parts") if _is_file(output) else output
-    known = {**work.known, "part": part}
-    inside = [place for place in places if output.resolve().is_relative_to(Path(place).resolve())]
+    local = [place for place in places if not is_address(place)]
+    inside = [place for place in local if output.resolve().is_relative_to(Path(place).resolve())]
     if inside:
         raise ValueError(
             f"Received output={str(output)!r}, which is inside {inside[0]}: its own files would be "
@@ -94,38 +89,74 @@ def stream(
         )
     if _is_file(output) and output.exists():
         raise ValueError(f"{output} exists. Name another file, or remove it.")
-    _begin(folder, known)
-    files, count = _files(places), Streamed(0, 0)
+    _begin(folder, {**known, "part": part, **({} if column is None else {"column": column})})
+    found = pieces(places, column)
     with progress(None, "answering", "files", verbose) as advance:
-        for number, chosen in enumerate(iter(lambda: list(islice(files, part)), [])):
-            path = folder / f"part-{number:05}.parquet"
-            if path.exists():
-                done = _check_part(path, chosen)
-            else:
-                done = _write_part(path, chosen, work, batch_size, strict, advance)
-            count = Streamed(count.answered + done.answered, count.left_out + done.left_out)
-        further = folder / f"part-{-(-sum(count) // part):05}.parquet"
-        if further.exists():
-            raise ValueError(f"{folder} holds answers for more files than are there now.")
+        count = _write_parts(folder, found, engine, batch_size, part, strict, advance)
+    if (folder / _name(-(-sum(count) // part))).exists():
+        raise ValueError(f"{folder} holds answers for more files than are there now.")
     if sum(count) == 0:
         raise ValueError("There are no files to answer.")
     _gather(folder, output)
     return count
 
 
-def _files(places: Sequence[str | os.PathLike]) -> Iterator[Path]:
-    for place in map(Path, places):
-        yield from walk_files(place) if place.is_dir() else [place]
+def here(work: Answering) -> Engine:
+    """An engine: threads decode with all cores, and this process answers.
+
+    Batches end with their part, so that what is in one does not depend on where a call began.
+    """
+
+    def tables(groups: Groups, batch_size: int) -> Iterator:
+        with ThreadPoolExecutor(os.cpu_count()) as threads:
+            for group in groups:
+                yield from _batches(work, _decoded(group, work, threads, batch_size), batch_size)
+
+    return tables
 
 
-def fingerprint(path: str | os.PathLike) -> str:
-    """SHA-256 of a file, or of all files of a folder."""
-    path, digest = Path(path), hashlib.sha256()
-    for file in sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]:
-        with file.open("rb") as content:
-            while block := content.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest()
+def _decoded(
+    group: list[Piece], work: Answering, threads: ThreadPoolExecutor, batch_size: int
+) -> Iterator[tuple[str, object]]:
+    """Each picture's name with its pixels, or with the reason why it has none."""
+    waiting: deque = deque()
+    for piece in group:
+        for name, source in zip(piece.names(), piece.contents(), strict=True):
+            waiting.append((name, threads.submit(decoded, source, work.size, work.crop)))
+            if len(waiting) > AHEAD * batch_size:
+                ready, pixels = waiting.popleft()
+                yield ready, pixels.result()
+    while waiting:
+        ready, pixels = waiting.popleft()
+        yield ready, pixels.result()
+
+
+def _batches(work: Answering, pictures: Iterable[tuple[str, object]], batch_size: int) -> Iterator:
+    """Tables of as many pictures as fill a batch, and of the files between them."""
+    names: list[str] = []
+    found: list = []
+    sound = 0
+    for name, pixels in pictures:
+        names.append(name)
+        found.append(pixels)
+        sound += not isinstance(pixels, str)
+        if sound == batch_size:
+            yield named(names, answered(work, found, batch_size))
+            names, found, sound = [], [], 0
+    if names:
+        yield named(names, answered(work, found, batch_size))
+
+
+def named(names: list[str], columns: dict):
+    """A table of answers, with the paths as Parquet can hold them."""
+    import pyarrow
+
+    return pyarrow.table({PATH: pyarrow.array(map(as_text, names), pyarrow.string()), **columns})
+
+
+def as_text(path: str) -> str:
+    """A path of which bytes that are no UTF-8 are written out."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def require_parquet():
@@ -160,13 +191,72 @@ def _begin(folder: Path, known: dict) -> None:
         write_json(folder / RUN, known)
 
 
-def _listed(files: list[Path]) -> bytes:
-    names = "\n".join(map(str, files)).encode("utf-8", "surrogateescape")
-    return f"{len(files)} {zlib.crc32(names)}".encode()
+def _name(number: int) -> str:
+    return f"part-{number:05}.parquet"
 
 
-def _check_part(path: Path, files: list[Path]) -> Streamed:
+def _listed(group: list[Piece]) -> bytes:
+    names = [name for piece in group for name in piece.names()]
+    text = "\n".join(names).encode("utf-8", "surrogateescape")
+    return f"{len(names)} {zlib.crc32(text)}".encode()
+
+
+def _groups(found: Iterator[Piece], part: int) -> Groups:
+    """Pieces of each part, cut where it ends."""
+    group: list[Piece] = []
+    room = part
+    for piece in found:
+        while len(piece) >= room:
+            first, piece = piece.cut(room)
+            yield [*group, first]
+            group, room = [], part
+        if len(piece):
+            group.append(piece)
+            room -= len(piece)
+    if group:
+        yield group
+
+
+def _write_parts(
+    folder: Path,
+    found: Iterator[Piece],
+    engine: Engine,
+    batch_size: int,
+    part: int,
+    strict,
+    advance,
+) -> Streamed:
+    """Writes the parts that are not there yet, each when its last picture is answered."""
+    counts: list[Streamed] = []
+    expected: deque[Part] = deque()
+
+    def missing() -> Groups:
+        for number, group in enumerate(_groups(found, part)):
+            wanted = Part(folder / _name(number), sum(map(len, group)), _listed(group))
+            if wanted.path.exists():
+                counts.append(_check_part(wanted))
+            else:
+                expected.append(wanted)
+                yield group
+
+    begun: list = []  # tables of the part that is answered now
+    for table in engine(missing(), batch_size):
+        if strict and (reasons := list(filter(None, table[REASON].to_pylist()))):
+            raise ValueError(reasons[0])
+        advance(len(table))
+        while len(table):
+            room = expected[0].pictures - sum(map(len, begun))
+            begun.append(table.slice(0, room))
+            table = table.slice(room)
+            if sum(map(len, begun)) == expected[0].pictures:
+                counts.append(_write_part(expected.popleft(), begun))
+                begun = []
+    return Streamed(sum(c.answered for c in counts), sum(c.left_out for c in counts))
+
+
+def _check_part(part: Part) -> Streamed:
     """Rows of a part that is there, if it is of these files."""
+    path = part.path
     try:
         metadata = require_parquet().read_metadata(path)
     except Exception as error:  # pyarrow has several classes for damage
@@ -174,84 +264,26 @@ def _check_part(path: Path, files: list[Path]) -> Streamed:
             f"{path} is damaged ({in_one_line(error)}). Delete it, and the same call answers its "
             "files again."
         ) from error
-    if (metadata.metadata or {}).get(LISTED) != _listed(files):
+    if (metadata.metadata or {}).get(LISTED) != part.listed:
         raise ValueError(
             f"{path} holds answers for other files than are there now: some were added, removed or "
             "renamed. Name another output, or put them back."
         )
-    return Streamed(metadata.num_rows, len(files) - metadata.num_rows)
+    return Streamed(metadata.num_rows, part.pictures - metadata.num_rows)
 
 
-def _write_part(
-    path: Path, files: list[Path], work: Work, batch_size: int, strict: bool, advance
-) -> Streamed:
+def _write_part(part: Part, tables: list) -> Streamed:
     import pyarrow
+    from pyarrow import compute
 
-    paths: list[str] = []
-    answers: list[np.ndarray] = []
-    bad: list[tuple[str, str]] = []
-    for named, pixels in _batches(_decoded(files, work, batch_size), batch_size, bad):
-        if strict and bad:
-            raise ValueError(bad[0][1])
-        if named:
-            found = work.answer(padded(pixels, batch_size))[: len(pixels)]
-            check_finite(found, "answers of the model")
-            paths += named
-            answers.append(found)
-        advance(len(named))
-    advance(len(bad))
-    columns = work.columns(np.concatenate(answers)) if answers else None
-    if bad:
-        _write(path.with_name(f"left_out-{path.name}"), _bad_table(bad))
-    if columns is None:  # columns without rows, of the right types
-        columns = work.columns(work.answer(np.zeros((batch_size, *work.size, 3), "float32"))[:0])
-    table = pyarrow.table({"path": pyarrow.array(paths, pyarrow.string()), **columns})
-    _write(path, table.replace_schema_metadata({LISTED: _listed(files)}))
-    return Streamed(len(paths), len(bad))
-
-
-def _decoded(files: list[Path], work: Work, batch_size: int) -> Iterator[tuple[Path, object]]:
-    """Each file with its pixels, or with the reason why it has none."""
-
-    def read(file: Path):
-        try:
-            return load_image(file, work.size, work.crop)
-        except (ValueError, OSError) as error:
-            return str(error)
-
-    waiting: deque = deque()
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
-        for file in files:
-            waiting.append((file, threads.submit(read, file)))
-            if len(waiting) > AHEAD * batch_size:
-                ready, pixels = waiting.popleft()
-                yield ready, pixels.result()
-        while waiting:
-            ready, pixels = waiting.popleft()
-            yield ready, pixels.result()
-
-
-def _batches(
-    decoded: Iterable[tuple[Path, object]], batch_size: int, bad: list[tuple[str, str]]
-) -> Iterator[tuple[list[str], np.ndarray]]:
-    """Paths and pixels, a batch at a time; appends the others to `bad`."""
-    named: list[str] = []
-    pixels: list[np.ndarray] = []
-    for file, found in decoded:
-        if isinstance(found, np.ndarray):
-            named.append(_text(file))
-            pixels.append(found)
-        else:
-            bad.append((_text(file), str(found)))
-        if len(named) == batch_size:
-            yield named, np.stack(pixels)
-            named, pixels = [], []
-    yield named, np.stack(pixels) if pixels else np.empty(0)
-
-
-def _text(path: Path) -> str:
-    """A path as Parquet can hold it: bytes that are no UTF-8 are written out."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+    table = pyarrow.concat_tables(tables)
+    sound = compute.equal(table[REASON], "")
+    bad = table.filter(compute.invert(sound)).select([PATH, REASON])
+    if len(bad):
+        _write(part.path.with_name(f"left_out-{part.path.name}"), bad)
+    answers = table.filter(sound).drop_columns([REASON])
+    _write(part.path, answers.replace_schema_metadata({LISTED: part.listed}))
+    return Streamed(len(answers), len(bad))
 
 
 def _bad_table(bad: list[tuple[str, str]]):
@@ -259,7 +291,7 @@ def _bad_table(bad: list[tuple[str, str]]):
 
     text = pyarrow.string()
     columns = [pyarrow.array([row[i] for row in bad], text) for i in range(2)]
-    return pyarrow.table(columns, names=["path", "reason"])
+    return pyarrow.table(columns, names=[PATH, REASON])
 
 
 def _write(path: Path, table) -> None:
@@ -273,7 +305,7 @@ def _gather(folder: Path, output: Path) -> None:
     parquet, gathered = require_parquet(), folder / LEFT_OUT
     known: dict[str, str] = {}  # a call that was interrupted here had gathered some
     for file in [*([gathered] if gathered.exists() else []), *pieces]:
-        known |= {row["path"]: row["reason"] for row in parquet.read_table(file).to_pylist()}
+        known |= {row[PATH]: row[REASON] for row in parquet.read_table(file).to_pylist()}
     _write(gathered, _bad_table(list(known.items())))
     for piece in pieces:
         piece.unlink()

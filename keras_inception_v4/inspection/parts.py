@@ -46,12 +46,13 @@ def _up_to_the_pool(model: "keras.Model") -> "keras.Model":
     import keras
     from keras import layers
 
+    (inputs,) = model.inputs
     if any(layer.name == POOL for layer in model.layers):
-        return keras.Model(model.inputs, model.get_layer(POOL).output)
+        return keras.Model(inputs, model.get_layer(POOL).output)
     grid = endpoint_output(model, "mixed_7d")
     data_format = "channels_first" if is_channels_first(model) else "channels_last"
     pool = layers.GlobalAveragePooling2D(data_format=data_format, name=POOL, dtype="float32")
-    return keras.Model(model.inputs, pool(grid))
+    return keras.Model(inputs, pool(grid))
 
 
 def endpoint_output(model: "keras.Model", name: str):

@@ -127,7 +127,8 @@ def opened(
             with Image.open(source) as image:
                 yield Picture([image], limits)
     except Exception as error:  # PIL's plugins raise whatever a damaged file leads to
-        raise ValueError(f"{name} cannot be read as an image: {error}") from error
+        reason = str(error).partition(" <_io.")[0]  # PIL shows what Python calls the bytes
+        raise ValueError(f"{name} cannot be read as an image: {reason}") from error
 
 
 def _orientation(image: Image.Image) -> int:

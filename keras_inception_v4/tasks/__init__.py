@@ -2,6 +2,7 @@
 
 from keras_inception_v4.errors import check_one_of
 from keras_inception_v4.tasks.base import Comparison, Measured, Task, require_scikit_learn
+from keras_inception_v4.tasks.embedding import Embedding
 from keras_inception_v4.tasks.multi_label import THRESHOLD, MultiLabel, check_threshold
 from keras_inception_v4.tasks.regression import Regression
 from keras_inception_v4.tasks.single_label import SingleLabel
@@ -18,13 +19,16 @@ __all__ = [
 ]
 
 TASKS: dict[str, Task] = {task.name: task for task in (SingleLabel(), MultiLabel(), Regression())}
+"""What a head can be trained for."""
+ANSWERS: dict[str, Task] = {**TASKS, Embedding.name: Embedding()}
+"""What an artefact can answer."""
 
 
 def task_named(name: str) -> Task:
     """The task of that name.
 
     Raises:
-        ValueError: for a name that is none of `TASKS`.
+        ValueError: for a name that is none of `ANSWERS`.
     """
-    check_one_of(TASKS, task=name)
-    return TASKS[name]
+    check_one_of(ANSWERS, task=name)
+    return ANSWERS[name]

@@ -1,0 +1,190 @@
+"""The same work over Ray Data: CPUs read and decode, an actor a device holds the model."""
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import islice
+from typing import NamedTuple
+
+import numpy as np
+
+from keras_inception_v4.data.places import PIECE, piece_of
+from keras_inception_v4.errors import require_extra
+from keras_inception_v4.inference.answering import PATH, PIXELS, REASON, Answering, decoded
+from keras_inception_v4.inference.streaming import Engine, Groups, as_text
+
+CHUNK = 20  # parts of a Ray data set; the actors begin anew with each
+ENVIRONMENT = ("KERAS_BACKEND", "TF_CPP_MIN_LOG_LEVEL", "TF_ENABLE_ONEDNN_OPTS", "HF_HUB_CACHE")
+"""Variables that the workers get from this process."""
+
+
+class Found(NamedTuple):
+    """What a model says of itself, see `Answering`."""
+
+    size: tuple[int, int]
+    crop: float
+    known: dict
+
+
+def require_ray():
+    """Imports and returns `ray`, with its data library.
+
+    Raises:
+        ImportError: without it; the message names the extra.
+    """
+    require_extra("ray.data", "The engine ray needs", "ray[data]", "ray")
+    return require_extra("ray", "The engine ray needs", "ray[data]", "ray")
+
+
+@contextmanager
+def connected(address: str | None = None) -> Iterator[None]:
+    """A connection to Ray: the caller's own if there is one, else for as long as it is needed.
+
+    Args:
+        address: of a cluster, as `ray.init` takes it; `None` starts one on this machine.
+
+    Raises:
+        ImportError: without Ray; the message names the extra.
+        OSError: if there is no cluster at the address.
+    """
+    ray = require_ray()
+    if ray.is_initialized():
+        yield
+        return
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray tells its makers of its use else
+    variables = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
+    with _quiet():
+        try:
+            ray.init(
+                address=address or "local",
+                include_dashboard=None if address else False,
+                runtime_env={"env_vars": variables},
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise OSError(f"There is no Ray cluster at {address}: {error}") from error
+        try:
+            yield
+        finally:
+            ray.shutdown()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Ray's and its data library's loggers, without what is no error."""
+    loggers = [logging.getLogger(name) for name in ("ray", "ray.data", "ray.serve")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def look_at(kind: type[Answering], arguments: dict) -> Found:
+    """Opens the model in a process of Ray's own, which ends with that: this one needs no device.
+
+    Raises:
+        FileNotFoundError, ValueError, ImportError, OSError: as `kind`.
+    """
+    ray = require_ray()
+
+    @ray.remote(num_cpus=1, max_calls=1)
+    def look() -> Found:
+        work = kind(**arguments)
+        return Found(work.size, work.crop, work.known)
+
+    try:
+        return ray.get(look.remote())
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause from None
+
+
+def on_ray(kind: type[Answering], arguments: dict, found: Found) -> Engine:
+    """An engine: every CPU of the cluster reads and decodes, every device answers.
+
+    A device is a GPU, or where there is none a node. What a worker that dies had begun is done
+    again. Rows come back to this process in order, which writes them.
+
+    Args:
+        kind: what is answered; an actor's class.
+        arguments: of its constructor.
+        found: what `look_at` found.
+    """
+
+    def tables(groups: Groups, batch_size: int) -> Iterator:
+        while chunk := list(islice(groups, CHUNK)):
+            pieces = [{"piece": piece.as_json()} for group in chunk for piece in group]
+            yield from _dataset(pieces, kind, arguments, found, batch_size)
+
+    return tables
+
+
+def _dataset(
+    pieces: list[dict], kind: type[Answering], arguments: dict, found: Found, batch_size: int
+) -> Iterator:
+    ray = require_ray()
+    context = ray.data.DataContext.get_current()
+    before = context.execution_options.preserve_order, context.enable_progress_bars
+    context.execution_options.preserve_order, context.enable_progress_bars = True, False
+    try:
+        rows = ray.data.from_items(pieces, override_num_blocks=len(pieces))
+        devices = _devices(ray)
+        answers = rows.map_batches(
+            read,
+            batch_size=1,
+            fn_kwargs={"size": found.size, "crop": found.crop},
+            num_cpus=devices.reading,
+        ).map_batches(
+            kind,
+            fn_constructor_kwargs=arguments,
+            batch_size=batch_size,
+            compute=ray.data.ActorPoolStrategy(size=devices.actors),
+            num_gpus=devices.gpus,
+            num_cpus=devices.answering,
+        )
+        yield from answers.iter_batches(batch_size=None, batch_format="pyarrow")
+    finally:
+        context.execution_options.preserve_order, context.enable_progress_bars = before
+
+
+class _Devices(NamedTuple):
+    """How many actors there are, and what each of them and each reading task takes."""
+
+    actors: int
+    gpus: float | None
+    answering: float
+    reading: float
+
+
+def _devices(ray) -> _Devices:
+    """GPUs, or where there is none nodes: more than half of one, so that two never share it.
+
+    What is left is enough for as many readers as there are cores. Reading takes another share than
+    answering, or Ray would do both in the actor, on one core.
+    """
+    nodes = [node["Resources"]["CPU"] for node in ray.nodes()
+             if node["Alive"] and node["Resources"].get("CPU")]  # fmt: skip
+    gpus = int(ray.cluster_resources().get("GPU", 0))
+    if gpus:
+        return _Devices(gpus, 1, 0.5, 1)
+    return _Devices(max(len(nodes), 1), None, 0.51 * min(nodes, default=1), 0.49)
+
+
+def read(batch: dict, size: tuple[int, int], crop: float) -> Iterator[dict]:
+    """Pieces, as JSON, to batches of pictures with their path, pixels and reason."""
+    blank = np.zeros((*size, 3), "float32")
+    for text in batch["piece"]:
+        piece = piece_of(text)
+        pictures = zip(piece.names(), piece.contents(), strict=True)
+        while some := list(islice(pictures, PIECE)):
+            found = [decoded(source, size, crop) for _, source in some]
+            yield {
+                PATH: np.array([as_text(name) for name, _ in some], object),
+                PIXELS: np.stack([blank if isinstance(p, str) else p for p in found]),
+                REASON: np.array([p if isinstance(p, str) else "" for p in found], object),
+            }

@@ -1,0 +1,254 @@
+"""What clients of a server send and get, as plain values.
+
+Three ways to ask: TensorFlow Serving's REST API, the Open Inference Protocol, and the bytes of a
+picture. Answers are named as those of the signature `serve_bytes` of an exported SavedModel, so a
+client of one can talk to the other: `probabilities`, `classes` and `scores`, or `values`.
+"""
+
+import base64
+import binascii
+import json
+import math
+import struct
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+HEADER_LENGTH = "inference-header-content-length"
+"""Of a request with binary tensors: how many bytes of it are JSON."""
+LENGTH = struct.Struct("<I")
+NUMBERS = {"UINT8": "u1", "FP32": "<f4"}
+"""Types of the Open Inference Protocol that hold pixels."""
+IMAGE = "image"
+PIXELS = 3  # dimensions of an image's pixels
+
+Picture = bytes | np.ndarray
+"""An encoded picture, or raw pixels `(height, width, 3)`."""
+Answers = dict[str, np.ndarray]
+"""Name to values, a row a picture."""
+
+
+class RefusedError(Exception):
+    """A request that is not answered: HTTP status and the reason."""
+
+    def __init__(self, status: int, reason: str):
+        super().__init__(reason)
+        self.status, self.reason = status, reason
+
+
+class Asked(NamedTuple):
+    """The pictures of a request, and how their answers are said."""
+
+    pictures: list[Picture]
+    say: Callable[[Answers], dict]
+
+
+def uploaded(body: bytes) -> Asked:
+    """The body is a picture; the best classes come by name, or the quantities."""
+    if not body:
+        raise RefusedError(400, "The body is empty. Send a picture: curl --data-binary @FILE")
+
+    def say(answers: Answers) -> dict:
+        if "values" in answers:
+            names, values = answers["names"], answers["values"][0]
+            return {"targets": dict(zip(names.tolist(), values.tolist(), strict=True))}
+        pairs = zip(answers["classes"][0].tolist(), answers["scores"][0].tolist(), strict=True)
+        return {"top": [{"class": name, "probability": p} for name, p in pairs if name]}
+
+    return Asked([body], say)
+
+
+def tensorflow_serving(body: bytes) -> Asked:
+    """A predict request of TensorFlow Serving, by rows (`instances`) or columns (`inputs`).
+
+    A picture is `{"b64": ...}`, alone or under a name, or raw pixels as nested lists.
+    """
+    content = _json(body)
+    by_rows = "instances" in content
+    if by_rows == ("inputs" in content):
+        raise RefusedError(400, 'The body must have either "instances" or "inputs".')
+    given = content["instances" if by_rows else "inputs"]
+    if not by_rows and isinstance(given, dict) and set(given) != {"b64"}:
+        given = _only(given)
+    if not isinstance(given, list) or not given:
+        raise RefusedError(400, "There must be a list with at least one picture.")
+    pictures = [_tensorflow_picture(instance) for instance in given]
+
+    def say(answers: Answers) -> dict:
+        said = {name: values.tolist() for name, values in answers.items() if name != "names"}
+        if not by_rows:
+            return {"outputs": said if len(said) > 1 else next(iter(said.values()))}
+        if len(said) == 1:
+            return {"predictions": next(iter(said.values()))}
+        rows = zip(*said.values(), strict=True)
+        return {"predictions": [dict(zip(said, row, strict=True)) for row in rows]}
+
+    return Asked(pictures, say)
+
+
+def _tensorflow_picture(instance) -> Picture:
+    while isinstance(instance, dict) and set(instance) != {"b64"}:
+        instance = _only(instance)
+    return _base64(instance["b64"]) if isinstance(instance, dict) else _pixels(instance)
+
+
+def open_inference(body: bytes, headers: Mapping[str, str], model: str) -> Asked:
+    """A request of the Open Inference Protocol, version 2, with or without its binary tensors.
+
+    Args:
+        body: of the request.
+        headers: of the request, by their name in lower case.
+        model: its name.
+    """
+    length = headers.get(HEADER_LENGTH, str(len(body)))
+    if not length.isdigit() or int(length) > len(body):
+        raise RefusedError(400, f"{HEADER_LENGTH} is {length}, and the body has {len(body)} bytes.")
+    content, rest = _json(body[: int(length)]), body[int(length) :]
+    inputs = content.get("inputs")
+    if not isinstance(inputs, list) or len(inputs) != 1 or not isinstance(inputs[0], dict):
+        raise RefusedError(400, 'The body must have "inputs", a list of one tensor.')
+    pictures = _tensor(inputs[0], rest)
+    asked = content.get("outputs", [])
+    if not isinstance(asked, list) or not all(isinstance(output, dict) for output in asked):
+        raise RefusedError(400, '"outputs" must be a list of tensors.')
+    wanted = [output.get("name") for output in asked]
+
+    def say(answers: Answers) -> dict:
+        said = {name: values for name, values in answers.items() if name != "names"}
+        unknown = [name for name in wanted if name not in said]
+        if unknown:
+            raise RefusedError(
+                400, f"There is no output {unknown[0]!r}. There are {', '.join(said)}."
+            )
+        outputs = [
+            {
+                "name": name,
+                "datatype": "BYTES" if said[name].dtype.kind == "U" else "FP32",
+                "shape": list(said[name].shape),
+                "data": said[name].ravel().tolist(),
+            }
+            for name in wanted or said
+        ]
+        known = {"id": content["id"]} if "id" in content else {}
+        return {"model_name": model, "model_version": "1", **known, "outputs": outputs}
+
+    return Asked(pictures, say)
+
+
+def _tensor(tensor: dict[str, Any], rest: bytes) -> list[Picture]:
+    kind, shape = tensor.get("datatype"), tensor.get("shape")
+    sides = isinstance(shape, list) and all(type(side) is int and side > 0 for side in shape)
+    if not sides or not shape:
+        raise RefusedError(400, f"Received shape {shape!r}. It must be of positive integers.")
+    size = (tensor.get("parameters") or {}).get("binary_data_size")
+    if size is not None and (type(size) is not int or not 0 <= size <= len(rest)):
+        raise RefusedError(
+            400, f"binary_data_size is {size!r}, and {len(rest)} bytes follow the JSON."
+        )
+    if kind == "BYTES":
+        found: list = _elements(rest[:size]) if size is not None else _texts(tensor.get("data"))
+        if len(found) != math.prod(shape):
+            raise RefusedError(400, f"There are {len(found)} pictures, and the shape is {shape}.")
+        return found
+    if kind not in NUMBERS:
+        allowed = ", ".join(("BYTES", *NUMBERS))
+        raise RefusedError(400, f"Received datatype {kind!r}. Allowed are {allowed}.")
+    try:
+        if size is not None:
+            values = np.frombuffer(rest[:size], NUMBERS[kind])
+        else:
+            values = np.asarray(tensor.get("data"), "float32").ravel()
+        values = values.reshape(shape)
+    except (TypeError, ValueError) as error:
+        raise RefusedError(400, f"The data are not {kind} of shape {shape}: {error}") from error
+    if values.ndim == PIXELS:
+        values = values[None]
+    return [_pixels(row) for row in values]
+
+
+def _texts(data) -> list[bytes]:
+    if not isinstance(data, list):
+        raise RefusedError(400, 'BYTES need "data", a list of pictures in base64, or binary data.')
+    return [_base64(text) for text in data]
+
+
+def _elements(content: bytes) -> list[bytes]:
+    """Strings that each have their length in front."""
+    found, start = [], 0
+    while start < len(content):
+        if start + LENGTH.size > len(content):
+            raise RefusedError(400, "The binary data end inside the length of a string.")
+        (length,) = LENGTH.unpack_from(content, start)
+        start += LENGTH.size + length
+        if start > len(content):
+            raise RefusedError(400, "The binary data end inside a string.")
+        found.append(content[start - length : start])
+    return found
+
+
+def _json(body: bytes) -> dict[str, Any]:
+    try:
+        content = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise RefusedError(400, f"The body is no JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise RefusedError(400, "The body must be a JSON object.")
+    return content
+
+
+def _only(given: dict):
+    if len(given) != 1:
+        names = ", ".join(given) or "none"
+        raise RefusedError(400, f"Received the inputs {names}. There must be one.")
+    return next(iter(given.values()))
+
+
+def _base64(text) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, TypeError, ValueError) as error:
+        raise RefusedError(400, f"A picture is no base64: {error}") from error
+
+
+def _pixels(values) -> np.ndarray:
+    """Raw pixels `(height, width, 3)`, 0 to 255."""
+    try:
+        pixels = np.asarray(values, "float32")
+    except (TypeError, ValueError) as error:
+        raise RefusedError(400, f"A picture is neither base64 nor pixels: {error}") from error
+    if pixels.ndim != PIXELS or pixels.shape[2] != 3 or 0 in pixels.shape:
+        raise RefusedError(
+            400, f"Received pixels of shape {pixels.shape}. They must be (height, width, 3)."
+        )
+    if not np.isfinite(pixels).all() or pixels.min() < 0 or pixels.max() > 255:
+        raise RefusedError(400, "Pixels must be from 0 to 255.")
+    return pixels
+
+
+def about(model: str, outputs: Mapping[str, tuple[str, int]], platform: str) -> dict:
+    """What the Open Inference Protocol says of a model.
+
+    Args:
+        model: its name.
+        outputs: name to datatype and how many a picture.
+        platform: what runs it.
+    """
+    return {
+        "name": model,
+        "versions": ["1"],
+        "platform": platform,
+        "inputs": [{"name": IMAGE, "datatype": "BYTES", "shape": [-1]}],
+        "outputs": [
+            {"name": name, "datatype": kind, "shape": [-1, count]}
+            for name, (kind, count) in outputs.items()
+        ],
+    }
+
+
+def version_status() -> dict:
+    """What TensorFlow Serving says of a model that is there."""
+    status = {"error_code": "OK", "error_message": ""}
+    return {
+        "model_version_status": [{"version": "1", "state": "AVAILABLE", "status": status}],
+    }

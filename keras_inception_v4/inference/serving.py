@@ -1,0 +1,333 @@
+"""A model or an artefact behind HTTP: an application of Ray Serve."""
+
+import asyncio
+import os
+import re
+import signal
+import socket
+import threading
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import partial
+from http import HTTPStatus
+from pathlib import Path
+
+import numpy as np
+
+import keras_inception_v4
+from keras_inception_v4.artefacts import format_of
+from keras_inception_v4.data.pipeline import padded
+from keras_inception_v4.errors import check_at_least, require_extra
+from keras_inception_v4.files import MODEL
+from keras_inception_v4.inference import protocols
+from keras_inception_v4.inference.answering import Predictor
+from keras_inception_v4.inference.on_ray import connected, look_at
+from keras_inception_v4.inference.protocols import Asked, RefusedError
+from keras_inception_v4.preprocessing import load_image, resize_image
+from keras_inception_v4.preprocessing.pictures import opened
+
+VERSION = r"(?:/versions/1)?"
+TOP = 5
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What a server takes.
+
+    Args:
+        batch_size: pictures that are answered at once, where they arrive together.
+        wait: seconds that a picture waits for others.
+        queue: requests that wait; more are told to come again (503).
+        most_bytes: of a request's body.
+        most_pixels: of a picture.
+        pictures: of a request.
+    """
+
+    batch_size: int = 8
+    wait: float = 0.005
+    queue: int = 64
+    most_bytes: int = 32 << 20
+    most_pixels: int = 64_000_000
+    pictures: int = 256
+
+
+def name_of(model: str | os.PathLike | None) -> str:
+    """What a model is called in addresses unless told: by its run, or its file."""
+    if model is None:
+        return "inception_v4"
+    path = Path(model).resolve()
+    if path.name == MODEL:
+        path = path.parent
+    return re.sub(r"[^\w.-]", "_", path.stem if path.is_file() else path.name)
+
+
+class Server:
+    """Answers requests; Ray Serve makes one for each replica.
+
+    Args:
+        name: of the model in addresses.
+        arguments: of `Predictor`.
+        bounds: as keywords of `Bounds`.
+        batching: makes of a function of many pictures one of one, which waits for others; Ray
+            Serve's if `None`.
+    """
+
+    def __init__(
+        self, name: str, arguments: dict, bounds: dict, *, batching: Callable | None = None
+    ):
+        self._name, self._bounds = name, Bounds(**bounds)
+        self._work = Predictor(**arguments)
+        self._platform = format_of(arguments["model"] or "") or "keras"
+        batch_size = self._bounds.batch_size
+        self._sizes = [size for size in (2**power for power in range(20)) if size < batch_size]
+        self._sizes.append(batch_size)
+        if batching is None:
+            wait = self._bounds.wait
+            batching = require_serve().batch(max_batch_size=batch_size, batch_wait_timeout_s=wait)
+        self._batched = batching(self._answer_all)
+        blank = np.zeros((batch_size, *self._work.size, 3), "float32")
+        for size in self._sizes:  # each shape is compiled once, and not while somebody waits
+            self._work.answer(blank[:size])
+
+    async def __call__(self, request):
+        """A `starlette` request to its response."""
+        from starlette.responses import JSONResponse
+
+        try:
+            status, said = 200, await self._said(request)
+        except RefusedError as refused:
+            status, said = refused.status, {"error": refused.reason}
+        return JSONResponse(said, status)
+
+    async def _said(self, request) -> dict:
+        path, name = request.url.path, re.escape(self._name)
+        tell: dict[str, Callable[[], dict]] = {
+            r"/": self._ways,
+            rf"/v1/models/{name}{VERSION}": protocols.version_status,
+            rf"/v1/models/{name}{VERSION}/metadata": self._about,
+            r"/v2": self._about_server,
+            r"/v2/health/live": lambda: {"live": True},
+            r"/v2/health/ready": lambda: {"ready": True},
+            rf"/v2/models/{name}{VERSION}": self._about,
+            rf"/v2/models/{name}{VERSION}/ready": lambda: {"name": self._name, "ready": True},
+        }
+        ask: dict[str, Callable[[bytes], Asked]] = {
+            r"/predict": protocols.uploaded,
+            rf"/v1/models/{name}{VERSION}:predict": protocols.tensorflow_serving,
+            rf"/v2/models/{name}{VERSION}/infer": partial(
+                protocols.open_inference, headers=request.headers, model=self._name
+            ),
+        }
+        for pattern, said in tell.items():
+            if re.fullmatch(pattern, path.rstrip("/") or "/"):
+                _check_method(request, "GET", "HEAD")
+                return said()
+        for pattern, asked in ask.items():
+            if re.fullmatch(pattern, path):
+                _check_method(request, "POST", "PUT")
+                return await self._answered(await self._body(request), asked)
+        raise RefusedError(HTTPStatus.NOT_FOUND, f"There is no {path}. GET / lists what there is.")
+
+    async def _body(self, request) -> bytes:
+        most, told = self._bounds.most_bytes, request.headers.get("content-length", "0")
+        too_large = RefusedError(
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"The body has more than {most:,} bytes."
+        )
+        if told.isdigit() and int(told) > most:
+            raise too_large
+        kind = request.headers.get("content-type", "")
+        if kind.startswith("multipart/"):
+            raise RefusedError(
+                HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+                "Send the picture itself as the body, not a form: curl --data-binary @FILE",
+            )
+        body = bytearray()
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > most:
+                raise too_large
+        return bytes(body)
+
+    async def _answered(self, body: bytes, asked: Callable[[bytes], Asked]) -> dict:
+        pictures, say = await asyncio.to_thread(asked, body)
+        if len(pictures) > self._bounds.pictures:
+            raise RefusedError(
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+                f"The request has {len(pictures)} pictures. At most {self._bounds.pictures} are "
+                "answered at once.",
+            )
+        pixels = [await asyncio.to_thread(self._decoded, picture) for picture in pictures]
+        rows = await asyncio.gather(*map(self._batched, pixels))
+        return say(self._named(np.stack(rows)))
+
+    def _decoded(self, picture: protocols.Picture) -> np.ndarray:
+        size, crop, most = self._work.size, self._work.crop, self._bounds.most_pixels
+        try:
+            if isinstance(picture, np.ndarray):
+                _check_pixels(picture.shape[0] * picture.shape[1], most)
+                return resize_image(picture, size, crop)
+            with opened(picture) as image:
+                count = image.width * image.height
+            _check_pixels(count, most)
+            return load_image(picture, size, crop)
+        except ValueError as error:
+            raise RefusedError(HTTPStatus.BAD_REQUEST, str(error)) from error
+
+    async def _answer_all(self, pixels: list[np.ndarray]) -> list[np.ndarray]:
+        batch = np.stack(pixels)
+        size = next(size for size in self._sizes if size >= len(batch))
+        answers = await asyncio.to_thread(self._work.answer, padded(batch, size))
+        return list(answers[: len(batch)])
+
+    def _outputs(self) -> dict[str, tuple[str, int]]:
+        count = len(self._work.class_names)
+        if self._work.task.standardized:
+            return {"values": ("FP32", count)}
+        best = self._best()
+        return {"probabilities": ("FP32", count), "classes": ("BYTES", best),
+                "scores": ("FP32", best)}  # fmt: skip
+
+    def _best(self) -> int:
+        count = len(self._work.class_names)
+        least = count if self._work.task.thresholded else TOP
+        return min(self._work.top or least, count)
+
+    def _named(self, answers: np.ndarray) -> protocols.Answers:
+        """Rows of answers by the names of a SavedModel's outputs; classes are filled up with ""."""
+        if self._work.task.standardized:
+            return {"values": answers, "names": np.array(self._work.class_names)}
+        best = self._best()
+        rows = [self._work.named(row)[:best] for row in answers]
+        filled = [row + [("", 0.0)] * (best - len(row)) for row in rows]
+        return {
+            "probabilities": answers,
+            "classes": np.array([[name for name, _ in row] for row in filled]),
+            "scores": np.array([[score for _, score in row] for row in filled], "float32"),
+        }
+
+    def _about(self) -> dict:
+        return protocols.about(self._name, self._outputs(), self._platform)
+
+    def _about_server(self) -> dict:
+        return {
+            "name": "keras_inception_v4",
+            "version": keras_inception_v4.__version__,
+            "extensions": ["binary_tensor_data"],
+        }
+
+    def _ways(self) -> dict:
+        return {
+            "model": self._name,
+            "POST /predict": "a picture",
+            f"POST /v1/models/{self._name}:predict": "TensorFlow Serving",
+            f"POST /v2/models/{self._name}/infer": "Open Inference Protocol",
+        }
+
+
+def _check_method(request, *allowed: str) -> None:
+    if request.method not in allowed:
+        raise RefusedError(
+            HTTPStatus.METHOD_NOT_ALLOWED, f"{request.url.path} takes {allowed[0]} requests."
+        )
+
+
+def _check_pixels(count: int, most: int) -> None:
+    if count > most:
+        raise RefusedError(
+            HTTPStatus.BAD_REQUEST, f"The picture has {count:,} pixels, more than {most:,}."
+        )
+
+
+def application(
+    model: str | os.PathLike | None,
+    *,
+    name: str | None = None,
+    bounds: Bounds | None = None,
+    replicas: int = 1,
+    **options,
+):
+    """The application, for `ray.serve.run` or in a configuration of one's own.
+
+    Args:
+        model: a run folder, a `.keras` file or an artefact; `None` for the ImageNet weights.
+        name: in addresses; the run's or file's own if `None`.
+        bounds: what it takes; the defaults if `None`.
+        replicas: processes that hold the model.
+        options: `top`, `threshold`, `precision` and `pixels` of `Predictor`.
+
+    Raises:
+        ImportError: without Ray Serve; the message names the extra.
+    """
+    serve = require_serve()
+    bounds = bounds or Bounds()
+    check_at_least(1, replicas=replicas, batch_size=bounds.batch_size, queue=bounds.queue,
+                   most_bytes=bounds.most_bytes, most_pixels=bounds.most_pixels)  # fmt: skip
+    deployment = serve.deployment(
+        Server,
+        name="InceptionV4",
+        num_replicas=replicas,
+        # Those that are decoded or wait for their batch in a replica; the others queue before it.
+        max_ongoing_requests=4 * bounds.batch_size,
+        max_queued_requests=bounds.queue,
+    )
+    path = None if model is None else os.path.abspath(model)
+    return deployment.bind(name or name_of(model), {"model": path, **options}, asdict(bounds))
+
+
+def require_serve():
+    """Imports and returns `ray.serve`.
+
+    Raises:
+        ImportError: without it; the message names the extra.
+    """
+    return require_extra("ray.serve", "Serving needs", "ray[serve]", "ray")
+
+
+def run_server(
+    model: str | os.PathLike | None,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    name: str | None = None,
+    bounds: Bounds | None = None,
+    replicas: int = 1,
+    address: str | None = None,
+    started: Callable[[str, str], None] = lambda url, name: None,
+    **options,
+) -> None:
+    """Serves until SIGINT or SIGTERM.
+
+    Args:
+        model: as in `application`, and so are `name`, `bounds`, `replicas` and `options`.
+        host: whom it listens to; this machine alone unless told.
+        port: of HTTP.
+        name: of the model in addresses.
+        bounds: what it takes.
+        replicas: processes that hold the model.
+        address: of a Ray cluster, as in `connected`.
+        started: called with the server's address and the model's name when it answers.
+        options: of `Predictor`.
+
+    Raises:
+        FileNotFoundError, ValueError, ImportError: as `Predictor`.
+        OSError: if the port is taken, or there is no cluster.
+    """
+    serve = require_serve()
+    name = name or name_of(model)
+    if not re.fullmatch(r"[\w.-]+", name):
+        raise ValueError(f"Received name={name!r}. It must be of letters, digits, _, . and -.")
+    app = application(model, name=name, bounds=bounds, replicas=replicas, **options)
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind((host, port))
+    with connected(address):
+        look_at(Predictor, {"model": model, **options})
+        quiet = serve.schema.LoggingConfig(log_level="ERROR", enable_access_log=False)
+        serve.start(http_options={"host": host, "port": port}, logging_config=quiet)
+        serve.run(app, name=name, route_prefix="/")
+        over = threading.Event()
+        for kind in (signal.SIGINT, signal.SIGTERM):  # Ray has set its own
+            signal.signal(kind, lambda *_: over.set())
+        started(f"http://{host}:{port}", name)
+        over.wait()
+        serve.delete(name)  # answers what it has begun

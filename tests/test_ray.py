@@ -1,0 +1,285 @@
+"""On Ray: two nodes of a cluster on this machine share the work, and a server answers. Slow."""
+
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from pyarrow import parquet
+from tiny import tiny
+
+from keras_inception_v4.inference.answering import Embedder, Predictor
+from keras_inception_v4.inference.classification import predict_files, stream_predictions
+from keras_inception_v4.inference.embedding import stream_embeddings
+from keras_inception_v4.inference.engines import run_on
+
+pytestmark = pytest.mark.slow
+COUNT, BAD = 300, (7, 250)
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ray") / "pictures"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for index in range(COUNT):
+        pixels = rng.integers(0, 255, (40, 50, 3), "uint8")
+        Image.fromarray(pixels).save(folder / f"{index:03}.png")
+    for index in BAD:
+        (folder / f"{index:03}.png").write_bytes(b"no picture")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    path = tmp_path_factory.mktemp("ray") / "model.keras"
+    tiny().save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """Two nodes, to which this process is connected."""
+    import ray
+    from ray.cluster_utils import Cluster
+
+    memory = {"object_store_memory": 200 << 20}
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, **memory})
+    cluster.add_node(num_cpus=2, **memory)
+    # What a worker imports is what is tested here, and the classes of this file travel by value.
+    ray.init(address=cluster.address, log_to_driver=False)
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    yield cluster
+    ray.shutdown()
+    cluster.shutdown()
+
+
+def rows(output):
+    return [row for part in sorted(output.glob("part-*.parquet")) for row in
+            parquet.read_table(part).to_pylist()]  # fmt: skip
+
+
+def same(found, expected):
+    assert [row["path"] for row in found] == [row["path"] for row in expected]
+    np.testing.assert_allclose(
+        [row["features"] for row in found], [row["features"] for row in expected], atol=1e-5
+    )
+
+
+@pytest.fixture(scope="module")
+def expected(pictures, model, tmp_path_factory):
+    output = tmp_path_factory.mktemp("ray") / "local"
+    done = stream_embeddings(model, pictures, output, batch_size=16, part=120, verbose=0)
+    assert done == (COUNT - 2, 2)
+    return rows(output)
+
+
+class Told(Embedder):
+    """Says on which node it is."""
+
+    def columns(self, answers):
+        import pyarrow
+        import ray
+
+        node = ray.get_runtime_context().get_node_id()
+        return {**super().columns(answers), "node": pyarrow.array([node] * len(answers))}
+
+
+class Dies(Embedder):
+    """Is killed once, in its second batch."""
+
+    def __init__(self, *arguments, sign, **options):
+        super().__init__(*arguments, **options)
+        self.sign, self.batches = Path(sign), 0
+
+    def answer(self, pixels):
+        self.batches += 1
+        if self.batches == 2 and self.sign.exists():
+            self.sign.unlink()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().answer(pixels)
+
+
+OPTIONS = {"batch_size": 16, "part": 120, "verbose": 0}
+
+
+@pytest.mark.usefixtures("cluster")
+class TestRay:
+    def test_two_nodes_share_the_work_and_rows_are_the_local_ones(
+        self, pictures, model, expected, tmp_path
+    ):
+        done = run_on("ray", Told, model, {}, [pictures], tmp_path / "out", **OPTIONS)
+        assert done == (COUNT - 2, 2)
+        found = rows(tmp_path / "out")
+        same(found, expected)
+        assert len({row["node"] for row in found}) == 2
+        bad = parquet.read_table(tmp_path / "out" / "left_out.parquet").to_pylist()
+        assert [Path(row["path"]).stem for row in bad] == ["007", "250"]
+
+    def test_a_killed_actor_s_work_is_done_again(self, pictures, model, expected, tmp_path):
+        sign = tmp_path / "sign"
+        sign.touch()
+        arguments = {"sign": str(sign)}
+        done = run_on("ray", Dies, model, arguments, [pictures], tmp_path / "out", **OPTIONS)
+        assert done == (COUNT - 2, 2)
+        assert not sign.exists()
+        same(rows(tmp_path / "out"), expected)
+
+    def test_a_part_that_is_gone_is_made_again(self, pictures, model, expected, tmp_path):
+        arguments = (model, pictures, tmp_path / "out")
+        stream_embeddings(*arguments, engine="ray", **OPTIONS)
+        (tmp_path / "out" / "part-00001.parquet").unlink()
+        assert stream_embeddings(*arguments, engine="ray", **OPTIONS) == (COUNT - 2, 2)
+        same(rows(tmp_path / "out"), expected)
+        # And the same folder is one of the local engine, and the other way round.
+        (tmp_path / "out" / "part-00002.parquet").unlink()
+        assert stream_embeddings(*arguments, **OPTIONS) == (COUNT - 2, 2)
+        same(rows(tmp_path / "out"), expected)
+
+    def test_a_table_with_pictures(self, pictures, model, expected, tmp_path):
+        import pyarrow
+
+        content = [path.read_bytes() for path in sorted(pictures.iterdir())]
+        table = tmp_path / "table.parquet"
+        parquet.write_table(pyarrow.table({"image": content}), table, row_group_size=70)
+        output = tmp_path / "a.parquet"
+        done = stream_predictions(model, [table], output, top=2, engine="ray", **OPTIONS)
+        assert done == (COUNT - 2, 2)
+        found = parquet.read_table(output).to_pylist()
+        numbers = [index for index in range(COUNT) if index not in BAD]
+        assert [row["path"] for row in found] == [f"{table}#{index}" for index in numbers]
+        paths = [pictures / f"{index:03}.png" for index in numbers]
+        for row, (_, top) in zip(found, predict_files(model, paths, top=2, verbose=0), strict=True):
+            assert row["classes"] == [name for name, _ in top]
+            np.testing.assert_allclose(row["probabilities"], [p for _, p in top], atol=1e-5)
+
+    def test_in_a_pipeline_of_one_s_own(self, pictures, model, expected):
+        import ray
+
+        data = ray.data.read_binary_files(str(pictures), include_paths=True)
+        answers = data.map_batches(
+            Embedder, fn_constructor_kwargs={"model": str(model)}, batch_size=16, concurrency=1
+        )
+        found = sorted(answers.take_all(), key=lambda row: row["path"])
+        assert [Path(row["path"]).stem for row in found if row["reason"]] == ["007", "250"]
+        same([row for row in found if not row["reason"]], expected)
+
+    def test_what_is_wrong_is_said_in_this_process(self, pictures, model, tmp_path):
+        with pytest.raises(FileNotFoundError, match=r"gone\.keras"):
+            stream_embeddings(tmp_path / "gone.keras", pictures, tmp_path / "x", engine="ray")
+        with pytest.raises(ValueError, match=r"007\.png cannot be read"):
+            stream_embeddings(model, pictures, tmp_path / "y", engine="ray", strict=True)
+
+    def test_a_predictor_says_the_same_to_both(self, model):
+        from keras_inception_v4.inference.on_ray import look_at
+
+        found, here = look_at(Predictor, {"model": str(model)}), Predictor(str(model))
+        assert found == (here.size, here.crop, here.known)
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def server(model):
+    """Port of a server that was started by the command, and what it said."""
+    port = free_port()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "keras_inception_v4", "serve", str(model), "--port", str(port),
+         "--name", "m", "--max-megabytes", "1", "--batch-size", "4"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    said = process.stdout.readline() + process.stdout.readline()
+    assert "Try: curl --data-binary" in said, process.communicate()[1]
+    yield port
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert "Traceback" not in err
+
+
+def post(port, path, body):
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    connection.request("POST", path, body)
+    response = connection.getresponse()
+    return response.status, json.loads(response.read())
+
+
+class TestServing:
+    def test_sixteen_clients_with_good_and_bad_bodies(self, server, model, pictures):
+        expected = {
+            Path(path).stem: dict(top)
+            for path, top in predict_files(
+                model, [p for p in sorted(pictures.iterdir())[:32] if p.stem != "007"], verbose=0
+            )
+        }
+        answers, wrong = [], []
+        end = time.monotonic() + 8
+
+        def client(number):
+            rng = np.random.default_rng(number)
+            while time.monotonic() < end:
+                kind = rng.integers(10)
+                name = f"{rng.integers(32):03}"
+                body = (pictures / f"{name}.png").read_bytes()
+                if kind == 0:
+                    status, said = post(server, "/predict", body[: len(body) // 2])
+                    if status != 400 or "cannot be read as an image" not in said["error"]:
+                        wrong.append((status, said))
+                elif kind == 1:
+                    try:
+                        status, said = post(server, "/predict", bytes((1 << 20) + 1))
+                    except (BrokenPipeError, ConnectionResetError):
+                        continue  # refused before all was sent
+                    if status != 413:
+                        wrong.append((status, said))
+                elif name != "007":
+                    answers.append((name, *post(server, "/predict", body)))
+
+        threads = [threading.Thread(target=client, args=(number,)) for number in range(16)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert not wrong
+        assert len(answers) > 50
+        for name, status, said in answers:
+            assert status == 200, said
+            found = {entry["class"]: entry["probability"] for entry in said["top"]}
+            assert found.keys() == expected[name].keys()
+            for key, probability in found.items():
+                assert probability == pytest.approx(expected[name][key], abs=1e-3)
+
+    def test_a_client_of_triton(self, server, model, pictures):
+        """The Open Inference Protocol's, with its binary tensors."""
+        triton = pytest.importorskip("tritonclient.http")
+        client = triton.InferenceServerClient(f"127.0.0.1:{server}")
+        assert client.is_server_live()
+        assert client.is_server_ready()
+        assert client.is_model_ready("m")
+        assert client.get_model_metadata("m")["inputs"][0]["datatype"] == "BYTES"
+        paths = sorted(pictures.iterdir())[:3]
+        given = triton.InferInput("image", [3], "BYTES")
+        given.set_data_from_numpy(np.array([path.read_bytes() for path in paths], object))
+        chosen = [triton.InferRequestedOutput("scores"),
+                  triton.InferRequestedOutput("classes", binary_data=False)]  # fmt: skip
+        for outputs in (None, chosen):
+            answer = client.infer("m", [given], outputs=outputs)
+            for row, (_, top) in enumerate(predict_files(model, paths, verbose=0)):
+                np.testing.assert_allclose(
+                    answer.as_numpy("scores")[row], [p for _, p in top], atol=1e-3
+                )
+                names = [str(name) for name in answer.as_numpy("classes")[row]]
+                assert names == [name for name, _ in top]
