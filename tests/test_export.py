@@ -316,16 +316,11 @@ def test_weights_swapped_on_purpose_fail(tmp_path, monkeypatch):
 
 
 def test_calibration_on_garbage_fails(run, tmp_path):
-    """Dim noise, and nothing; OpenVINO saves so small a network, test_digits asks the whole one."""
+    """Dim noise, and nothing; what is bright enough is left to the verification, see test_digits."""
     path = tmp_path / "artefact.tflite"
     options = {"format": "litert", "precision": "int8", "verbose": False}
     noise = np.random.default_rng(0).uniform(0, 30, (32, 75, 75, 3))
-    with pytest.raises(
-        ValueError, match=r"reach from 0 to 30, and \d\d% of the samples' pixels lie"
-    ):
-        export_model(sharp(), path, calibration=noise, samples=run / "photos", **options)
-    noise[:, 74, 74] = 0, 255, 0  # which the network does not see
-    with pytest.raises(ValueError, match="does not answer what the model answers, on 24 sample"):
+    with pytest.raises(ValueError, match=r"reach from 0 to 30, and \d\d% of the samples' pixels"):
         export_model(sharp(), path, calibration=noise, samples=run / "photos", **options)
     with pytest.raises(ValueError, match="calibration images are all alike"):
         export_model(sharp(), path, calibration=np.zeros((32, 75, 75, 3)), **options)
