@@ -21,7 +21,13 @@ TABLES = [*DEMO, "pyarrow>=15"]
 DATASETS = [*TABLES, "datasets>=3"]
 RAY = [*TABLES, "ray[data,serve]>=2.49", "fsspec>=2024.2"]
 RECORDS = [*DEMO, "array_record>=0.6"]
-TESTING = ["nbmake>=1.5", "pytest>=8.0", "pytest-xdist>=3.5", "hypothesis>=6.100"]
+TESTING = [
+    "nbmake>=1.5",
+    "pytest>=8.0",
+    "pytest-xdist>=3.5",
+    "hypothesis>=6.100",
+    "tritonclient[http]>=2.50",
+]
 TEST = [*NOTEBOOKS, *DATASETS, *RECORDS, *RAY, *TENSORBOARD, *TESTING]
 
 setup(

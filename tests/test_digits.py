@@ -3,11 +3,19 @@
 import keras
 import numpy as np
 import pytest
+from skimage.data import lfw_subset
 
-from keras_inception_v4 import export_model, open_artefact
+from keras_inception_v4 import (
+    evaluate,
+    export_model,
+    open_artefact,
+    train_head,
+    transfer_model,
+)
 from keras_inception_v4.architecture import DIGITS_CROP
 from keras_inception_v4.data.digits import load_digits_data
 from keras_inception_v4.files import read_json
+from keras_inception_v4.preprocessing import resize_image
 
 pytestmark = pytest.mark.slow
 
@@ -38,6 +46,24 @@ def test_int8_agrees_on_held_out_digits(digits_run, data, tmp_path, format):
     same = np.mean(found.argmax(axis=1) == expected.argmax(axis=1))
     print(f"{format}: same top class {same:.2%}")
     assert same >= 0.98
+
+
+def test_its_features_are_worth_more_than_those_of_a_network_that_has_learned_nothing(digits_run):
+    """A head on 40 small photographs: faces and other things. `benchmarks.transfer` has more."""
+    pixels = np.stack([resize_image(255 * (p - p.min()) / np.ptp(p), (75, 75), 1.0)
+                       for p in lfw_subset()])  # fmt: skip
+    labels = np.repeat([0, 1], 100)
+    order = np.random.default_rng(0).permutation(200)
+    few, others = order[:40], order[40:]
+    found = []
+    for weights in (digits_run / "model.keras", None):
+        keras.utils.set_random_seed(0)
+        model = transfer_model(2, weights=weights, input_shape=(75, 75, 3))
+        train_head(model, (pixels[few], labels[few]), epochs=100, batch_size=16, verbose=0)
+        report = evaluate(model, (pixels[others], labels[others]), verbose=False)
+        found.append(report["accuracy"])
+    assert found[0] >= 0.75
+    assert found[0] - found[1] >= 0.15
 
 
 def from_noise(digits_run, path, most):

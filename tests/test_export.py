@@ -316,7 +316,7 @@ def test_weights_swapped_on_purpose_fail(tmp_path, monkeypatch):
 
 
 def test_calibration_on_garbage_fails(run, tmp_path):
-    """Dim noise, and nothing; what is bright enough is left to the verification, see test_digits."""
+    """Dim noise, and nothing; what is brighter the verification finds, see test_digits."""
     path = tmp_path / "artefact.tflite"
     options = {"format": "litert", "precision": "int8", "verbose": False}
     noise = np.random.default_rng(0).uniform(0, 30, (32, 75, 75, 3))
