@@ -42,7 +42,9 @@ SUBJECTS = {
 }
 LONG = {
     "curves": "whether two devices and two processes train as one, a quarter of an hour",
-    "streaming": "20,000 small pictures to Parquet, and one through an artefact, five minutes",
+    "streaming": "files to Parquet: speed, memory, kills, and one through an artefact, a quarter "
+    "of an hour",
+    "serving": "sixteen clients of a server, four minutes",
     "targets": "several digits a picture, and their sum, by transfer, half an hour",
     "digits": "the README's first command on three seeds, a quarter of an hour",
     "recipe": "digits by the paper's recipe beside the README's command, a quarter of an hour",

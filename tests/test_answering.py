@@ -6,6 +6,7 @@ import functools
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import keras
@@ -155,25 +156,36 @@ class TestEngines:
             assert f"Received {more[0]} without --output" in capsys.readouterr().err
 
 
+def objects(values):
+    """An array of whatever they are."""
+    array = np.empty(len(values), object)
+    array[:] = values
+    return array
+
+
 class TestInAPipeline:
-    @pytest.mark.parametrize("source", ["path", "bytes", "image", "pixels"])
+    @pytest.mark.parametrize("source", ["path", "bytes", "image", "pixels", "arrays", "structs"])
     def test_a_batch_becomes_a_table(self, model, pictures, source):
         paths = sorted(pictures.iterdir())
         column = {
             "path": np.array(list(map(str, paths))),
             "bytes": np.array([path.read_bytes() for path in paths], object),
             "image": np.array([path.read_bytes() for path in paths], object),
+            "arrays": objects([None if path.stem == "4" else np.asarray(Image.open(path))
+                               for path in paths]),
+            "structs": objects([{"bytes": path.read_bytes(), "path": "x"} for path in paths]),
             "pixels": np.stack([
                 np.zeros((75, 75, 3), "float32") if path.stem == "4" else load_image(path, (75, 75))
                 for path in paths
             ]),
         }[source]  # fmt: skip
-        batch = {source: column, "number": np.arange(10)}
+        name = "image" if source in ("arrays", "structs") else source
+        batch = {name: column, "number": np.arange(10), "pair": np.ones((10, 2, 2))}
         if source == "pixels":
             batch["reason"] = np.array(["" if p.stem != "4" else "none" for p in paths], object)
         table = Embedder(model)(batch)
         kept = ["path"] if source == "path" else []
-        assert table.schema.names == [*kept, "number", "features", "reason"]
+        assert table.schema.names == [*kept, "number", "pair", "features", "reason"]
         rows = table.to_pylist()
         assert [row["number"] for row in rows] == list(range(10))
         assert [bool(row["reason"]) for row in rows] == [path.stem == "4" for path in paths]
@@ -264,6 +276,11 @@ class TestServer:
         assert status == 200
         assert (about["platform"], about["versions"]) == ("onnx", ["1"])
         assert [o["name"] for o in about["outputs"]] == ["probabilities", "classes", "scores"]
+        told = client("GET", "/v1/models/m/metadata")[1]
+        assert told["model_spec"]["name"] == "m"
+        ((signature, about),) = told["metadata"]["signature_def"]["signature_def"].items()
+        assert signature == "serve_bytes"
+        assert about["outputs"].keys() == {"probabilities", "classes", "scores"}
         assert client("GET", "/v2")[1]["extensions"] == ["binary_tensor_data"]
         ((state,),) = client("GET", "/v1/models/m")[1].values()
         assert state["state"] == "AVAILABLE"
@@ -298,6 +315,37 @@ class TestServer:
             assert reason in said["error"]
             assert "0x" not in said["error"]
         assert client("POST", "/predict", whole)[0] == 200
+
+    def test_a_body_that_does_not_come(self, artefacts):
+        client = Client("m", artefacts("classifier", "onnx"), patience=0.05)
+
+        async def nothing():
+            await asyncio.sleep(9)
+
+        request = request_of("POST", "/predict")
+        request._receive = nothing
+        response = asyncio.run(client.server(request))
+        assert response.status_code == 408
+        assert b"took over 0.05 s" in response.body
+
+    def test_many_pictures_are_decoded_a_few_at_a_time(self, artefacts, pictures):
+        client = Client("m", artefacts("classifier", "onnx"), batch_size=1)
+        now, most, real = [], [], client.server._decoded
+
+        def decoded(picture):
+            now.append(picture)
+            most.append(len(now))
+            time.sleep(0.01)
+            now.remove(picture)
+            return real(picture)
+
+        client.server._decoded = decoded
+        text = base64.b64encode((pictures / "0.png").read_bytes()).decode()
+        body = json.dumps({"instances": [{"b64": text}] * 30}).encode()
+        status, said = client("POST", "/v1/models/m:predict", body)
+        assert status == 200
+        assert len(said["predictions"]) == len(most) == 30
+        assert max(most) <= 4
 
     def test_several_classes_are_those_from_their_threshold_on(self, several, pictures):
         content = (pictures / "0.png").read_bytes()

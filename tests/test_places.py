@@ -5,6 +5,7 @@ import os
 import sys
 from itertools import islice
 
+import fsspec
 import numpy as np
 import pyarrow
 import pytest
@@ -12,6 +13,7 @@ from PIL import Image
 from pyarrow import parquet
 from tiny import tiny
 
+from keras_inception_v4.data import places
 from keras_inception_v4.data.places import PIECE, Files, Rows, fetched, piece_of, pieces
 from keras_inception_v4.inference.embedding import stream_embeddings
 
@@ -100,12 +102,18 @@ def test_every_place_gives_the_same_features(folder, model, tmp_path, kind):
     assert "cannot be read as an image" in bad["reason"]
 
 
-def test_pieces_of_many_files_are_small_and_lazy(tmp_path):
+def test_pieces_of_many_files_are_small_and_lazy(tmp_path, monkeypatch):
     for index in range(2 * PIECE + 5):
         (tmp_path / f"{index:04}.png").touch()
+    (tmp_path / "z").mkdir()
+    (tmp_path / "z" / "a.png").touch()
+    listed, real = [], os.listdir
+    monkeypatch.setattr(os, "listdir", lambda folder: listed.append(folder) or real(folder))
     found = pieces([tmp_path, tmp_path / "0000.png"])
     assert [len(piece) for piece in islice(found, 2)] == [PIECE, PIECE]
-    assert [len(piece) for piece in found] == [5, 1]
+    assert listed == [tmp_path]
+    assert [len(piece) for piece in found] == [5 + 1 + 1]
+    assert listed == [tmp_path, tmp_path / "z"]
 
 
 def test_a_piece_survives_its_way_to_another_machine_and_a_cut(tmp_path):
@@ -163,8 +171,98 @@ def test_damaged_tables_and_missing_places(model, tmp_path):
         stream_embeddings(model, table, tmp_path / "out", verbose=0)
     with pytest.raises(FileNotFoundError, match="no image file, folder or table"):
         stream_embeddings(model, tmp_path / "gone", tmp_path / "out", verbose=0)
-    gone = f"file://{tmp_path}/gone.png"  # is only tried when it is reached
-    assert stream_embeddings(model, gone, tmp_path / "out2", verbose=0) == (0, 1)
+    with pytest.raises(FileNotFoundError, match=r"gone\.png"):
+        stream_embeddings(model, f"file://{tmp_path}/gone.png", tmp_path / "out2", verbose=0)
+    with pytest.raises(ValueError, match=r"Chained addresses \(::\) are not read"):
+        stream_embeddings(model, "zip://*.png::file:///a.zip", tmp_path / "out3", verbose=0)
+    with pytest.raises(ValueError, match="nowhere://x cannot be read"):
+        stream_embeddings(model, "nowhere://x", tmp_path / "out4", verbose=0)
+
+
+def test_damage_inside_a_table_names_it(model, tmp_path):
+    table = write(tmp_path / "a.parquet", image=[encoded(i) for i in range(9)])
+    content = bytearray(table.read_bytes())
+    content[4:3000] = bytes(2996)
+    table.write_bytes(content)
+    with pytest.raises(ValueError, match=r"a\.parquet is damaged"):
+        stream_embeddings(model, table, tmp_path / "out", verbose=0)
+
+
+def test_another_table_of_as_many_rows_is_refused(model, tmp_path):
+    table = tmp_path / "a.parquet"
+    write(table, image=[encoded(i) for i in range(9)])
+    assert stream_embeddings(model, table, tmp_path / "out", part=4, verbose=0) == (9, 0)
+    (tmp_path / "out" / "part-00001.parquet").unlink()
+    write(table, image=[encoded(i + 50) for i in range(9)])
+    with pytest.raises(ValueError, match="holds answers for other files"):
+        stream_embeddings(model, table, tmp_path / "out", part=4, verbose=0)
+
+
+def test_a_folder_of_tables(model, tmp_path):
+    (tmp_path / "shards").mkdir()
+    for number in range(3):
+        write(tmp_path / "shards" / f"{number}.parquet", image=[encoded(number)] * 3)
+    (tmp_path / "shards" / "x.png").write_bytes(encoded(9))
+    assert stream_embeddings(model, tmp_path / "shards", tmp_path / "out", verbose=0) == (10, 0)
+    paths = parquet.read_table(tmp_path / "out" / "part-00000.parquet")["path"].to_pylist()
+    assert [os.path.basename(path) for path in paths] == [
+        *(f"{table}.parquet#{row}" for table in range(3) for row in range(3)), "x.png",
+    ]  # fmt: skip
+
+
+def test_a_row_group_is_read_once_although_parts_cut_it(model, tmp_path, monkeypatch):
+    table = tmp_path / "a.parquet"
+    parquet.write_table(pyarrow.table({"image": [encoded(i) for i in range(20)]}), table)
+    begun, real = [], places._values
+    monkeypatch.setattr(places, "_values", lambda rows: begun.append(rows) or real(rows))
+    assert stream_embeddings(model, table, tmp_path / "out", part=3, verbose=0) == (20, 0)
+    assert len(begun) == 1
+
+
+@pytest.mark.parametrize("fails", [1, 9])
+def test_what_cannot_be_fetched_now_is_tried_again_and_is_no_bad_picture(
+    model, tmp_path, monkeypatch, fails
+):
+    (tmp_path / "a.png").write_bytes(encoded(0))
+    system, calls = fsspec.filesystem("file"), []
+    real = type(system).cat_file
+
+    def flaky(self, path, **options):
+        calls.append(path)
+        if len(calls) <= fails:
+            raise RuntimeError("503 SlowDown")
+        return real(self, path, **options)
+
+    monkeypatch.setattr(type(system), "cat_file", flaky)
+    monkeypatch.setattr(places, "WAITS", (0, 0))
+    place = f"file://{tmp_path}/a.png"
+    if fails < 3:
+        assert stream_embeddings(model, place, tmp_path / "out", verbose=0) == (1, 0)
+        return
+    with pytest.raises(OSError, match=r"a\.png cannot be read: RuntimeError: 503 SlowDown"):
+        stream_embeddings(model, place, tmp_path / "out", verbose=0)
+    assert len(calls) == 3
+
+
+def test_a_listing_that_fails_is_no_empty_folder(model, folder, tmp_path, monkeypatch):
+    system = fsspec.filesystem("file")
+    real = type(system).ls
+
+    def flaky(self, path, **options):
+        if path.endswith("sub"):
+            raise OSError("503 SlowDown")
+        return real(self, path, **options)
+
+    monkeypatch.setattr(type(system), "ls", flaky)
+    with pytest.raises(OSError, match="503 SlowDown"):
+        stream_embeddings(model, f"file://{folder}", tmp_path / "out", verbose=0)
+
+
+def test_too_large_to_fetch(tmp_path, monkeypatch):
+    (tmp_path / "a.png").write_bytes(b"abc")
+    monkeypatch.setattr(places, "MOST_BYTES", 2)
+    with pytest.raises(ValueError, match="has 3 bytes, more than 2"):
+        fetched(f"file://{tmp_path}/a.png")
 
 
 def test_an_address_without_fsspec_names_the_extra(monkeypatch):

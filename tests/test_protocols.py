@@ -11,6 +11,7 @@ from keras_inception_v4.inference.protocols import (
     RefusedError,
     open_inference,
     tensorflow_serving,
+    understood,
     uploaded,
 )
 
@@ -67,19 +68,19 @@ def test_pixels_as_numbers():
     pixels = np.arange(60, dtype="uint8").reshape(1, 4, 5, 3)
     for kind, values in (("UINT8", pixels), ("FP32", pixels.astype("<f4"))):
         asked = tensor(datatype=kind, shape=[1, 4, 5, 3], data=values.ravel().tolist())
-        (found,) = open_inference(json.dumps(asked).encode(), {}, "m").pictures
+        (found,) = open_inference(json.dumps(asked).encode(), {}, "m", ANSWERS).pictures
         np.testing.assert_array_equal(found, pixels[0])
         raw = values.tobytes()
         asked = tensor(datatype=kind, shape=[4, 5, 3], parameters={"binary_data_size": len(raw)})
         head = json.dumps(asked).encode()
         headers = {"inference-header-content-length": str(len(head))}
-        (found,) = open_inference(head + raw, headers, "m").pictures
+        (found,) = open_inference(head + raw, headers, "m", ANSWERS).pictures
         np.testing.assert_array_equal(found, pixels[0])
 
 
 def test_the_open_inference_protocol():
     body = json.dumps({"id": "42", **tensor()}).encode()
-    pictures, say = open_inference(body, {}, "digits")
+    pictures, say = open_inference(body, {}, "digits", ANSWERS)
     assert pictures == [A, B]
     assert say(ANSWERS) == {
         "model_name": "digits", "model_version": "1", "id": "42",
@@ -94,7 +95,7 @@ def test_the_open_inference_protocol():
     head = json.dumps({**tensor(parameters={"binary_data_size": len(raw)}),
                        "outputs": [{"name": "classes"}]}).encode()  # fmt: skip
     headers = {"inference-header-content-length": str(len(head))}
-    pictures, say = open_inference(head + raw, headers, "digits")
+    pictures, say = open_inference(head + raw, headers, "digits", ANSWERS)
     assert pictures == [A, B]
     assert [output["name"] for output in say(ANSWERS)["outputs"]] == ["classes"]
 
@@ -135,6 +136,39 @@ def test_what_tensorflow_serving_s_clients_get_wrong(body, message):
     assert error.value.status == 400
 
 
+STRANGE = [
+    tensor(datatype=["x"]),
+    tensor(parameters=[1]),
+    {**tensor(), "outputs": [{"name": ["x"]}]},
+    tensor(datatype="FP32", shape=[1, 1, 1, 3], data=[10**400, 0, 0]),
+    tensor(shape=[2**70]),
+]
+
+
+@pytest.mark.parametrize("body", STRANGE, ids=range(len(STRANGE)))
+def test_what_nobody_would_send_is_refused_too(body):
+    def parse(content):
+        return open_inference(content, {}, "digits", ANSWERS)
+
+    with pytest.raises(RefusedError) as error:
+        understood(parse, json.dumps(body).encode())
+    assert error.value.status == 400
+
+
+@pytest.mark.parametrize("length", ["²", "9" * 5000, "-1", "x"])
+def test_strange_lengths(length):
+    headers = {"inference-header-content-length": length}
+
+    def parse(content):
+        return open_inference(content, headers, "m", ANSWERS)
+
+    with pytest.raises(RefusedError):
+        understood(parse, b"{}")
+    body = json.dumps({"instances": [[[[10**400, 0, 0]]]]}).encode()
+    with pytest.raises(RefusedError):
+        understood(tensorflow_serving, body)
+
+
 WRONG = [
     ({"inputs": []}, "a list of one tensor"),
     ({"inputs": [3]}, "a list of one tensor"),
@@ -156,7 +190,7 @@ WRONG = [
 @pytest.mark.parametrize(("body", "message"), WRONG, ids=range(len(WRONG)))
 def test_what_clients_of_the_open_protocol_get_wrong(body, message):
     with pytest.raises(RefusedError, match=message):
-        open_inference(json.dumps(body).encode(), {}, "digits")
+        open_inference(json.dumps(body).encode(), {}, "digits", ANSWERS)
 
 
 @pytest.mark.parametrize("raw", [b"\x09\x00", b"\xff\xff\xff\xffabc"])
@@ -164,14 +198,14 @@ def test_binary_strings_that_end_early(raw):
     head = json.dumps(tensor(parameters={"binary_data_size": len(raw)})).encode()
     headers = {"inference-header-content-length": str(len(head))}
     with pytest.raises(RefusedError, match="binary data end inside"):
-        open_inference(head + raw, headers, "digits")
+        open_inference(head + raw, headers, "digits", ANSWERS)
 
 
 def test_other_refusals():
     with pytest.raises(RefusedError, match="The body is empty"):
         uploaded(b"")
     with pytest.raises(RefusedError, match="is 99, and the body has"):
-        open_inference(b"{}", {"inference-header-content-length": "99"}, "m")
-    say = open_inference(json.dumps({**tensor(), "outputs": [{"name": "x"}]}).encode(), {}, "m").say
+        open_inference(b"{}", {"inference-header-content-length": "99"}, "m", ANSWERS)
+    body = json.dumps({**tensor(), "outputs": [{"name": "x"}]}).encode()
     with pytest.raises(RefusedError, match=r"no output 'x'\. There are probabilities, classes, sc"):
-        say(ANSWERS)
+        open_inference(body, {}, "m", ANSWERS)

@@ -9,6 +9,9 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +24,7 @@ from keras_inception_v4.inference.answering import Embedder, Predictor
 from keras_inception_v4.inference.classification import predict_files, stream_predictions
 from keras_inception_v4.inference.embedding import stream_embeddings
 from keras_inception_v4.inference.engines import run_on
+from keras_inception_v4.inference.serving import Bounds, Server
 
 pytestmark = pytest.mark.slow
 COUNT, BAD = 300, (7, 250)
@@ -109,6 +113,13 @@ class Dies(Embedder):
         return super().answer(pixels)
 
 
+class Spoilt(Embedder):
+    """Answers NaN."""
+
+    def answer(self, pixels):
+        return super().answer(pixels) * np.float32(np.nan)
+
+
 OPTIONS = {"batch_size": 16, "part": 120, "verbose": 0}
 
 
@@ -125,7 +136,9 @@ class TestRay:
         bad = parquet.read_table(tmp_path / "out" / "left_out.parquet").to_pylist()
         assert [Path(row["path"]).stem for row in bad] == ["007", "250"]
 
-    def test_a_killed_actor_s_work_is_done_again(self, pictures, model, expected, tmp_path):
+    def test_a_killed_actor_s_work_is_done_again_and_so_is_a_part_that_is_gone(
+        self, pictures, model, expected, tmp_path
+    ):
         sign = tmp_path / "sign"
         sign.touch()
         arguments = {"sign": str(sign)}
@@ -133,16 +146,14 @@ class TestRay:
         assert done == (COUNT - 2, 2)
         assert not sign.exists()
         same(rows(tmp_path / "out"), expected)
-
-    def test_a_part_that_is_gone_is_made_again(self, pictures, model, expected, tmp_path):
-        arguments = (model, pictures, tmp_path / "out")
-        stream_embeddings(*arguments, engine="ray", **OPTIONS)
         (tmp_path / "out" / "part-00001.parquet").unlink()
-        assert stream_embeddings(*arguments, engine="ray", **OPTIONS) == (COUNT - 2, 2)
+        assert (
+            run_on("ray", Dies, model, arguments, [pictures], tmp_path / "out", **OPTIONS) == done
+        )
         same(rows(tmp_path / "out"), expected)
-        # And the same folder is one of the local engine, and the other way round.
+        # And the folder of one engine is one of the other.
         (tmp_path / "out" / "part-00002.parquet").unlink()
-        assert stream_embeddings(*arguments, **OPTIONS) == (COUNT - 2, 2)
+        assert stream_embeddings(model, pictures, tmp_path / "out", **OPTIONS) == done
         same(rows(tmp_path / "out"), expected)
 
     def test_a_table_with_pictures(self, pictures, model, expected, tmp_path):
@@ -161,6 +172,20 @@ class TestRay:
         for row, (_, top) in zip(found, predict_files(model, paths, top=2, verbose=0), strict=True):
             assert row["classes"] == [name for name, _ in top]
             np.testing.assert_allclose(row["probabilities"], [p for _, p in top], atol=1e-5)
+
+    def test_relative_places_are_those_of_this_process(
+        self, pictures, model, expected, tmp_path, monkeypatch
+    ):
+        monkeypatch.chdir(pictures.parent)
+        arguments = (os.path.relpath(model), pictures.name, tmp_path / "out")
+        assert stream_embeddings(*arguments, engine="ray", **OPTIONS) == (COUNT - 2, 2)
+        found = rows(tmp_path / "out")
+        assert found[0]["path"] == "pictures/000.png"
+        np.testing.assert_allclose(found[-1]["features"], expected[-1]["features"], atol=1e-5)
+
+    def test_an_error_in_a_worker_is_one_of_this_process(self, pictures, model, tmp_path):
+        with pytest.raises(OSError, match=r"Ray's workers failed: .*not finite"):
+            run_on("ray", Spoilt, model, {}, [pictures], tmp_path / "out", **OPTIONS)
 
     def test_in_a_pipeline_of_one_s_own(self, pictures, model, expected):
         import ray
@@ -184,6 +209,42 @@ class TestRay:
 
         found, here = look_at(Predictor, {"model": str(model)}), Predictor(str(model))
         assert found == (here.size, here.crop, here.known)
+
+
+class Counting(Server):
+    """Tells how many pictures each batch had."""
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.sizes = []
+
+    async def _answer_all(self, pixels):
+        self.sizes.append(len(pixels))
+        return await super()._answer_all(pixels)
+
+    def _ways(self):
+        return {"sizes": self.sizes}
+
+
+@pytest.mark.usefixtures("cluster")
+def test_what_arrives_together_is_answered_together(pictures, model):
+    from ray import serve
+
+    port = free_port()
+    serve.start(http_options={"host": "127.0.0.1", "port": port})
+    bounds = asdict(Bounds(batch_size=4, wait=0.5))
+    app = serve.deployment(Counting, max_ongoing_requests=16)
+    serve.run(app.bind("m", {"model": str(model)}, bounds), route_prefix="/")
+    bodies = [path.read_bytes() for path in sorted(pictures.iterdir())[:7]]
+    with ThreadPoolExecutor(7) as threads:
+        found = list(threads.map(lambda body: post(port, "/predict", body)[0], bodies))
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/") as answer:
+        sizes = json.loads(answer.read())["sizes"]
+    serve.shutdown()
+    assert found == [200] * 7
+    assert sum(sizes) == 7
+    assert len(sizes) <= 3
+    assert max(sizes) >= 3
 
 
 def free_port():
@@ -229,6 +290,12 @@ class TestServing:
         end = time.monotonic() + 8
 
         def client(number):
+            try:
+                ask(number)
+            except Exception as error:
+                wrong.append(error)
+
+        def ask(number):
             rng = np.random.default_rng(number)
             while time.monotonic() < end:
                 kind = rng.integers(10)

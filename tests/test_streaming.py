@@ -1,5 +1,6 @@
 """Any number of files to Parquet: in parts, once each, resumed, and what is left out."""
 
+import errno
 import os
 import shutil
 import signal
@@ -9,6 +10,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pyarrow
 import pytest
 from PIL import Image
 from pyarrow import parquet
@@ -19,6 +21,7 @@ from keras_inception_v4.cli import main
 from keras_inception_v4.files import read_json
 from keras_inception_v4.inference.classification import predict_files, stream_predictions
 from keras_inception_v4.inference.embedding import stream_embeddings
+from keras_inception_v4.inference.streaming import stream
 
 BAD = ("07.png", "sub/33.png")
 
@@ -86,8 +89,13 @@ def test_predictions_are_those_of_predict(pictures, model, tmp_path):
         assert row["path"] == path
         assert row["classes"] == [name for name, _ in top]
         np.testing.assert_allclose(row["probabilities"], [p for _, p in top], rtol=1e-5)
+    again = stream_predictions(model, images, tmp_path / "a.parquet", part=4, batch_size=3)
+    assert again == done  # a finished file is left alone
     with pytest.raises(ValueError, match=r"exists. Name another file"):
-        stream_predictions(model, [pictures], tmp_path / "a.parquet")
+        stream_predictions(model, images, tmp_path / "a.parquet", part=4, top=1)
+    (tmp_path / "b.parquet").write_bytes(b"something else")
+    with pytest.raises(ValueError, match=r"exists. Name another file"):
+        stream_predictions(model, images, tmp_path / "b.parquet")
 
 
 def test_the_same_call_goes_on_after_the_last_whole_part(pictures, model, tmp_path, monkeypatch):
@@ -106,7 +114,7 @@ def test_the_same_call_goes_on_after_the_last_whole_part(pictures, model, tmp_pa
         stream_embeddings(model, pictures, output, part=5, batch_size=4)
     before = {file: file.stat().st_mtime_ns for file in output.glob("part-*.parquet")}
     assert len(before) == 3
-    assert not list(output.rglob(".*"))
+    assert [path.name for path in output.rglob(".*")] == [".left_out"]
     assert stream_embeddings(model, pictures, output, part=5, batch_size=4) == (23, 2)
     assert {file: file.stat().st_mtime_ns for file in before} == before
     assert rows(output) == rows(tmp_path / "whole")
@@ -114,7 +122,7 @@ def test_the_same_call_goes_on_after_the_last_whole_part(pictures, model, tmp_pa
     assert stream_embeddings(model, pictures, output, part=5, batch_size=4) == (23, 2)
     assert len(left_out(output / "left_out.parquet")) == 2
     assert sorted(os.listdir(output)) == [
-        "left_out.parquet", *(f"part-0000{i}.parquet" for i in range(5)), "run.json",
+        ".left_out", "left_out.parquet", *(f"part-0000{i}.parquet" for i in range(5)), "run.json",
     ]  # fmt: skip
 
 
@@ -145,6 +153,79 @@ def test_other_work_or_files_are_refused_by_name(pictures, model, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="no files to answer"):
         stream_embeddings(model, tmp_path / "empty", tmp_path / "none")
+
+
+def test_what_came_to_nothing_is_no_other_call(pictures, model, tmp_path):
+    (tmp_path / "empty").mkdir()
+    for arguments in ({"dtype": "float16"}, {}):
+        with pytest.raises(ValueError, match="no files to answer"):
+            stream_embeddings(model, tmp_path / "empty", tmp_path / "out", **arguments)
+    assert stream_embeddings(model, pictures, tmp_path / "out") == (23, 2)
+
+
+def test_a_crop_of_another_run_and_other_names_are_refused(pictures, tmp_path):
+    def record(crop, names):
+        (tmp_path / "run" / "config.json").write_text(f'{{"crop": {crop}, "arguments": {{}}}}')
+        (tmp_path / "run" / "class_names.json").write_text(names)
+
+    (tmp_path / "run").mkdir()
+    tiny().save(tmp_path / "run" / "model.keras")
+    record(0.8, '["a", "b", "c"]')
+    stream_predictions(tmp_path / "run", [pictures], tmp_path / "out")
+    record(0.9, '["a", "b", "c"]')
+    with pytest.raises(ValueError, match=r"another call: crop is 0\.8 there and 0\.9 here"):
+        stream_predictions(tmp_path / "run", [pictures], tmp_path / "out")
+    record(0.8, '["a", "b", "d"]')
+    with pytest.raises(ValueError, match="another call: class_names is"):
+        stream_predictions(tmp_path / "run", [pictures], tmp_path / "out")
+
+
+def test_a_bad_file_that_was_mended_is_left_out_no_longer(pictures, model, tmp_path):
+    folder = tmp_path / "pictures"
+    shutil.copytree(pictures, folder)
+    assert stream_embeddings(model, folder, tmp_path / "out", part=5) == (23, 2)
+    shutil.copyfile(folder / "08.png", folder / "07.png")
+    (tmp_path / "out" / "part-00001.parquet").unlink()
+    assert stream_embeddings(model, folder, tmp_path / "out", part=5) == (24, 1)
+    assert left_out(tmp_path / "out" / "left_out.parquet").keys() == {"33.png"}
+    with pytest.raises(ValueError, match="without strict and leaves out 1 files"):
+        stream_embeddings(model, folder, tmp_path / "out", part=5, strict=True)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere, file names are Unicode")
+def test_a_bad_file_with_bytes_of_other_times_in_its_name(model, tmp_path):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    (folder / os.fsdecode(b"caf\xe9.png")).write_bytes(b"no picture")
+    assert stream_embeddings(model, folder, tmp_path / "out") == (0, 1)
+    (row,) = parquet.read_table(tmp_path / "out" / "left_out.parquet").to_pylist()
+    assert row["path"].endswith("caf\\xe9.png")
+    assert "cannot be read as an image" in row["reason"]
+
+
+def test_what_passes_ends_the_work_and_leaves_nothing_out(pictures, model, tmp_path, monkeypatch):
+    real = Image.open
+
+    def busy(path, *arguments):
+        if Path(path).name == "08.png":
+            raise OSError(errno.EMFILE, "Too many open files")
+        return real(path, *arguments)
+
+    with monkeypatch.context() as system:
+        system.setattr(Image, "open", busy)
+        with pytest.raises(OSError, match="Too many open files"):
+            stream_embeddings(model, pictures, tmp_path / "out", part=5)
+    assert stream_embeddings(model, pictures, tmp_path / "out", part=5) == (23, 2)
+
+
+def test_an_engine_that_loses_rows_is_found_out(pictures, tmp_path):
+    def loses(groups, batch_size):
+        for group in groups:
+            names = [name for piece in group for name in piece.names()][1:]
+            yield pyarrow.table({"path": names, "n": [1] * len(names), "reason": [""] * len(names)})
+
+    with pytest.raises(RuntimeError, match="1 parts were not answered to their end"):
+        stream([pictures], {}, loses, tmp_path / "out", batch_size=2, verbose=0)
 
 
 def test_an_output_among_the_pictures_is_refused(pictures, model):
@@ -215,7 +296,15 @@ def test_the_commands(pictures, model, tmp_path, capsys):
     assert "cannot be read as an image" in capsys.readouterr().err
     assert main(["embed", str(pictures), "--model", str(model), "--output", str(tmp_path / "x"),
                  "--picture", "a.png"]) == 1  # fmt: skip
-    assert "for an .npz file" in capsys.readouterr().err
+    assert "Received picture with Parquet. It is for an .npz file" in capsys.readouterr().err
+    assert main(["embed", str(pictures), "--model", str(model), "--output", "s3://a/b"]) == 1
+    assert "must be on this machine's disks" in capsys.readouterr().err
+    for more in (["--skip-corrupt"], ["--format", "csv"]):
+        assert main([*command, *more]) == 1
+        assert f"Received {more[0]} with --output" in capsys.readouterr().err
+    assert main(["embed", str(pictures), "--model", str(model), "--output",
+                 str(tmp_path / "x.npz"), "--strict"]) == 1  # fmt: skip
+    assert "Received strict with an .npz file. It is for Parquet" in capsys.readouterr().err
     assert main(["embed", str(pictures), "--model", str(model), "--output",
                  str(tmp_path / "x.npz"), "--dtype", "float16"]) == 1  # fmt: skip
     assert "dtype='float16' with an .npz file. It is for Parquet" in capsys.readouterr().err

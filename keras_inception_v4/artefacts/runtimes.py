@@ -16,7 +16,7 @@ EXTRAS = {
     "onnx": ("onnx", "onnxruntime"),
     "openvino": ("openvino", "openvino"),
 }
-SHAPES = 5  # of batches for which OpenVINO's network stays compiled
+SHAPES = 6  # of batches for which OpenVINO's network stays compiled
 PRECISION_HINTS = {"float32": "f32", "bfloat16": "bf16"}
 
 

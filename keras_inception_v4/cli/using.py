@@ -129,6 +129,9 @@ def _predict(options) -> None:
 def _stream_predictions(options) -> None:
     from keras_inception_v4.inference.classification import stream_predictions
 
+    if options.skip_corrupt or options.format != "table":
+        word = "--skip-corrupt" if options.skip_corrupt else "--format"
+        raise ValueError(f"Received {word} with --output. It is for answers that are printed.")
     done = stream_predictions(
         options.model,
         options.images,

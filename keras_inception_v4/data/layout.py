@@ -109,9 +109,10 @@ def _walk(folder: Path, problems: Problems, seen: set[str]) -> Iterator[Path]:
 
 
 def _visible(folder: Path, problems: Problems, *, only_folders: bool = False) -> Iterator[Path]:
-    for entry in sorted(folder.iterdir()):
-        if entry.name.startswith("."):
+    for name in sorted(os.listdir(folder)):  # a path takes four times the memory of its name
+        if name.startswith("."):
             continue
+        entry = folder / name
         if entry.is_symlink() and not entry.exists():
             reason = f"{entry} is a link to {os.readlink(entry)}, which is not there or a circle"
             if (str(entry), reason) not in problems:

@@ -6,8 +6,11 @@ A piece is small enough to be sent to another machine, which then reads its pict
 
 import json
 import os
+import time
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
@@ -17,6 +20,9 @@ from keras_inception_v4.errors import in_one_line, require_extra
 from keras_inception_v4.files import require
 
 PIECE = 64  # pictures of a piece
+BUFFER = 1 << 20  # bytes of a column that are read at once
+MOST_BYTES = 1 << 30  # of a picture at an address, which is fetched whole
+WAITS = (0.5, 2.0)  # seconds before what failed is fetched again
 SCHEME = "://"
 TABLE = ".parquet"
 
@@ -31,6 +37,9 @@ class Piece(Protocol):
 
     def names(self) -> list[str]:
         """What each picture is called."""
+
+    def marks(self) -> list[str]:
+        """What else tells it from other pictures of these names."""
 
     def contents(self) -> Iterator[str | bytes]:
         """A path, an address or the encoded picture of each."""
@@ -56,6 +65,10 @@ class Files:
         """The paths."""
         return list(self.paths)
 
+    def marks(self) -> list[str]:
+        """None."""
+        return []
+
     def contents(self) -> Iterator[str | bytes]:
         """The paths."""
         return iter(self.paths)
@@ -70,7 +83,7 @@ class Rows:
     """Encoded pictures in a column of a Parquet table: rows of one of its row groups.
 
     `first` counts in the table, `skip` in the group; `inside` says that the column holds structures
-    with `bytes`, as the `datasets` library writes them.
+    with `bytes`, as the `datasets` library writes them; `mark` is another for another table.
     """
 
     table: str
@@ -80,6 +93,7 @@ class Rows:
     skip: int
     first: int
     count: int
+    mark: int
 
     def __len__(self) -> int:
         return self.count
@@ -95,27 +109,41 @@ class Rows:
         """`table#row`."""
         return [f"{self.table}#{self.first + row}" for row in range(self.count)]
 
+    def marks(self) -> list[str]:
+        """That of the table."""
+        return [str(self.mark)]
+
     def contents(self) -> Iterator[str | bytes]:
         """The bytes of each; empty ones where there are none."""
-        column = f"{self.column}.bytes" if self.inside else self.column
-        seen, end = 0, self.skip + self.count
-        with _opened(self.table) as file:
-            batches = _parquet_file(file, self.table).iter_batches(
-                PIECE, row_groups=[self.group], columns=[column]
-            )
-            for batch in batches:
-                values = batch.column(0)
-                if self.inside:
-                    values = values.field(0)
-                for row in range(max(self.skip - seen, 0), min(end - seen, len(values))):
-                    yield values[row].as_py() or b""
-                seen += len(values)
-                if seen >= end:
-                    return
+        key = self.table, self.column, self.group
+        reader = _READERS.pop((*key, self.skip), None)
+        if reader is None:
+            reader = islice(_values(self), self.skip, None)
+        yield from islice(reader, self.count)
+        _READERS.clear()
+        _READERS[(*key, self.skip + self.count)] = reader  # the next piece may go on there
 
     def as_json(self) -> str:
         """All there is to know."""
         return json.dumps(asdict(self))
+
+
+_READERS: dict[tuple, Iterator[bytes]] = {}
+"""A row group that was read up to a row: from its beginning again would be from the table's."""
+
+
+def _values(rows: Rows) -> Iterator[bytes]:
+    """All encoded pictures of a row group."""
+    column = f"{rows.column}.bytes" if rows.inside else rows.column
+    with _opened(rows.table) as file:
+        try:
+            content = _parquet_file(file, rows.table)
+            for batch in content.iter_batches(PIECE, row_groups=[rows.group], columns=[column]):
+                values = batch.column(0)
+                for value in values.field(0) if rows.inside else values:
+                    yield value.as_py() or b""
+        except OSError as error:  # pyarrow's word for damage inside
+            raise ValueError(f"{rows.table} is damaged: {in_one_line(error)}") from error
 
 
 def piece_of(text: str) -> Piece:
@@ -143,9 +171,9 @@ def pieces(places: Sequence[str | os.PathLike], column: str | None = None) -> It
     """The pictures at some places, in order.
 
     Args:
-        places: files; folders, which are listed as they are reached; tables (`.parquet`), read row
-            group by row group; all of them on this machine or behind an address that `fsspec`
-            knows.
+        places: files; folders, each listed when it is reached; tables (`.parquet`, also those in
+            folders), read row group by row group; all of them on this machine or behind an address
+            that `fsspec` knows.
         column: of the tables, with encoded pictures or with paths, which may be relative to the
             table; `None` for the only one that holds pictures, else the one with a usual name of
             paths.
@@ -154,23 +182,33 @@ def pieces(places: Sequence[str | os.PathLike], column: str | None = None) -> It
         ValueError: for a table that cannot be read or has no such column.
         ImportError: for an address without fsspec, a table without pyarrow; the message names the
             extra.
-        OSError: if an address cannot be read.
+        OSError: if an address cannot be listed.
     """
     paths: list[str] = []
+    for path in _paths(places):
+        if path.endswith(TABLE):
+            if paths:
+                yield Files(tuple(paths))
+            paths = []
+            yield from _of_table(path, column)
+        else:
+            paths.append(path)
+        if len(paths) == PIECE:
+            yield Files(tuple(paths))
+            paths = []
+    if paths:
+        yield Files(tuple(paths))
+
+
+def _paths(places: Sequence[str | os.PathLike]) -> Iterator[str]:
     for given in places:
         place = os.fspath(given)
-        if is_address(place) or os.path.isdir(place) or place.endswith(TABLE):
-            yield from _in_pieces(iter(paths))
-            paths = []
-        if place.endswith(TABLE):
-            yield from _of_table(place, column)
-        elif is_address(place):
-            yield from _in_pieces(_listed(place))
+        if is_address(place):
+            yield from _listed(place)
         elif os.path.isdir(place):
-            yield from _in_pieces(map(str, walk_files(Path(place))))
+            yield from map(str, walk_files(Path(place)))
         else:
-            paths.append(place)
-    yield from _in_pieces(iter(paths))
+            yield place
 
 
 def _in_pieces(paths: Iterator[str]) -> Iterator[Files]:
@@ -185,34 +223,64 @@ def _in_pieces(paths: Iterator[str]) -> Iterator[Files]:
 
 
 def _file_system(address: str):
+    if "::" in address:
+        raise ValueError(f"Received {address}. Chained addresses (::) are not read; unpack it.")
     fsspec = require_extra("fsspec", f"{address} needs", "fsspec", "ray")
-    return fsspec.core.url_to_fs(address)
+    try:
+        return fsspec.core.url_to_fs(address)
+    except ImportError as error:  # each kind of address has a package of its own
+        raise ImportError(f"{address} cannot be read: {error}") from None
+    except ValueError as error:
+        raise ValueError(f"{address} cannot be read: {error}") from None
 
 
 def _listed(address: str) -> Iterator[str]:
-    """Addresses of the visible files below one, or of the file itself."""
+    """Addresses of the visible files below one in order, or of the file itself."""
     system, root = _file_system(address)
-    if not system.isdir(root):
+    if system.info(root)["type"] == "directory":
+        yield from _below(system, root)
+    else:
         yield address
-        return
-    for folder, _, files in system.walk(root):
-        if any(part.startswith(".") for part in folder.removeprefix(root).split("/")):
+
+
+def _below(system, folder: str) -> Iterator[str]:
+    entries = sorted(
+        (entry["name"].rstrip("/").rpartition("/")[2], entry["name"], entry["type"])
+        for entry in system.ls(folder, detail=True)
+        if entry["name"].rstrip("/") != folder.rstrip("/")
+    )
+    for name, path, kind in entries:
+        if name.startswith("."):
             continue
-        for name in sorted(files):
-            if name and not name.startswith("."):
-                yield system.unstrip_protocol(f"{folder.rstrip('/')}/{name}")
+        if kind == "directory":
+            yield from _below(system, path)
+        else:
+            yield system.unstrip_protocol(path)
 
 
 def fetched(source: str | bytes) -> str | bytes:
     """What `load_image` takes: a path or bytes as they are, or what is at an address.
 
     Raises:
-        OSError: if it cannot be read.
+        FileNotFoundError, PermissionError, ValueError: if it is no picture that can be had.
+        OSError: if it could not be read, and may be another time.
     """
     if isinstance(source, bytes) or not is_address(source):
         return source
     system, path = _file_system(source)
-    return system.cat_file(path)
+    for wait in (*WAITS, None):
+        try:
+            size = system.info(path).get("size") or 0
+            if size > MOST_BYTES:
+                raise ValueError(f"{source} has {size:,} bytes, more than {MOST_BYTES:,}.")
+            return system.cat_file(path)
+        except (FileNotFoundError, PermissionError, ValueError):
+            raise
+        except Exception as error:  # each kind of address has classes of its own
+            if wait is None:
+                raise OSError(f"{source} cannot be read: {in_one_line(error)}") from error
+            time.sleep(wait)
+    raise AssertionError
 
 
 def _opened(table: str):
@@ -225,7 +293,7 @@ def _opened(table: str):
 def _parquet_file(file, table: str):
     parquet = require_extra("pyarrow.parquet", "Tables need", "pyarrow", "tables")
     try:
-        return parquet.ParquetFile(file)
+        return parquet.ParquetFile(file, buffer_size=BUFFER)
     except Exception as error:  # pyarrow has several classes for damage
         raise ValueError(f"{table} cannot be read as a table: {in_one_line(error)}") from error
 
@@ -235,18 +303,28 @@ def _of_table(table: str, column: str | None) -> Iterator[Piece]:
         content = _parquet_file(file, table)
         name, kind = _column(table, content.schema_arrow, column)
         if kind == "path":
-            yield from _in_pieces(_paths(table, content, name))
+            yield from _in_pieces(_paths_in(table, content, name))
             return
-        first = 0
+        first, mark = 0, _mark(file)
         for group in range(content.metadata.num_row_groups):
             count = content.metadata.row_group(group).num_rows
-            rows = Rows(table, name, kind == "inside", group, 0, first, count)
+            rows = Rows(table, name, kind == "inside", group, 0, first, count, mark)
             first += count
             if len(rows):
                 yield rows
 
 
-def _paths(table: str, content, column: str) -> Iterator[str]:
+def _mark(file) -> int:
+    """Checksum of a table's first pictures, and of its footer with the size of each column."""
+    file.seek(0)
+    first = zlib.crc32(file.read(BUFFER))
+    file.seek(-8, os.SEEK_END)
+    length = int.from_bytes(file.read(4), "little")
+    file.seek(-8 - length, os.SEEK_END)
+    return zlib.crc32(file.read(length), first)
+
+
+def _paths_in(table: str, content, column: str) -> Iterator[str]:
     above = table.rpartition("/")[0]
     for batch in content.iter_batches(columns=[column]):
         for value in batch.column(0).to_pylist():

@@ -1,6 +1,7 @@
 """What is done with every picture: a model or an artefact, from pixels to columns of a table."""
 
 import os
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar
@@ -10,14 +11,14 @@ import numpy as np
 from keras_inception_v4.data.pipeline import padded
 from keras_inception_v4.data.places import fetched
 from keras_inception_v4.errors import check_at_least, check_one_of
-from keras_inception_v4.files import fingerprint, model_file
+from keras_inception_v4.files import fingerprint, model_file, printable
 from keras_inception_v4.inference.opening import (
     check_threshold_word,
     chosen_thresholds,
     open_classifier,
     open_embedder,
 )
-from keras_inception_v4.preprocessing import check_finite, load_image
+from keras_inception_v4.preprocessing import check_finite, load_image, resize_image
 
 DTYPES = ("float32", "float16")
 PATH, PIXELS, REASON = "path", "pixels", "reason"
@@ -30,8 +31,9 @@ class Answering(ABC):
 
     `dataset.map_batches(Embedder, fn_constructor_kwargs={"model": "features.onnx"}, batch_size=32,
     concurrency=1)` loads it once for each actor. A batch has one of the columns `pixels`
-    (`(images, height, width, 3)`, 0 to 255), `bytes` or `image` (encoded pictures), and `path`
-    (also an address); the answer is a `pyarrow.Table` of the batch's other columns, the answers,
+    (`(images, height, width, 3)`, 0 to 255, of the model's size), `bytes` or `image` (encoded
+    pictures, or arrays of any size), and `path` (also an address); the answer is a `pyarrow.Table`
+    of the batch's other columns, the answers,
     and `reason`: why a picture has none, else empty.
 
     Attributes:
@@ -70,7 +72,7 @@ class Answering(ABC):
                 )
             found = [decoded(content, self.size, self.crop) for content in batch[source]]
         kept = {
-            name: pyarrow.array(list(values))
+            name: pyarrow.array(values.tolist() if hasattr(values, "tolist") else list(values))
             for name, values in batch.items()
             if name not in (PIXELS, *ENCODED, REASON)
         }
@@ -78,11 +80,27 @@ class Answering(ABC):
 
 
 def decoded(source, size: tuple[int, int], crop: float) -> np.ndarray | str:
-    """Pixels of a picture, or the reason why there are none."""
+    """Pixels of a picture, or the reason why there are none.
+
+    Args:
+        source: a path or an address, encoded bytes, a structure with one of them, or an array of
+            pixels.
+        size: as in `load_image`.
+        crop: likewise.
+
+    Raises:
+        OSError: if it could not be read, and may be another time.
+    """
+    if isinstance(source, dict):  # as the `datasets` library has them
+        source = source.get("bytes") or source.get("path")
     try:
+        if isinstance(source, np.ndarray):
+            return resize_image(source, size, crop)
+        if not isinstance(source, (str, bytes)):
+            raise ValueError(f"There is no picture, but {type(source).__name__}.")
         return load_image(fetched(source), size, crop)
-    except (ValueError, OSError) as error:
-        return str(error)
+    except (ValueError, FileNotFoundError, PermissionError) as error:
+        return printable(str(error))
 
 
 def answered(work: Answering, found: Sequence[np.ndarray | str], batch_size: int) -> dict:
@@ -202,6 +220,9 @@ class Predictor(Answering):
         self.known = {
             "work": "predict",
             "model": fingerprint_of(model),
+            "class_names": zlib.crc32(
+                "\n".join(self.class_names).encode("utf-8", "surrogateescape")
+            ),
             "crop": self.crop,
             "top": top,
             "thresholds": self._thresholds,

@@ -63,10 +63,12 @@ def embed_to(
     npz = Path(output).suffix == ".npz"
     if npz and dtype != "float32":
         raise ValueError(f"Received dtype={dtype!r} with an .npz file. It is for Parquet.")
-    if npz and engine is not None:
-        raise ValueError(f"Received engine={engine!r} with an .npz file. It is for Parquet.")
-    if not npz and picture is not None:
-        raise ValueError("Received picture with Parquet. It is for an .npz file.")
+    for_parquet = {"strict": strict or None, "column": column, "engine": engine, "address": address}
+    for_npz = {"skip_corrupt": skip_corrupt or None, "picture": picture}
+    for name, value in (for_parquet if npz else for_npz).items():
+        if value is not None:
+            kinds = ("an .npz file", "Parquet") if npz else ("Parquet", "an .npz file")
+            raise ValueError(f"Received {name} with {kinds[0]}. It is for {kinds[1]}.")
     shared: dict[str, Any] = {
         "batch_size": batch_size, "precision": precision, "pixels": pixels, "verbose": verbose,
     }  # fmt: skip

@@ -57,6 +57,7 @@ def run_on(
     require_parquet()
     with ExitStack() as stack:
         if engine == RAY:
+            model = None if model is None else os.path.abspath(model)  # for the workers
             stack.enter_context(connected(address))
             found = look_at(kind, {"model": model, **arguments})
             made, known = on_ray(kind, {"model": model, **arguments}, found), found.known

@@ -2,19 +2,24 @@
 
 import logging
 import os
+import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
 
+from keras_inception_v4.artefacts import format_of
 from keras_inception_v4.data.places import PIECE, piece_of
-from keras_inception_v4.errors import require_extra
+from keras_inception_v4.errors import in_one_line, require_extra
 from keras_inception_v4.inference.answering import PATH, PIXELS, REASON, Answering, decoded
 from keras_inception_v4.inference.streaming import Engine, Groups, as_text
 
-CHUNK = 20  # parts of a Ray data set; the actors begin anew with each
+CHUNK = 100  # parts an actor of a Ray data set, with each of which the actors begin anew
+TOGETHER = 4  # pieces that a task reads
+KERAS_FORMATS = (None, "saved_model")  # what computes on a GPU where there is one
+FIRST = re.compile(r"[\w.]+(Error|Exception): ")
 ENVIRONMENT = ("KERAS_BACKEND", "TF_CPP_MIN_LOG_LEVEL", "TF_ENABLE_ONEDNN_OPTS", "HF_HUB_CACHE")
 """Variables that the workers get from this process."""
 
@@ -64,7 +69,8 @@ def connected(address: str | None = None) -> Iterator[None]:
                 logging_level=logging.ERROR,
             )
         except (ConnectionError, RuntimeError, ValueError) as error:
-            raise OSError(f"There is no Ray cluster at {address}: {error}") from error
+            where = "No Ray starts here" if address is None else f"There is no Ray at {address}"
+            raise OSError(f"{where}: {in_one_line(error)}") from error
         try:
             yield
         finally:
@@ -93,7 +99,9 @@ def look_at(kind: type[Answering], arguments: dict) -> Found:
     """
     ray = require_ray()
 
-    @ray.remote(num_cpus=1, max_calls=1)
+    hidden = {"env_vars": {"CUDA_VISIBLE_DEVICES": ""}}
+
+    @ray.remote(num_cpus=1, max_calls=1, runtime_env=hidden)
     def look() -> Found:
         work = kind(**arguments)
         return Found(work.size, work.crop, work.known)
@@ -115,29 +123,41 @@ def on_ray(kind: type[Answering], arguments: dict, found: Found) -> Engine:
         arguments: of its constructor.
         found: what `look_at` found.
     """
+    ray = require_ray()
 
     def tables(groups: Groups, batch_size: int) -> Iterator:
-        while chunk := list(islice(groups, CHUNK)):
+        devices = _devices(ray, arguments["model"])
+        while chunk := list(islice(groups, CHUNK * devices.actors)):
             pieces = [{"piece": piece.as_json()} for group in chunk for piece in group]
-            yield from _dataset(pieces, kind, arguments, found, batch_size)
+            yield from _dataset(ray, devices, pieces, kind, arguments, found, batch_size)
 
     return tables
 
 
 def _dataset(
-    pieces: list[dict], kind: type[Answering], arguments: dict, found: Found, batch_size: int
+    ray,
+    devices: "_Devices",
+    pieces: list[dict],
+    kind: type[Answering],
+    arguments: dict,
+    found: Found,
+    batch_size: int,
 ) -> Iterator:
-    ray = require_ray()
     context = ray.data.DataContext.get_current()
-    before = context.execution_options.preserve_order, context.enable_progress_bars
-    context.execution_options.preserve_order, context.enable_progress_bars = True, False
+    options = context.execution_options
+    before = options.preserve_order, context.enable_progress_bars, context.max_errored_blocks
+    options.preserve_order, context.enable_progress_bars, context.max_errored_blocks = (
+        True,
+        False,
+        0,
+    )
     try:
-        rows = ray.data.from_items(pieces, override_num_blocks=len(pieces))
-        devices = _devices(ray)
+        blocks = max(len(pieces) // TOGETHER, min(len(pieces), 8 * devices.actors))
+        rows = ray.data.from_items(pieces, override_num_blocks=blocks)
         answers = rows.map_batches(
             read,
             batch_size=1,
-            fn_kwargs={"size": found.size, "crop": found.crop},
+            fn_kwargs={"size": found.size, "crop": found.crop, "here": os.getcwd()},
             num_cpus=devices.reading,
         ).map_batches(
             kind,
@@ -148,8 +168,16 @@ def _dataset(
             num_cpus=devices.answering,
         )
         yield from answers.iter_batches(batch_size=None, batch_format="pyarrow")
+    except ray.exceptions.RayError as error:
+        raise OSError(f"Ray's workers failed: {_reason(error)}") from error
     finally:
-        context.execution_options.preserve_order, context.enable_progress_bars = before
+        options.preserve_order, context.enable_progress_bars, context.max_errored_blocks = before
+
+
+def _reason(error: Exception) -> str:
+    """What first went wrong, out of the stacks of several processes that Ray joins."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    return next(filter(FIRST.match, lines), in_one_line(error))
 
 
 class _Devices(NamedTuple):
@@ -161,22 +189,36 @@ class _Devices(NamedTuple):
     reading: float
 
 
-def _devices(ray) -> _Devices:
-    """GPUs, or where there is none nodes: more than half of one, so that two never share it.
+def _devices(ray, model: str | os.PathLike | None) -> _Devices:
+    """GPUs for Keras; else nodes: more than half of one, so that two do not share one of these.
 
     What is left is enough for as many readers as there are cores. Reading takes another share than
     answering, or Ray would do both in the actor, on one core.
     """
     nodes = [node["Resources"]["CPU"] for node in ray.nodes()
              if node["Alive"] and node["Resources"].get("CPU")]  # fmt: skip
-    gpus = int(ray.cluster_resources().get("GPU", 0))
-    if gpus:
-        return _Devices(gpus, 1, 0.5, 1)
+    if has_gpu_for(model):
+        return _Devices(int(ray.cluster_resources()["GPU"]), 1, 0.5, 1)
     return _Devices(max(len(nodes), 1), None, 0.51 * min(nodes, default=1), 0.49)
 
 
-def read(batch: dict, size: tuple[int, int], crop: float) -> Iterator[dict]:
-    """Pieces, as JSON, to batches of pictures with their path, pixels and reason."""
+def has_gpu_for(model: str | os.PathLike | None) -> bool:
+    """Whether the cluster has a GPU, and the model computes on it: other runtimes do not here."""
+    keras = model is None or format_of(model) in KERAS_FORMATS
+    return keras and require_ray().cluster_resources().get("GPU", 0) >= 1
+
+
+def read(batch: dict, size: tuple[int, int], crop: float, here: str) -> Iterator[dict]:
+    """Pieces, as JSON, to batches of pictures with their path, pixels and reason.
+
+    Args:
+        batch: with a column `piece`.
+        size: as in `load_image`.
+        crop: likewise.
+        here: the folder from which the user named the places.
+    """
+    with suppress(OSError):  # a node without that folder reads addresses
+        os.chdir(here)
     blank = np.zeros((*size, 3), "float32")
     for text in batch["piece"]:
         piece = piece_of(text)

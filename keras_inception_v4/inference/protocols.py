@@ -10,7 +10,7 @@ import binascii
 import json
 import math
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -93,13 +93,24 @@ def _tensorflow_picture(instance) -> Picture:
     return _base64(instance["b64"]) if isinstance(instance, dict) else _pixels(instance)
 
 
-def open_inference(body: bytes, headers: Mapping[str, str], model: str) -> Asked:
+def understood(parse: Callable[[bytes], Asked], body: bytes) -> Asked:
+    """What a body asks for, or why not: what a parser did not foresee is refused, too."""
+    try:
+        return parse(body)
+    except (TypeError, AttributeError, ValueError, OverflowError, KeyError) as error:
+        raise RefusedError(400, f"The request cannot be understood: {error}") from error
+
+
+def open_inference(
+    body: bytes, headers: Mapping[str, str], model: str, outputs: Collection[str]
+) -> Asked:
     """A request of the Open Inference Protocol, version 2, with or without its binary tensors.
 
     Args:
         body: of the request.
         headers: of the request, by their name in lower case.
         model: its name.
+        outputs: names of its answers.
     """
     length = headers.get(HEADER_LENGTH, str(len(body)))
     if not length.isdigit() or int(length) > len(body):
@@ -113,14 +124,14 @@ def open_inference(body: bytes, headers: Mapping[str, str], model: str) -> Asked
     if not isinstance(asked, list) or not all(isinstance(output, dict) for output in asked):
         raise RefusedError(400, '"outputs" must be a list of tensors.')
     wanted = [output.get("name") for output in asked]
+    unknown = [name for name in wanted if name not in list(outputs)]
+    if unknown:
+        raise RefusedError(
+            400, f"There is no output {unknown[0]!r}. There are {', '.join(outputs)}."
+        )
 
     def say(answers: Answers) -> dict:
         said = {name: values for name, values in answers.items() if name != "names"}
-        unknown = [name for name in wanted if name not in said]
-        if unknown:
-            raise RefusedError(
-                400, f"There is no output {unknown[0]!r}. There are {', '.join(said)}."
-            )
         outputs = [
             {
                 "name": name,
@@ -243,6 +254,26 @@ def about(model: str, outputs: Mapping[str, tuple[str, int]], platform: str) -> 
             {"name": name, "datatype": kind, "shape": [-1, count]}
             for name, (kind, count) in outputs.items()
         ],
+    }
+
+
+def signature(model: str, outputs: Mapping[str, tuple[str, int]]) -> dict:
+    """What TensorFlow Serving says of a model's signature."""
+
+    def tensor(name: str, kind: str, *sizes: int) -> dict:
+        dims = [{"size": str(size), "name": ""} for size in (-1, *sizes)]
+        shape = {"dim": dims, "unknown_rank": False}
+        return {"dtype": "DT_STRING" if kind == "BYTES" else "DT_FLOAT", "tensor_shape": shape,
+                "name": name}  # fmt: skip
+
+    told = {
+        "inputs": {"image_bytes": tensor("image_bytes", "BYTES")},
+        "outputs": {name: tensor(name, kind, count) for name, (kind, count) in outputs.items()},
+        "method_name": "tensorflow/serving/predict",
+    }
+    return {
+        "model_spec": {"name": model, "signature_name": "", "version": "1"},
+        "metadata": {"signature_def": {"signature_def": {"serve_bytes": told}}},
     }
 
 

@@ -21,13 +21,15 @@ from keras_inception_v4.errors import check_at_least, require_extra
 from keras_inception_v4.files import MODEL
 from keras_inception_v4.inference import protocols
 from keras_inception_v4.inference.answering import Predictor
-from keras_inception_v4.inference.on_ray import connected, look_at
+from keras_inception_v4.inference.on_ray import connected, has_gpu_for, look_at
 from keras_inception_v4.inference.protocols import Asked, RefusedError
 from keras_inception_v4.preprocessing import load_image, resize_image
 from keras_inception_v4.preprocessing.pictures import opened
 
 VERSION = r"(?:/versions/1)?"
 TOP = 5
+TIMEOUT = 300.0  # seconds of a request
+ROOM = 4  # batches of decoded pictures in a replica
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class Bounds:
         batch_size: pictures that are answered at once, where they arrive together.
         wait: seconds that a picture waits for others.
         queue: requests that wait; more are told to come again (503).
+        patience: seconds that a body may take to arrive.
         most_bytes: of a request's body.
         most_pixels: of a picture.
         pictures: of a request.
@@ -46,9 +49,14 @@ class Bounds:
     batch_size: int = 8
     wait: float = 0.005
     queue: int = 64
+    patience: float = 60.0
     most_bytes: int = 32 << 20
     most_pixels: int = 64_000_000
     pictures: int = 256
+
+    def __post_init__(self):
+        counts = {name: value for name, value in asdict(self).items() if type(value) is int}
+        check_at_least(1, **counts)
 
 
 def name_of(model: str | os.PathLike | None) -> str:
@@ -79,8 +87,9 @@ class Server:
         self._work = Predictor(**arguments)
         self._platform = format_of(arguments["model"] or "") or "keras"
         batch_size = self._bounds.batch_size
-        self._sizes = [size for size in (2**power for power in range(20)) if size < batch_size]
-        self._sizes.append(batch_size)
+        smaller = [batch_size // 2**power for power in range(1, 4) if batch_size // 2**power > 1]
+        self._sizes = sorted({1, *smaller, batch_size})  # OpenVINO keeps as many
+        self._room = asyncio.Semaphore(ROOM * batch_size)
         if batching is None:
             wait = self._bounds.wait
             batching = require_serve().batch(max_batch_size=batch_size, batch_wait_timeout_s=wait)
@@ -104,7 +113,9 @@ class Server:
         tell: dict[str, Callable[[], dict]] = {
             r"/": self._ways,
             rf"/v1/models/{name}{VERSION}": protocols.version_status,
-            rf"/v1/models/{name}{VERSION}/metadata": self._about,
+            rf"/v1/models/{name}{VERSION}/metadata": lambda: protocols.signature(
+                self._name, self._outputs()
+            ),
             r"/v2": self._about_server,
             r"/v2/health/live": lambda: {"live": True},
             r"/v2/health/ready": lambda: {"ready": True},
@@ -115,7 +126,10 @@ class Server:
             r"/predict": protocols.uploaded,
             rf"/v1/models/{name}{VERSION}:predict": protocols.tensorflow_serving,
             rf"/v2/models/{name}{VERSION}/infer": partial(
-                protocols.open_inference, headers=request.headers, model=self._name
+                protocols.open_inference,
+                headers=request.headers,
+                model=self._name,
+                outputs=self._outputs(),
             ),
         }
         for pattern, said in tell.items():
@@ -125,8 +139,17 @@ class Server:
         for pattern, asked in ask.items():
             if re.fullmatch(pattern, path):
                 _check_method(request, "POST", "PUT")
-                return await self._answered(await self._body(request), asked)
+                return await self._answered(await self._in_time(request), asked)
         raise RefusedError(HTTPStatus.NOT_FOUND, f"There is no {path}. GET / lists what there is.")
+
+    async def _in_time(self, request) -> bytes:
+        try:
+            async with asyncio.timeout(self._bounds.patience):
+                return await self._body(request)
+        except TimeoutError:
+            raise RefusedError(
+                HTTPStatus.REQUEST_TIMEOUT, f"The body took over {self._bounds.patience:g} s."
+            ) from None
 
     async def _body(self, request) -> bytes:
         most, told = self._bounds.most_bytes, request.headers.get("content-length", "0")
@@ -149,16 +172,19 @@ class Server:
         return bytes(body)
 
     async def _answered(self, body: bytes, asked: Callable[[bytes], Asked]) -> dict:
-        pictures, say = await asyncio.to_thread(asked, body)
+        pictures, say = await asyncio.to_thread(protocols.understood, asked, body)
         if len(pictures) > self._bounds.pictures:
             raise RefusedError(
                 HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
                 f"The request has {len(pictures)} pictures. At most {self._bounds.pictures} are "
                 "answered at once.",
             )
-        pixels = [await asyncio.to_thread(self._decoded, picture) for picture in pictures]
-        rows = await asyncio.gather(*map(self._batched, pixels))
+        rows = await asyncio.gather(*map(self._row, pictures))
         return say(self._named(np.stack(rows)))
+
+    async def _row(self, picture: protocols.Picture) -> np.ndarray:
+        async with self._room:  # pixels take far more than the bytes of a body
+            return await self._batched(await asyncio.to_thread(self._decoded, picture))
 
     def _decoded(self, picture: protocols.Picture) -> np.ndarray:
         size, crop, most = self._work.size, self._work.crop, self._bounds.most_pixels
@@ -244,6 +270,7 @@ def application(
     name: str | None = None,
     bounds: Bounds | None = None,
     replicas: int = 1,
+    gpu: bool = False,
     **options,
 ):
     """The application, for `ray.serve.run` or in a configuration of one's own.
@@ -253,6 +280,7 @@ def application(
         name: in addresses; the run's or file's own if `None`.
         bounds: what it takes; the defaults if `None`.
         replicas: processes that hold the model.
+        gpu: whether each has a GPU to itself.
         options: `top`, `threshold`, `precision` and `pixels` of `Predictor`.
 
     Raises:
@@ -260,10 +288,10 @@ def application(
     """
     serve = require_serve()
     bounds = bounds or Bounds()
-    check_at_least(1, replicas=replicas, batch_size=bounds.batch_size, queue=bounds.queue,
-                   most_bytes=bounds.most_bytes, most_pixels=bounds.most_pixels)  # fmt: skip
+    check_at_least(1, replicas=replicas)
     deployment = serve.deployment(
         Server,
+        ray_actor_options={"num_gpus": 1} if gpu else None,
         name="InceptionV4",
         num_replicas=replicas,
         # Those that are decoded or wait for their batch in a replica; the others queue before it.
@@ -316,14 +344,18 @@ def run_server(
     name = name or name_of(model)
     if not re.fullmatch(r"[\w.-]+", name):
         raise ValueError(f"Received name={name!r}. It must be of letters, digits, _, . and -.")
-    app = application(model, name=name, bounds=bounds, replicas=replicas, **options)
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         probe.bind((host, port))
     with connected(address):
-        look_at(Predictor, {"model": model, **options})
+        path = None if model is None else os.path.abspath(model)
+        look_at(Predictor, {"model": path, **options})
+        app = application(
+            model, name=name, bounds=bounds, replicas=replicas, gpu=has_gpu_for(path), **options
+        )
         quiet = serve.schema.LoggingConfig(log_level="ERROR", enable_access_log=False)
-        serve.start(http_options={"host": host, "port": port}, logging_config=quiet)
+        http = {"host": host, "port": port, "request_timeout_s": TIMEOUT}
+        serve.start(http_options=http, logging_config=quiet)
         serve.run(app, name=name, route_prefix="/")
         over = threading.Event()
         for kind in (signal.SIGINT, signal.SIGTERM):  # Ray has set its own

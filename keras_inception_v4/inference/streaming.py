@@ -1,5 +1,6 @@
 """Answers for any number of files, written to Parquet in parts as they come, and resumed so."""
 
+import json
 import os
 import shutil
 import zlib
@@ -18,7 +19,9 @@ from keras_inception_v4.progress import Verbose, progress
 PART = 10_000  # pictures of a part
 AHEAD = 4  # batches that are decoded while the model works
 RUN, LEFT_OUT = "run.json", "left_out.parquet"
+LEFT = ".left_out"  # in the folder: what each part leaves out
 LISTED = b"keras_inception_v4_files"  # in a part's metadata: which files it answers
+CALL = b"keras_inception_v4_call"  # in a file's metadata: what made it, and its counts
 
 Groups = Iterator[list[Piece]]
 """Pieces of each part in turn."""
@@ -78,7 +81,10 @@ def stream(
         OSError: if it cannot be written. The same call goes on after the last whole part.
     """
     require_parquet()
+    if is_address(output):
+        raise ValueError(f"Received output={str(output)!r}. It must be on this machine's disks.")
     output = Path(output)
+    known = {**known, "part": part, **({} if column is None else {"column": column})}
     folder = output.with_name(f"{output.name}.parts") if _is_file(output) else output
     local = [place for place in places if not is_address(place)]
     inside = [place for place in local if output.resolve().is_relative_to(Path(place).resolve())]
@@ -88,8 +94,8 @@ def stream(
             "read as pictures. Name a place outside."
         )
     if _is_file(output) and output.exists():
-        raise ValueError(f"{output} exists. Name another file, or remove it.")
-    _begin(folder, {**known, "part": part, **({} if column is None else {"column": column})})
+        return _finished(output, folder, known)
+    _begin(folder, known)
     found = pieces(places, column)
     with progress(None, "answering", "files", verbose) as advance:
         count = _write_parts(folder, found, engine, batch_size, part, strict, advance)
@@ -97,8 +103,20 @@ def stream(
         raise ValueError(f"{folder} holds answers for more files than are there now.")
     if sum(count) == 0:
         raise ValueError("There are no files to answer.")
-    _gather(folder, output)
+    _gather(folder, output, known, count)
     return count
+
+
+def _finished(output: Path, folder: Path, known: dict) -> Streamed:
+    """What a file says that the same call made."""
+    try:
+        told = json.loads(require_parquet().read_metadata(output).metadata[CALL])
+    except Exception:  # no Parquet, or that of others
+        told = {}
+    if told.get("known") != json.loads(json.dumps(known)):
+        raise ValueError(f"{output} exists. Name another file, or remove it.")
+    shutil.rmtree(folder, ignore_errors=True)  # an interruption left it
+    return Streamed(*told["count"])
 
 
 def here(work: Answering) -> Engine:
@@ -177,7 +195,9 @@ def _begin(folder: Path, known: dict) -> None:
     if (folder / RUN).is_file():
         recorded = read_json(folder / RUN)
         different = sorted(k for k in known | recorded if known.get(k) != recorded.get(k))
-        if different:
+        if different and not any(folder.glob("part-*.parquet")):
+            (folder / RUN).unlink()  # which came to nothing
+        elif different:
             changes = ", ".join(
                 f"{name} is {recorded.get(name)!r} there and {known.get(name)!r} here"
                 for name in different
@@ -197,7 +217,8 @@ def _name(number: int) -> str:
 
 def _listed(group: list[Piece]) -> bytes:
     names = [name for piece in group for name in piece.names()]
-    text = "\n".join(names).encode("utf-8", "surrogateescape")
+    marks = [mark for piece in group for mark in piece.marks()]
+    text = "\n".join([*names, *marks]).encode("utf-8", "surrogateescape")
     return f"{len(names)} {zlib.crc32(text)}".encode()
 
 
@@ -235,6 +256,11 @@ def _write_parts(
             wanted = Part(folder / _name(number), sum(map(len, group)), _listed(group))
             if wanted.path.exists():
                 counts.append(_check_part(wanted))
+                if strict and counts[-1].left_out:
+                    raise ValueError(
+                        f"{wanted.path} was written without strict and leaves out "
+                        f"{counts[-1].left_out} files, see {LEFT_OUT}."
+                    )
             else:
                 expected.append(wanted)
                 yield group
@@ -251,6 +277,8 @@ def _write_parts(
             if sum(map(len, begun)) == expected[0].pictures:
                 counts.append(_write_part(expected.popleft(), begun))
                 begun = []
+    if expected or begun:
+        raise RuntimeError(f"{len(expected)} parts were not answered to their end.")
     return Streamed(sum(c.answered for c in counts), sum(c.left_out for c in counts))
 
 
@@ -279,19 +307,14 @@ def _write_part(part: Part, tables: list) -> Streamed:
     table = pyarrow.concat_tables(tables)
     sound = compute.equal(table[REASON], "")
     bad = table.filter(compute.invert(sound)).select([PATH, REASON])
+    left = part.path.parent / LEFT / part.path.name
     if len(bad):
-        _write(part.path.with_name(f"left_out-{part.path.name}"), bad)
+        _write(left, bad)
+    else:
+        left.unlink(missing_ok=True)
     answers = table.filter(sound).drop_columns([REASON])
     _write(part.path, answers.replace_schema_metadata({LISTED: part.listed}))
     return Streamed(len(answers), len(bad))
-
-
-def _bad_table(bad: list[tuple[str, str]]):
-    import pyarrow
-
-    text = pyarrow.string()
-    columns = [pyarrow.array([row[i] for row in bad], text) for i in range(2)]
-    return pyarrow.table(columns, names=[PATH, REASON])
 
 
 def _write(path: Path, table) -> None:
@@ -299,20 +322,19 @@ def _write(path: Path, table) -> None:
         require_parquet().write_table(table, new)
 
 
-def _gather(folder: Path, output: Path) -> None:
+def _gather(folder: Path, output: Path, known: dict, count: Streamed) -> None:
     """One list of what was left out, which ends the work, and for a file one of all parts."""
-    pieces = sorted(folder.glob("left_out-*.parquet"))
-    parquet, gathered = require_parquet(), folder / LEFT_OUT
-    known: dict[str, str] = {}  # a call that was interrupted here had gathered some
-    for file in [*([gathered] if gathered.exists() else []), *pieces]:
-        known |= {row[PATH]: row[REASON] for row in parquet.read_table(file).to_pylist()}
-    _write(gathered, _bad_table(list(known.items())))
-    for piece in pieces:
-        piece.unlink()
+    import pyarrow
+
+    text = pyarrow.string()
+    _join(sorted((folder / LEFT).glob("*.parquet")), folder / LEFT_OUT,
+          pyarrow.schema([(PATH, text), (REASON, text)]))  # fmt: skip
     if _is_file(output):
         parts = sorted(folder.glob("part-*.parquet"))
-        shutil.copyfile(gathered, output.with_suffix(f".{LEFT_OUT}"))
-        _join(parts, output, parquet.read_schema(parts[0]).remove_metadata())
+        shutil.copyfile(folder / LEFT_OUT, output.with_suffix(f".{LEFT_OUT}"))
+        told = json.dumps({"known": known, "count": count}).encode()
+        schema = require_parquet().read_schema(parts[0]).with_metadata({CALL: told})
+        _join(parts, output, schema)
         shutil.rmtree(folder)
 
 

@@ -1,5 +1,6 @@
 """Pictures: image files and arrays of which a window is read, however large they are."""
 
+import errno
 import io
 import math
 import os
@@ -127,6 +128,8 @@ def opened(
             with Image.open(source) as image:
                 yield Picture([image], limits)
     except Exception as error:  # PIL's plugins raise whatever a damaged file leads to
+        if isinstance(error, OSError) and error.errno in PASSING:
+            raise
         reason = str(error).partition(" <_io.")[0]  # PIL shows what Python calls the bytes
         raise ValueError(f"{name} cannot be read as an image: {reason}") from error
 
@@ -137,6 +140,10 @@ def _orientation(image: Image.Image) -> int:
         return image.getexif().get(ExifTags.Base.Orientation, 1)
     except Exception:  # PIL's parsers raise whatever damaged metadata leads to
         return 1
+
+
+PASSING = {errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE, errno.ETIMEDOUT}
+"""Errors of the system's, not of the file's: another time it may be read."""
 
 
 class Budget:
