@@ -142,7 +142,8 @@ class TestRay:
         sign = tmp_path / "sign"
         sign.touch()
         arguments = {"sign": str(sign)}
-        done = run_on("ray", Dies, model, arguments, [pictures], tmp_path / "out", **OPTIONS)
+        whole = ("ray", Dies, model, arguments, [pictures], tmp_path / "out")
+        done = run_on(*whole, **OPTIONS)
         assert done == (COUNT - 2, 2)
         assert not sign.exists()
         same(rows(tmp_path / "out"), expected)
