@@ -20,10 +20,13 @@ from PIL import Image
 from pyarrow import parquet
 from tiny import tiny
 
+from keras_inception_v4 import export_model
+from keras_inception_v4.inference import engines
 from keras_inception_v4.inference.answering import Embedder, Predictor
 from keras_inception_v4.inference.classification import predict_files, stream_predictions
 from keras_inception_v4.inference.embedding import stream_embeddings
 from keras_inception_v4.inference.engines import run_on
+from keras_inception_v4.inference.on_ray import look_at
 from keras_inception_v4.inference.serving import Bounds, Server
 
 pytestmark = pytest.mark.slow
@@ -48,6 +51,16 @@ def model(tmp_path_factory):
     path = tmp_path_factory.mktemp("ray") / "model.keras"
     tiny().save(path)
     return path
+
+
+@pytest.fixture(scope="module")
+def artefacts(tmp_path_factory):
+    """Both parts in ONNX, which a worker opens in a second instead of ten."""
+    folder, made = tmp_path_factory.mktemp("ray"), {}
+    for part in ("classifier", "embedding"):
+        made[part] = folder / f"{part}.onnx"
+        export_model(tiny(), made[part], format="onnx", part=part, verbose=0)
+    return made
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +101,20 @@ def expected(pictures, model, tmp_path_factory):
 
 
 class Told(Embedder):
-    """Says on which node it is."""
+    """Says on which node it is, and begins when there is one on each of two."""
+
+    def __init__(self, *arguments, folder, **options):
+        import ray
+
+        super().__init__(*arguments, **options)
+        self.folder = Path(folder)
+        (self.folder / ray.get_runtime_context().get_node_id()).touch()
+
+    def answer(self, pixels):
+        end = time.monotonic() + 120
+        while len(os.listdir(self.folder)) < 2 and time.monotonic() < end:
+            time.sleep(0.1)
+        return super().answer(pixels)
 
     def columns(self, answers):
         import pyarrow
@@ -126,9 +152,14 @@ OPTIONS = {"batch_size": 16, "part": 120, "verbose": 0}
 @pytest.mark.usefixtures("cluster")
 class TestRay:
     def test_two_nodes_share_the_work_and_rows_are_the_local_ones(
-        self, pictures, model, expected, tmp_path
+        self, pictures, model, expected, tmp_path, monkeypatch
     ):
-        done = run_on("ray", Told, model, {}, [pictures], tmp_path / "out", **OPTIONS)
+        (tmp_path / "nodes").mkdir()
+        arguments = {"folder": str(tmp_path / "nodes")}
+        with monkeypatch.context() as opening:  # which needs no node
+            opening.setattr(engines, "look_at", lambda kind, given: look_at(Embedder, {
+                "model": given["model"]}))  # fmt: skip
+            done = run_on("ray", Told, model, arguments, [pictures], tmp_path / "out", **OPTIONS)
         assert done == (COUNT - 2, 2)
         found = rows(tmp_path / "out")
         same(found, expected)
@@ -137,77 +168,97 @@ class TestRay:
         assert [Path(row["path"]).stem for row in bad] == ["007", "250"]
 
     def test_a_killed_actor_s_work_is_done_again_and_so_is_a_part_that_is_gone(
-        self, pictures, model, expected, tmp_path
+        self, pictures, artefacts, expected, tmp_path
     ):
         sign = tmp_path / "sign"
         sign.touch()
         arguments = {"sign": str(sign)}
-        whole = ("ray", Dies, model, arguments, [pictures], tmp_path / "out")
+        whole = ("ray", Dies, artefacts["embedding"], arguments, [pictures], tmp_path / "out")
         done = run_on(*whole, **OPTIONS)
         assert done == (COUNT - 2, 2)
         assert not sign.exists()
         same(rows(tmp_path / "out"), expected)
         (tmp_path / "out" / "part-00001.parquet").unlink()
         assert (
-            run_on("ray", Dies, model, arguments, [pictures], tmp_path / "out", **OPTIONS) == done
+            run_on(
+                "ray",
+                Dies,
+                artefacts["embedding"],
+                arguments,
+                [pictures],
+                tmp_path / "out",
+                **OPTIONS,
+            )
+            == done
         )
         same(rows(tmp_path / "out"), expected)
         # And the folder of one engine is one of the other.
         (tmp_path / "out" / "part-00002.parquet").unlink()
-        assert stream_embeddings(model, pictures, tmp_path / "out", **OPTIONS) == done
+        assert (
+            stream_embeddings(artefacts["embedding"], pictures, tmp_path / "out", **OPTIONS) == done
+        )
         same(rows(tmp_path / "out"), expected)
 
-    def test_a_table_with_pictures(self, pictures, model, expected, tmp_path):
+    def test_a_table_with_pictures(self, pictures, artefacts, expected, tmp_path):
         import pyarrow
 
         content = [path.read_bytes() for path in sorted(pictures.iterdir())]
         table = tmp_path / "table.parquet"
         parquet.write_table(pyarrow.table({"image": content}), table, row_group_size=70)
         output = tmp_path / "a.parquet"
-        done = stream_predictions(model, [table], output, top=2, engine="ray", **OPTIONS)
+        done = stream_predictions(
+            artefacts["classifier"], [table], output, top=2, engine="ray", **OPTIONS
+        )
         assert done == (COUNT - 2, 2)
         found = parquet.read_table(output).to_pylist()
         numbers = [index for index in range(COUNT) if index not in BAD]
         assert [row["path"] for row in found] == [f"{table}#{index}" for index in numbers]
         paths = [pictures / f"{index:03}.png" for index in numbers]
-        for row, (_, top) in zip(found, predict_files(model, paths, top=2, verbose=0), strict=True):
+        for row, (_, top) in zip(
+            found, predict_files(artefacts["classifier"], paths, top=2, verbose=0), strict=True
+        ):
             assert row["classes"] == [name for name, _ in top]
             np.testing.assert_allclose(row["probabilities"], [p for _, p in top], atol=1e-5)
 
     def test_relative_places_are_those_of_this_process(
-        self, pictures, model, expected, tmp_path, monkeypatch
+        self, pictures, artefacts, expected, tmp_path, monkeypatch
     ):
         monkeypatch.chdir(pictures.parent)
-        arguments = (os.path.relpath(model), pictures.name, tmp_path / "out")
+        arguments = (os.path.relpath(artefacts["embedding"]), pictures.name, tmp_path / "out")
         assert stream_embeddings(*arguments, engine="ray", **OPTIONS) == (COUNT - 2, 2)
         found = rows(tmp_path / "out")
         assert found[0]["path"] == "pictures/000.png"
         np.testing.assert_allclose(found[-1]["features"], expected[-1]["features"], atol=1e-5)
 
-    def test_an_error_in_a_worker_is_one_of_this_process(self, pictures, model, tmp_path):
+    def test_an_error_in_a_worker_is_one_of_this_process(self, pictures, artefacts, tmp_path):
         with pytest.raises(OSError, match=r"Ray's workers failed: .*not finite"):
-            run_on("ray", Spoilt, model, {}, [pictures], tmp_path / "out", **OPTIONS)
+            run_on(
+                "ray", Spoilt, artefacts["embedding"], {}, [pictures], tmp_path / "out", **OPTIONS
+            )
 
-    def test_in_a_pipeline_of_one_s_own(self, pictures, model, expected):
+    def test_in_a_pipeline_of_one_s_own(self, pictures, artefacts, expected):
         import ray
 
         data = ray.data.read_binary_files(str(pictures), include_paths=True)
         answers = data.map_batches(
-            Embedder, fn_constructor_kwargs={"model": str(model)}, batch_size=16, concurrency=1
+            Embedder,
+            fn_constructor_kwargs={"model": str(artefacts["embedding"])},
+            batch_size=16,
+            concurrency=1,
         )
         found = sorted(answers.take_all(), key=lambda row: row["path"])
         assert [Path(row["path"]).stem for row in found if row["reason"]] == ["007", "250"]
         same([row for row in found if not row["reason"]], expected)
 
-    def test_what_is_wrong_is_said_in_this_process(self, pictures, model, tmp_path):
+    def test_what_is_wrong_is_said_in_this_process(self, pictures, artefacts, tmp_path):
         with pytest.raises(FileNotFoundError, match=r"gone\.keras"):
             stream_embeddings(tmp_path / "gone.keras", pictures, tmp_path / "x", engine="ray")
         with pytest.raises(ValueError, match=r"007\.png cannot be read"):
-            stream_embeddings(model, pictures, tmp_path / "y", engine="ray", strict=True)
+            stream_embeddings(
+                artefacts["embedding"], pictures, tmp_path / "y", engine="ray", strict=True
+            )
 
     def test_a_predictor_says_the_same_to_both(self, model):
-        from keras_inception_v4.inference.on_ray import look_at
-
         found, here = look_at(Predictor, {"model": str(model)}), Predictor(str(model))
         assert found == (here.size, here.crop, here.known)
 
