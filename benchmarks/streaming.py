@@ -16,10 +16,11 @@ FEW, MANY, PART, BAD, ROUNDS = 2_000, 20_000, 1_000, 0.01, 3
 KILLED_AFTER = (3, 9, 15)  # parts
 IMAGES = 96
 COMMAND = """
-import resource, sys
+import sys
+from benchmarks.workers import peak_of_this_process
 from keras_inception_v4.inference.embedding import stream_embeddings
 done = stream_embeddings(*sys.argv[1:4], batch_size=32, part=int(sys.argv[4]), verbose=0)
-print(done.answered, done.left_out, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+print(done.answered, done.left_out, peak_of_this_process())
 """
 ONE = """
 import sys
