@@ -282,7 +282,8 @@ PREPROCESSING, POOL, HEAD, AUXILIARY_HEAD = "preprocessing", "avg_pool", "predic
 TARGETS = "targets"  # behind the head of a model that answers quantities
 SINGLE_LABEL, MULTI_LABEL, REGRESSION = TASK_NAMES = ("single-label", "multi-label", "regression")
 """What a picture has: one class, several or none, or quantities; see `tasks`."""
-EMBEDDING = "embedding"  # what an artefact of the part before the head answers
+CLASSIFIER, EMBEDDING = "classifier", "embedding"
+"""Parts of a model that are exported; the latter is also what such an artefact answers."""
 """Layers around the network: raw pixels to its range, the average pool, and the two classifiers."""
 
 AUXILIARY_ENDPOINT = "mixed_6h"

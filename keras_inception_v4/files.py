@@ -89,6 +89,11 @@ def require(path: str | os.PathLike, kind: str) -> Path:
     return path
 
 
+def is_address(place: str | os.PathLike) -> bool:
+    """Whether this is an address of another file system, such as `s3://bucket/photos`."""
+    return "://" in os.fspath(place)
+
+
 TABLES = (".csv", ".tsv", ".parquet")
 RECORDS = {
     "tfrecord": (".tfrecord", ".tfrecords"),

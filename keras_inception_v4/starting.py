@@ -9,7 +9,7 @@ import tempfile
 from argparse import Namespace
 from collections.abc import Iterator
 
-from keras_inception_v4.files import require
+from keras_inception_v4.files import is_address, require
 
 GREETING = re.compile(
     rb"WARNING: All log messages before absl::InitializeLog"
@@ -31,7 +31,7 @@ def check_places(options: Namespace) -> None:
         given = getattr(options, option)
         for path in given if isinstance(given, list) else [given]:
             # A TensorFlow checkpoint goes by the prefix of its files.
-            known = path in (None, *WORDS) or "://" in path
+            known = path in (None, *WORDS) or is_address(path)
             if not known and not os.path.exists(f"{path}.index"):
                 require(path, kind)
 

@@ -21,7 +21,8 @@ from keras_inception_v4.cli import main
 from keras_inception_v4.inference.answering import Embedder, Predictor
 from keras_inception_v4.inference.classification import predict_files, stream_predictions
 from keras_inception_v4.inference.embedding import embed_folder, stream_embeddings
-from keras_inception_v4.inference.serving import Bounds, Server, application, name_of, run_server
+from keras_inception_v4.inference.server import Bounds, Server
+from keras_inception_v4.inference.serving import application, name_of, run_server
 from keras_inception_v4.weights.loading import read_model
 
 pytestmark = pytest.mark.skipif(
@@ -394,7 +395,7 @@ def test_artefacts_need_their_runtime_alone(artefacts, pictures, tmp_path, forma
         "from keras_inception_v4.inference.answering import Embedder\n"
         "from keras_inception_v4.inference.embedding import stream_embeddings\n"
         "from keras_inception_v4.inference.classification import stream_predictions\n"
-        "from keras_inception_v4.inference.serving import Server\n"
+        "from keras_inception_v4.inference.server import Server\n"
         "embedding, classifier, pictures, output = sys.argv[1:]\n"
         "stream_embeddings(embedding, pictures, output + '/e', verbose=0)\n"
         "stream_predictions(classifier, [pictures], output + '/p', verbose=0)\n"

@@ -13,8 +13,9 @@ from PIL import Image
 from pyarrow import parquet
 from tiny import tiny
 
-from keras_inception_v4.data import places
-from keras_inception_v4.data.places import PIECE, Files, Rows, fetched, piece_of, pieces
+from keras_inception_v4.data import addresses, places
+from keras_inception_v4.data.addresses import fetched
+from keras_inception_v4.data.places import PIECE, Files, Rows, piece_of, pieces
 from keras_inception_v4.inference.embedding import stream_embeddings
 
 
@@ -119,15 +120,15 @@ def test_pieces_of_many_files_are_small_and_lazy(tmp_path, monkeypatch):
 def test_a_piece_survives_its_way_to_another_machine_and_a_cut(tmp_path):
     table = write(tmp_path / "a.parquet", image=[bytes([i]) for i in range(20)])
     for piece in (*pieces([table]), Files(tuple("abcde"))):
-        whole = list(zip(piece.names(), piece.contents(), strict=True))
+        whole = list(zip(piece.names(), piece.contents({}), strict=True))
         assert len(whole) == len(piece)
         for count in range(1, len(piece)):
             parts = [piece_of(part.as_json()) for part in piece.cut(count)]
             assert list(map(len, parts)) == [count, len(piece) - count]
-            again = [pair for p in parts for pair in zip(p.names(), p.contents(), strict=True)]
+            again = [pair for p in parts for pair in zip(p.names(), p.contents({}), strict=True)]
             assert again == whole
     rows = [piece for piece in pieces([table]) if isinstance(piece, Rows)]
-    assert [content for piece in rows for content in piece.contents()] == [
+    assert [content for piece in rows for content in piece.contents({})] == [
         bytes([i]) for i in range(20)
     ]
 
@@ -198,16 +199,20 @@ def test_another_table_of_as_many_rows_is_refused(model, tmp_path):
         stream_embeddings(model, table, tmp_path / "out", part=4, verbose=0)
 
 
-def test_a_folder_of_tables(model, tmp_path):
+def test_a_folder_of_tables_or_of_pictures_but_not_both(model, tmp_path):
+    """`photos/labels.parquet` names the pictures beside it: each would be answered twice."""
     (tmp_path / "shards").mkdir()
     for number in range(3):
         write(tmp_path / "shards" / f"{number}.parquet", image=[encoded(number)] * 3)
-    (tmp_path / "shards" / "x.png").write_bytes(encoded(9))
-    assert stream_embeddings(model, tmp_path / "shards", tmp_path / "out", verbose=0) == (10, 0)
+    assert stream_embeddings(model, tmp_path / "shards", tmp_path / "out", verbose=0) == (9, 0)
     paths = parquet.read_table(tmp_path / "out" / "part-00000.parquet")["path"].to_pylist()
     assert [os.path.basename(path) for path in paths] == [
-        *(f"{table}.parquet#{row}" for table in range(3) for row in range(3)), "x.png",
-    ]  # fmt: skip
+        f"{table}.parquet#{row}" for table in range(3) for row in range(3)
+    ]
+    (tmp_path / "shards" / "x.png").write_bytes(encoded(9))
+    for place in (tmp_path / "shards", f"file://{tmp_path}/shards"):
+        with pytest.raises(ValueError, match=r"holds tables \(.*0.parquet\) beside other files"):
+            stream_embeddings(model, place, tmp_path / "out2", verbose=0)
 
 
 def test_a_row_group_is_read_once_although_parts_cut_it(model, tmp_path, monkeypatch):
@@ -234,7 +239,7 @@ def test_what_cannot_be_fetched_now_is_tried_again_and_is_no_bad_picture(
         return real(self, path, **options)
 
     monkeypatch.setattr(type(system), "cat_file", flaky)
-    monkeypatch.setattr(places, "WAITS", (0, 0))
+    monkeypatch.setattr(addresses, "WAITS", (0, 0))
     place = f"file://{tmp_path}/a.png"
     if fails < 3:
         assert stream_embeddings(model, place, tmp_path / "out", verbose=0) == (1, 0)
@@ -260,7 +265,7 @@ def test_a_listing_that_fails_is_no_empty_folder(model, folder, tmp_path, monkey
 
 def test_too_large_to_fetch(tmp_path, monkeypatch):
     (tmp_path / "a.png").write_bytes(b"abc")
-    monkeypatch.setattr(places, "MOST_BYTES", 2)
+    monkeypatch.setattr(addresses, "MOST_BYTES", 2)
     with pytest.raises(ValueError, match="has 3 bytes, more than 2"):
         fetched(f"file://{tmp_path}/a.png")
 

@@ -27,7 +27,7 @@ from keras_inception_v4.inference.classification import predict_files, stream_pr
 from keras_inception_v4.inference.embedding import stream_embeddings
 from keras_inception_v4.inference.engines import run_on
 from keras_inception_v4.inference.on_ray import look_at
-from keras_inception_v4.inference.serving import Bounds, Server
+from keras_inception_v4.inference.server import Bounds, Server
 
 pytestmark = pytest.mark.slow
 COUNT, BAD = 300, (7, 250)

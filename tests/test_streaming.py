@@ -91,6 +91,8 @@ def test_predictions_are_those_of_predict(pictures, model, tmp_path):
         np.testing.assert_allclose(row["probabilities"], [p for _, p in top], rtol=1e-5)
     again = stream_predictions(model, images, tmp_path / "a.parquet", part=4, batch_size=3)
     assert again == done  # a finished file is left alone
+    with pytest.raises(ValueError, match="holds answers for other files than are there now"):
+        stream_predictions(model, images[:1], tmp_path / "a.parquet", part=4, batch_size=3)
     with pytest.raises(ValueError, match=r"exists. Name another file"):
         stream_predictions(model, images, tmp_path / "a.parquet", part=4, top=1)
     (tmp_path / "b.parquet").write_bytes(b"something else")
@@ -230,8 +232,9 @@ def test_an_engine_that_loses_rows_is_found_out(pictures, tmp_path):
 
 def test_an_output_among_the_pictures_is_refused(pictures, model):
     for output in (pictures / "out", pictures / "sub" / "a.parquet", pictures):
-        with pytest.raises(ValueError, match="its own files would be read as pictures"):
-            stream_embeddings(model, pictures, output)
+        for place in (pictures, f"file://{pictures}"):
+            with pytest.raises(ValueError, match="its own files would be read as pictures"):
+                stream_embeddings(model, place, output)
     assert not (pictures / "out").exists()
 
 

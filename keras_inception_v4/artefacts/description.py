@@ -52,8 +52,8 @@ def describe(
     precision: str,
     crop: float,
     class_names: list[str] | None,
-    thresholds: list[float] | None = None,
-    task: str = SINGLE_LABEL,
+    thresholds: list[float] | None,
+    task: str,
 ) -> Description:
     """The description of a model's artefact."""
     return Description(

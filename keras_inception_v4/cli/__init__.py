@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from keras_inception_v4 import __version__
 from keras_inception_v4.cli.files import add_convert, add_export
 from keras_inception_v4.cli.network import add_summary
+from keras_inception_v4.cli.serving import add_serve
 from keras_inception_v4.cli.training import add_evaluate, add_train
-from keras_inception_v4.cli.using import add_embed, add_explain, add_predict, add_serve
+from keras_inception_v4.cli.using import add_embed, add_explain, add_predict
 from keras_inception_v4.starting import check_places, import_keras
 
 

@@ -6,24 +6,21 @@ A piece is small enough to be sent to another machine, which then reads its pict
 
 import json
 import os
-import time
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from itertools import islice
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Protocol
 
+from keras_inception_v4.data.addresses import listed, opened
 from keras_inception_v4.data.columns import GUESSES
 from keras_inception_v4.data.layout import walk_files
 from keras_inception_v4.errors import in_one_line, require_extra
-from keras_inception_v4.files import require
+from keras_inception_v4.files import is_address, require
 
 PIECE = 64  # pictures of a piece
 BUFFER = 1 << 20  # bytes of a column that are read at once
-MOST_BYTES = 1 << 30  # of a picture at an address, which is fetched whole
-WAITS = (0.5, 2.0)  # seconds before what failed is fetched again
-SCHEME = "://"
 TABLE = ".parquet"
 
 
@@ -41,8 +38,12 @@ class Piece(Protocol):
     def marks(self) -> list[str]:
         """What else tells it from other pictures of these names."""
 
-    def contents(self) -> Iterator[str | bytes]:
-        """A path, an address or the encoded picture of each."""
+    def contents(self, readers: dict) -> Iterator[str | bytes]:
+        """A path, an address or the encoded picture of each.
+
+        `readers` keeps what was read of a row group up to a row, for the piece that begins there;
+        the caller's, for as long as it reads one piece after the other.
+        """
 
     def as_json(self) -> str:
         """Text from which `piece_of` makes it again."""
@@ -69,7 +70,7 @@ class Files:
         """None."""
         return []
 
-    def contents(self) -> Iterator[str | bytes]:
+    def contents(self, readers: dict) -> Iterator[str | bytes]:
         """The paths."""
         return iter(self.paths)
 
@@ -113,29 +114,23 @@ class Rows:
         """That of the table."""
         return [str(self.mark)]
 
-    def contents(self) -> Iterator[str | bytes]:
+    def contents(self, readers: dict) -> Iterator[str | bytes]:
         """The bytes of each; empty ones where there are none."""
         key = self.table, self.column, self.group
-        reader = _READERS.pop((*key, self.skip), None)
-        if reader is None:
-            reader = islice(_values(self), self.skip, None)
+        reader = readers.pop((*key, self.skip), None) or islice(_values(self), self.skip, None)
         yield from islice(reader, self.count)
-        _READERS.clear()
-        _READERS[(*key, self.skip + self.count)] = reader  # the next piece may go on there
+        readers.clear()
+        readers[(*key, self.skip + self.count)] = reader
 
     def as_json(self) -> str:
         """All there is to know."""
         return json.dumps(asdict(self))
 
 
-_READERS: dict[tuple, Iterator[bytes]] = {}
-"""A row group that was read up to a row: from its beginning again would be from the table's."""
-
-
 def _values(rows: Rows) -> Iterator[bytes]:
     """All encoded pictures of a row group."""
     column = f"{rows.column}.bytes" if rows.inside else rows.column
-    with _opened(rows.table) as file:
+    with opened(rows.table) as file:
         try:
             content = _parquet_file(file, rows.table)
             for batch in content.iter_batches(PIECE, row_groups=[rows.group], columns=[column]):
@@ -152,11 +147,6 @@ def piece_of(text: str) -> Piece:
     return Files(tuple(content["paths"])) if "paths" in content else Rows(**content)
 
 
-def is_address(place: str | os.PathLike) -> bool:
-    """Whether this is an address of another file system, such as `s3://bucket/photos`."""
-    return SCHEME in os.fspath(place)
-
-
 def check_place(place: str | os.PathLike) -> None:
     """Checks that a path is there; addresses are only tried when they are reached.
 
@@ -171,123 +161,55 @@ def pieces(places: Sequence[str | os.PathLike], column: str | None = None) -> It
     """The pictures at some places, in order.
 
     Args:
-        places: files; folders, each listed when it is reached; tables (`.parquet`, also those in
-            folders), read row group by row group; all of them on this machine or behind an address
-            that `fsspec` knows.
+        places: files; folders of pictures, or of tables, each listed when it is reached; tables
+            (`.parquet`), read row group by row group; all of them on this machine or behind an
+            address that `fsspec` knows.
         column: of the tables, with encoded pictures or with paths, which may be relative to the
             table; `None` for the only one that holds pictures, else the one with a usual name of
             paths.
 
     Raises:
-        ValueError: for a table that cannot be read or has no such column.
+        ValueError: for a table that cannot be read or has no such column, or a folder that holds
+            tables beside other files.
         ImportError: for an address without fsspec, a table without pyarrow; the message names the
             extra.
         OSError: if an address cannot be listed.
     """
-    paths: list[str] = []
-    for path in _paths(places):
-        if path.endswith(TABLE):
-            if paths:
-                yield Files(tuple(paths))
-            paths = []
-            yield from _of_table(path, column)
+    for is_table, paths in groupby(_paths(places), lambda path: path.endswith(TABLE)):
+        if is_table:
+            for table in paths:
+                yield from _of_table(table, column)
         else:
-            paths.append(path)
-        if len(paths) == PIECE:
-            yield Files(tuple(paths))
-            paths = []
-    if paths:
-        yield Files(tuple(paths))
+            yield from _in_pieces(paths)
 
 
 def _paths(places: Sequence[str | os.PathLike]) -> Iterator[str]:
     for given in places:
         place = os.fspath(given)
         if is_address(place):
-            yield from _listed(place)
+            yield from _of_one_kind(place, listed(place))
         elif os.path.isdir(place):
-            yield from map(str, walk_files(Path(place)))
+            yield from _of_one_kind(place, map(str, walk_files(Path(place))))
         else:
             yield place
 
 
-def _in_pieces(paths: Iterator[str]) -> Iterator[Files]:
-    some: list[str] = []
+def _of_one_kind(folder: str, paths: Iterator[str]) -> Iterator[str]:
+    """Paths of a folder, whose tables may name the pictures beside them: one or the other."""
+    kinds: dict[bool, str] = {}
     for path in paths:
-        some.append(path)
-        if len(some) == PIECE:
-            yield Files(tuple(some))
-            some = []
-    if some:
-        yield Files(tuple(some))
+        kinds.setdefault(path.endswith(TABLE), path)
+        if len(kinds) > 1:
+            raise ValueError(
+                f"{folder} holds tables ({kinds[True]}) beside other files ({kinds[False]}), whose "
+                "pictures may be the same. Name one of them, or move the others away."
+            )
+        yield path
 
 
-def _file_system(address: str):
-    if "::" in address:
-        raise ValueError(f"Received {address}. Chained addresses (::) are not read; unpack it.")
-    fsspec = require_extra("fsspec", f"{address} needs", "fsspec", "ray")
-    try:
-        return fsspec.core.url_to_fs(address)
-    except ImportError as error:  # each kind of address has a package of its own
-        raise ImportError(f"{address} cannot be read: {error}") from None
-    except ValueError as error:
-        raise ValueError(f"{address} cannot be read: {error}") from None
-
-
-def _listed(address: str) -> Iterator[str]:
-    """Addresses of the visible files below one in order, or of the file itself."""
-    system, root = _file_system(address)
-    if system.info(root)["type"] == "directory":
-        yield from _below(system, root)
-    else:
-        yield address
-
-
-def _below(system, folder: str) -> Iterator[str]:
-    entries = sorted(
-        (entry["name"].rstrip("/").rpartition("/")[2], entry["name"], entry["type"])
-        for entry in system.ls(folder, detail=True)
-        if entry["name"].rstrip("/") != folder.rstrip("/")
-    )
-    for name, path, kind in entries:
-        if name.startswith("."):
-            continue
-        if kind == "directory":
-            yield from _below(system, path)
-        else:
-            yield system.unstrip_protocol(path)
-
-
-def fetched(source: str | bytes) -> str | bytes:
-    """What `load_image` takes: a path or bytes as they are, or what is at an address.
-
-    Raises:
-        FileNotFoundError, PermissionError, ValueError: if it is no picture that can be had.
-        OSError: if it could not be read, and may be another time.
-    """
-    if isinstance(source, bytes) or not is_address(source):
-        return source
-    system, path = _file_system(source)
-    for wait in (*WAITS, None):
-        try:
-            size = system.info(path).get("size") or 0
-            if size > MOST_BYTES:
-                raise ValueError(f"{source} has {size:,} bytes, more than {MOST_BYTES:,}.")
-            return system.cat_file(path)
-        except (FileNotFoundError, PermissionError, ValueError):
-            raise
-        except Exception as error:  # each kind of address has classes of its own
-            if wait is None:
-                raise OSError(f"{source} cannot be read: {in_one_line(error)}") from error
-            time.sleep(wait)
-    raise AssertionError
-
-
-def _opened(table: str):
-    if not is_address(table):
-        return open(table, "rb")
-    system, path = _file_system(table)
-    return system.open(path, "rb")
+def _in_pieces(paths: Iterator[str]) -> Iterator[Files]:
+    while some := tuple(islice(paths, PIECE)):
+        yield Files(some)
 
 
 def _parquet_file(file, table: str):
@@ -299,7 +221,7 @@ def _parquet_file(file, table: str):
 
 
 def _of_table(table: str, column: str | None) -> Iterator[Piece]:
-    with _opened(table) as file:
+    with opened(table) as file:
         content = _parquet_file(file, table)
         name, kind = _column(table, content.schema_arrow, column)
         if kind == "path":

@@ -3,8 +3,8 @@
 import os
 from pathlib import Path
 
-from keras_inception_v4.architecture import EMBEDDING
-from keras_inception_v4.export.formats import CLASSIFIER, export_model
+from keras_inception_v4.architecture import CLASSIFIER, EMBEDDING
+from keras_inception_v4.export.formats import export_model
 from keras_inception_v4.export.verification import Verification
 from keras_inception_v4.files import model_file
 from keras_inception_v4.inspection import classifier_of, names_of, read_settings

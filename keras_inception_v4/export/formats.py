@@ -8,7 +8,12 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_inception_v4.architecture import EMBEDDING, ENDPOINTS, EVALUATION_CROP
+from keras_inception_v4.architecture import (
+    CLASSIFIER,
+    EMBEDDING,
+    ENDPOINTS,
+    EVALUATION_CROP,
+)
 from keras_inception_v4.artefacts import describe, format_of, require_runtime, write_description
 from keras_inception_v4.costs import block_name
 from keras_inception_v4.data.folders import list_images, sound_images
@@ -46,7 +51,6 @@ EXPORTS = {
 }
 """Each format and the precisions that it carries."""
 
-CLASSIFIER = "classifier"  # the part that is exported unless told
 KERAS_NAMES = {"tf_saved_model": "saved_model"}
 SUFFIXES = {"saved_model": "", "litert": ".tflite", "onnx": ".onnx", "openvino": ""}
 LEAST_CALIBRATION = 16
@@ -118,7 +122,7 @@ def export_model(
     _check_size(model, format)
     calibrating = _pixels(model, calibration, crop, "calibration", verbose)
     sample = _pixels(model, samples, crop, "samples", verbose)
-    if precision == "int8" and calibrating is not None:  # `_check` wants it
+    if precision == "int8":
         _check_calibration(calibrating, sample)
     given = {"calibration": calibrating, "sample": sample}
     sets = {name: images for name, images in given.items() if images is not None}
@@ -183,7 +187,7 @@ def _check_size(model: keras.Model, format: str) -> None:
         )
 
 
-def _check_calibration(pixels: np.ndarray, samples: np.ndarray | None) -> None:
+def _check_calibration(pixels, samples) -> None:
     check_finite(pixels, "calibration pixels")
     if len(pixels) < LEAST_CALIBRATION:
         raise ValueError(

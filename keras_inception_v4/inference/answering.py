@@ -8,8 +8,9 @@ from typing import ClassVar
 
 import numpy as np
 
+from keras_inception_v4.architecture import CLASSIFIER, EMBEDDING
+from keras_inception_v4.data.addresses import fetched
 from keras_inception_v4.data.pipeline import padded
-from keras_inception_v4.data.places import fetched
 from keras_inception_v4.errors import check_at_least, check_one_of
 from keras_inception_v4.files import fingerprint, model_file, printable
 from keras_inception_v4.inference.opening import (
@@ -42,7 +43,7 @@ class Answering(ABC):
         known: what decides the answers, as JSON values.
     """
 
-    part: ClassVar[str] = "classifier"
+    part: ClassVar[str] = CLASSIFIER
     """Of a model, as `export_model` calls it."""
     size: tuple[int, int]
     crop: float
@@ -151,7 +152,7 @@ class Embedder(Answering):
         OSError: if the ImageNet weights are neither in the cache nor to be had.
     """
 
-    part = "embedding"
+    part = EMBEDDING
 
     def __init__(
         self,

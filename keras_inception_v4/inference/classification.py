@@ -17,7 +17,8 @@ from keras_inception_v4.inference.opening import (
     chosen_thresholds,
     open_classifier,
 )
-from keras_inception_v4.inference.streaming import PART, Streamed
+from keras_inception_v4.inference.parts import Streamed
+from keras_inception_v4.inference.streaming import PART
 from keras_inception_v4.preprocessing import check_finite
 from keras_inception_v4.progress import Verbose, progress
 from keras_inception_v4.tasks import Task

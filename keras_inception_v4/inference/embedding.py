@@ -15,7 +15,8 @@ from keras_inception_v4.files import check_name, replacing
 from keras_inception_v4.inference.answering import Embedder
 from keras_inception_v4.inference.engines import run_on
 from keras_inception_v4.inference.opening import open_embedder
-from keras_inception_v4.inference.streaming import PART, Streamed
+from keras_inception_v4.inference.parts import Streamed
+from keras_inception_v4.inference.streaming import PART
 from keras_inception_v4.plots import plot_embedding, require_matplotlib, require_pca
 from keras_inception_v4.preprocessing import check_finite
 from keras_inception_v4.progress import Verbose, progress

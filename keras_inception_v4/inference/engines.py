@@ -6,11 +6,14 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from keras_inception_v4.architecture import CLASSIFIER
 from keras_inception_v4.artefacts import is_artefact, require_runtime
 from keras_inception_v4.errors import check_one_of
 from keras_inception_v4.inference.answering import Embedder, Predictor, fingerprint_of
 from keras_inception_v4.inference.on_ray import connected, look_at, on_ray
-from keras_inception_v4.inference.streaming import Streamed, here, require_parquet, stream
+from keras_inception_v4.inference.parts import Streamed, require_parquet
+from keras_inception_v4.inference.streaming import here, stream
+from keras_inception_v4.inspection import names_of
 
 RAY, KERAS = "ray", "keras"
 RUNTIMES = {"openvino": "", "onnx": ".onnx", "litert": ".tflite"}
@@ -85,15 +88,13 @@ def _exported(
     # What an artefact needs not.
     from keras_inception_v4.export import export_file, export_model
     from keras_inception_v4.model import InceptionV4
-    from keras_inception_v4.preprocessing import imagenet_classes
 
     with TemporaryDirectory() as folder:
         path = Path(folder) / f"model{RUNTIMES[format]}"
         if model is None:
-            names = [name for _, name in imagenet_classes()] if part == "classifier" else None
-            export_model(
-                InceptionV4(), path, format=format, part=part, class_names=names, verbose=0
-            )
+            network = InceptionV4()
+            names = names_of(network.output_shape[-1], None) if part == CLASSIFIER else None
+            export_model(network, path, format=format, part=part, class_names=names, verbose=0)
         else:
             export_file(model, path, format=format, part=part, pixels=pixels, verbose=0)
         yield path

@@ -98,7 +98,6 @@ def look_at(kind: type[Answering], arguments: dict) -> Found:
         FileNotFoundError, ValueError, ImportError, OSError: as `kind`.
     """
     ray = require_ray()
-
     hidden = {"env_vars": {"CUDA_VISIBLE_DEVICES": ""}}
 
     @ray.remote(num_cpus=1, max_calls=1, runtime_env=hidden)
@@ -110,6 +109,8 @@ def look_at(kind: type[Answering], arguments: dict) -> Found:
         return ray.get(look.remote())
     except ray.exceptions.RayTaskError as error:
         raise error.cause from None
+    except ray.exceptions.RayError as error:  # the process died, as without memory
+        raise OSError(f"The model cannot be opened on Ray: {in_one_line(error)}") from error
 
 
 def on_ray(kind: type[Answering], arguments: dict, found: Found) -> Engine:
@@ -146,11 +147,8 @@ def _dataset(
     context = ray.data.DataContext.get_current()
     options = context.execution_options
     before = options.preserve_order, context.enable_progress_bars, context.max_errored_blocks
-    options.preserve_order, context.enable_progress_bars, context.max_errored_blocks = (
-        True,
-        False,
-        0,
-    )
+    options.preserve_order, context.enable_progress_bars = True, False
+    context.max_errored_blocks = 0  # no row may be lost
     try:
         blocks = max(len(pieces) // TOGETHER, min(len(pieces), 8 * devices.actors))
         rows = ray.data.from_items(pieces, override_num_blocks=blocks)
@@ -220,9 +218,10 @@ def read(batch: dict, size: tuple[int, int], crop: float, here: str) -> Iterator
     with suppress(OSError):  # a node without that folder reads addresses
         os.chdir(here)
     blank = np.zeros((*size, 3), "float32")
+    readers: dict = {}
     for text in batch["piece"]:
         piece = piece_of(text)
-        pictures = zip(piece.names(), piece.contents(), strict=True)
+        pictures = zip(piece.names(), piece.contents(readers), strict=True)
         while some := list(islice(pictures, PIECE)):
             found = [decoded(source, size, crop) for _, source in some]
             yield {

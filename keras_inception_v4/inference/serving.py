@@ -1,61 +1,21 @@
 """A model or an artefact behind HTTP: an application of Ray Serve."""
 
-import asyncio
 import os
 import re
 import signal
 import socket
 import threading
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from functools import partial
-from http import HTTPStatus
+from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
-
-import keras_inception_v4
-from keras_inception_v4.artefacts import format_of
-from keras_inception_v4.errors import check_at_least, require_extra
+from keras_inception_v4.errors import check_at_least
 from keras_inception_v4.files import MODEL
-from keras_inception_v4.inference import protocols
 from keras_inception_v4.inference.answering import Predictor
 from keras_inception_v4.inference.on_ray import connected, has_gpu_for, look_at
-from keras_inception_v4.inference.protocols import Asked, RefusedError
-from keras_inception_v4.preprocessing import load_image, resize_image
-from keras_inception_v4.preprocessing.pictures import opened
+from keras_inception_v4.inference.server import Bounds, Server, require_serve
 
-VERSION = r"(?:/versions/1)?"
-TOP = 5
 TIMEOUT = 300.0  # seconds of a request
-ROOM = 4  # batches of decoded pictures in a replica
-
-
-@dataclass(frozen=True)
-class Bounds:
-    """What a server takes.
-
-    Args:
-        batch_size: pictures that are answered at once, where they arrive together.
-        wait: seconds that a picture waits for others.
-        queue: requests that wait; more are told to come again (503).
-        patience: seconds that a body may take to arrive.
-        most_bytes: of a request's body.
-        most_pixels: of a picture.
-        pictures: of a request.
-    """
-
-    batch_size: int = 8
-    wait: float = 0.01
-    queue: int = 64
-    patience: float = 60.0
-    most_bytes: int = 32 << 20
-    most_pixels: int = 64_000_000
-    pictures: int = 256
-
-    def __post_init__(self):
-        counts = {name: value for name, value in asdict(self).items() if type(value) is int}
-        check_at_least(1, **counts)
 
 
 def name_of(model: str | os.PathLike | None) -> str:
@@ -66,207 +26,6 @@ def name_of(model: str | os.PathLike | None) -> str:
     if path.name == MODEL:
         path = path.parent
     return re.sub(r"[^\w.-]", "_", path.stem if path.is_file() else path.name)
-
-
-class Server:
-    """Answers requests; Ray Serve makes one for each replica.
-
-    Args:
-        name: of the model in addresses.
-        arguments: of `Predictor`.
-        bounds: as keywords of `Bounds`.
-        batching: makes of a function of many pictures one of one, which waits for others; Ray
-            Serve's if `None`.
-    """
-
-    def __init__(
-        self, name: str, arguments: dict, bounds: dict, *, batching: Callable | None = None
-    ):
-        self._name, self._bounds = name, Bounds(**bounds)
-        self._work = Predictor(**arguments)
-        self._platform = format_of(arguments["model"] or "") or "keras"
-        batch_size = self._bounds.batch_size
-        smaller = [batch_size // 2**power for power in range(1, 4) if batch_size // 2**power > 1]
-        self._sizes = sorted({1, *smaller, batch_size})  # OpenVINO keeps as many
-        self._room = asyncio.Semaphore(ROOM * batch_size)
-        if batching is None:
-            wait = self._bounds.wait
-            batching = require_serve().batch(max_batch_size=batch_size, batch_wait_timeout_s=wait)
-        self._batched = batching(self._answer_all)
-        blank = np.zeros((batch_size, *self._work.size, 3), "float32")
-        for size in self._sizes:  # each shape is compiled once, and not while somebody waits
-            self._work.answer(blank[:size])
-
-    async def __call__(self, request):
-        """A `starlette` request to its response."""
-        from starlette.responses import JSONResponse
-
-        try:
-            status, said = 200, await self._said(request)
-        except RefusedError as refused:
-            status, said = refused.status, {"error": refused.reason}
-        return JSONResponse(said, status)
-
-    async def _said(self, request) -> dict:
-        path, name = request.url.path, re.escape(self._name)
-        tell: dict[str, Callable[[], dict]] = {
-            r"/": self._ways,
-            rf"/v1/models/{name}{VERSION}": protocols.version_status,
-            rf"/v1/models/{name}{VERSION}/metadata": lambda: protocols.signature(
-                self._name, self._outputs()
-            ),
-            r"/v2": self._about_server,
-            r"/v2/health/live": lambda: {"live": True},
-            r"/v2/health/ready": lambda: {"ready": True},
-            rf"/v2/models/{name}{VERSION}": self._about,
-            rf"/v2/models/{name}{VERSION}/ready": lambda: {"name": self._name, "ready": True},
-        }
-        ask: dict[str, Callable[[bytes], Asked]] = {
-            r"/predict": protocols.uploaded,
-            rf"/v1/models/{name}{VERSION}:predict": protocols.tensorflow_serving,
-            rf"/v2/models/{name}{VERSION}/infer": partial(
-                protocols.open_inference,
-                headers=request.headers,
-                model=self._name,
-                outputs=self._outputs(),
-            ),
-        }
-        for pattern, said in tell.items():
-            if re.fullmatch(pattern, path.rstrip("/") or "/"):
-                _check_method(request, "GET", "HEAD")
-                return said()
-        for pattern, asked in ask.items():
-            if re.fullmatch(pattern, path):
-                _check_method(request, "POST", "PUT")
-                return await self._answered(await self._in_time(request), asked)
-        raise RefusedError(HTTPStatus.NOT_FOUND, f"There is no {path}. GET / lists what there is.")
-
-    async def _in_time(self, request) -> bytes:
-        try:
-            async with asyncio.timeout(self._bounds.patience):
-                return await self._body(request)
-        except TimeoutError:
-            raise RefusedError(
-                HTTPStatus.REQUEST_TIMEOUT, f"The body took over {self._bounds.patience:g} s."
-            ) from None
-
-    async def _body(self, request) -> bytes:
-        most, told = self._bounds.most_bytes, request.headers.get("content-length", "0")
-        too_large = RefusedError(
-            HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"The body has more than {most:,} bytes."
-        )
-        if told.isdigit() and int(told) > most:
-            raise too_large
-        kind = request.headers.get("content-type", "")
-        if kind.startswith("multipart/"):
-            raise RefusedError(
-                HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-                "Send the picture itself as the body, not a form: curl --data-binary @FILE",
-            )
-        body = bytearray()
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > most:
-                raise too_large
-        return bytes(body)
-
-    async def _answered(self, body: bytes, asked: Callable[[bytes], Asked]) -> dict:
-        pictures, say = await asyncio.to_thread(protocols.understood, asked, body)
-        if len(pictures) > self._bounds.pictures:
-            raise RefusedError(
-                HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-                f"The request has {len(pictures)} pictures. At most {self._bounds.pictures} are "
-                "answered at once.",
-            )
-        rows = await asyncio.gather(*map(self._row, pictures))
-        return say(self._named(np.stack(rows)))
-
-    async def _row(self, picture: protocols.Picture) -> np.ndarray:
-        async with self._room:  # pixels take far more than the bytes of a body
-            return await self._batched(await asyncio.to_thread(self._decoded, picture))
-
-    def _decoded(self, picture: protocols.Picture) -> np.ndarray:
-        size, crop, most = self._work.size, self._work.crop, self._bounds.most_pixels
-        try:
-            if isinstance(picture, np.ndarray):
-                _check_pixels(picture.shape[0] * picture.shape[1], most)
-                return resize_image(picture, size, crop)
-            with opened(picture) as image:
-                count = image.width * image.height
-            _check_pixels(count, most)
-            return load_image(picture, size, crop)
-        except ValueError as error:
-            raise RefusedError(HTTPStatus.BAD_REQUEST, str(error)) from error
-
-    async def _answer_all(self, pixels: list[np.ndarray]) -> list[np.ndarray]:
-        return await asyncio.to_thread(self._in_known_sizes, np.stack(pixels))
-
-    def _in_known_sizes(self, batch: np.ndarray) -> list[np.ndarray]:
-        """Rows of answers; five pictures are answered as four and one, not filled up to eight."""
-        rows: list[np.ndarray] = []
-        while len(rows) < len(batch):
-            rest = len(batch) - len(rows)
-            size = max(size for size in self._sizes if size <= rest)
-            rows += list(self._work.answer(batch[len(rows) : len(rows) + size]))
-        return rows
-
-    def _outputs(self) -> dict[str, tuple[str, int]]:
-        count = len(self._work.class_names)
-        if self._work.task.standardized:
-            return {"values": ("FP32", count)}
-        best = self._best()
-        return {"probabilities": ("FP32", count), "classes": ("BYTES", best),
-                "scores": ("FP32", best)}  # fmt: skip
-
-    def _best(self) -> int:
-        count = len(self._work.class_names)
-        least = count if self._work.task.thresholded else TOP
-        return min(self._work.top or least, count)
-
-    def _named(self, answers: np.ndarray) -> protocols.Answers:
-        """Rows of answers by the names of a SavedModel's outputs; classes are filled up with ""."""
-        if self._work.task.standardized:
-            return {"values": answers, "names": np.array(self._work.class_names)}
-        best = self._best()
-        rows = [self._work.named(row)[:best] for row in answers]
-        filled = [row + [("", 0.0)] * (best - len(row)) for row in rows]
-        return {
-            "probabilities": answers,
-            "classes": np.array([[name for name, _ in row] for row in filled]),
-            "scores": np.array([[score for _, score in row] for row in filled], "float32"),
-        }
-
-    def _about(self) -> dict:
-        return protocols.about(self._name, self._outputs(), self._platform)
-
-    def _about_server(self) -> dict:
-        return {
-            "name": "keras_inception_v4",
-            "version": keras_inception_v4.__version__,
-            "extensions": ["binary_tensor_data"],
-        }
-
-    def _ways(self) -> dict:
-        return {
-            "model": self._name,
-            "POST /predict": "a picture",
-            f"POST /v1/models/{self._name}:predict": "TensorFlow Serving",
-            f"POST /v2/models/{self._name}/infer": "Open Inference Protocol",
-        }
-
-
-def _check_method(request, *allowed: str) -> None:
-    if request.method not in allowed:
-        raise RefusedError(
-            HTTPStatus.METHOD_NOT_ALLOWED, f"{request.url.path} takes {allowed[0]} requests."
-        )
-
-
-def _check_pixels(count: int, most: int) -> None:
-    if count > most:
-        raise RefusedError(
-            HTTPStatus.BAD_REQUEST, f"The picture has {count:,} pixels, more than {most:,}."
-        )
 
 
 def application(
@@ -307,15 +66,6 @@ def application(
     return deployment.bind(name or name_of(model), {"model": path, **options}, asdict(bounds))
 
 
-def require_serve():
-    """Imports and returns `ray.serve`.
-
-    Raises:
-        ImportError: without it; the message names the extra.
-    """
-    return require_extra("ray.serve", "Serving needs", "ray[serve]", "ray")
-
-
 def run_server(
     model: str | os.PathLike | None,
     *,
@@ -349,9 +99,7 @@ def run_server(
     name = name or name_of(model)
     if not re.fullmatch(r"[\w.-]+", name):
         raise ValueError(f"Received name={name!r}. It must be of letters, digits, _, . and -.")
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind((host, port))
+    socket.create_server((host, port)).close()  # or the error that Ray would bury
     with connected(address):
         path = None if model is None else os.path.abspath(model)
         look_at(Predictor, {"model": path, **options})
