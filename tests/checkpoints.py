@@ -7,7 +7,8 @@ import numpy as np
 from rules import slim_tensor, timm_tensor
 from thin import REPEATED, SHARE
 
-from keras_inception_v4.architecture import convolutions, network
+from keras_inception_v4.architecture import ENDPOINTS, HEAD, convolutions, network
+from keras_inception_v4.weights.names import BATCH_NORM, timm_names
 
 DATA = Path(__file__).parent / "data"
 TIMM_SHAPES = json.loads((DATA / "timm_keys.json").read_text())
@@ -23,9 +24,23 @@ def slim_variables(shapes=SLIM_SHAPES):
     return {name: slim_tensor(name, shape) for name, shape in shapes.items()}
 
 
-def thin_shapes(shapes, shallow=False):
-    """The table of a thin network, see `thin`; what is left out of a shallow one closes ranks."""
-    blocks = [name for name in BLOCKS if not (shallow and name in REPEATED)]
+def network_shapes():
+    """The table of timm's file of the network as it is, thin ones too."""
+    shapes = {}
+    names = timm_names()
+    for unit in convolutions():
+        kernel = (unit.op.filters, unit.channels, unit.op.height, unit.op.width)
+        shapes[names[f"{unit.name}_conv/kernel"]] = kernel
+        shapes[names[f"{unit.name}_bn/beta"].replace("bias", "weight")] = kernel[:1]
+        for variable in BATCH_NORM:
+            shapes[names[f"{unit.name}_bn/{variable}"]] = kernel[:1]
+    classifier = (1000, ENDPOINTS["mixed_7d"].channels)
+    return {**shapes, names[f"{HEAD}/kernel"]: classifier, names[f"{HEAD}/bias"]: classifier[:1]}
+
+
+def thin_shapes(shapes):
+    """The table of the thin network of one block a kind; what is left out closes ranks."""
+    blocks = [name for name in BLOCKS if name not in REPEATED]
     timm = {f"features.{i}": f"features.{blocks.index(name)}"
             for i, name in enumerate(BLOCKS) if name in blocks}  # fmt: skip
     slim = {f"InceptionV4/{name.capitalize()}" for name in BLOCKS if name not in blocks}

@@ -14,6 +14,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # threads of several workers wait for e
 import pytest
 from checkpoints import (
     TIMM_SHAPES,
+    network_shapes,
     slim_variables,
     thin_shapes,
     timm_state,
@@ -94,10 +95,19 @@ def slim_prefix(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def kinds_file(tmp_path_factory):
+    """Weights of the network of one block a kind as timm's file, with the names of the recorded."""
+    path = tmp_path_factory.mktemp("kinds") / "model.safetensors"
+    write_safetensors(path, timm_state(thin_shapes(TIMM_SHAPES)))
+    return path
+
+
+@pytest.fixture(scope="session")
 def shallow_file(tmp_path_factory):
     """Weights of the shallow network as timm's file; features differ widely."""
     path = tmp_path_factory.mktemp("shallow") / "model.safetensors"
-    write_safetensors(path, timm_state(thin_shapes(TIMM_SHAPES, shallow=True)))
+    with thin_network("shallow"):
+        write_safetensors(path, timm_state(network_shapes()))
     return path
 
 
@@ -109,9 +119,16 @@ def thin():
 
 
 @pytest.fixture
-def shallow():
+def kinds():
     """As `thin`, with one block of each kind."""
-    with thin_network(shallow=True):
+    with thin_network("kinds"):
+        yield
+
+
+@pytest.fixture
+def shallow():
+    """As `kinds`, with the last convolutions of each branch alone."""
+    with thin_network("shallow"):
         yield
 
 

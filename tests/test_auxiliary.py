@@ -17,7 +17,7 @@ from keras_inception_v4.weights import names
 RECORDED = np.load(DATA / "slim.npz")
 
 
-SHALLOW = slim_variables(thin_shapes(SLIM_SHAPES, shallow=True))
+KINDS = slim_variables(thin_shapes(SLIM_SHAPES))
 
 
 def build(size=107, classes=5, **arguments):
@@ -43,33 +43,33 @@ def test_slim_s_auxiliary_logits(slim_prefix, data_format):
         assert np.abs(found[output] - expected).max() <= 1e-5 * np.abs(expected).max()
 
 
-@pytest.mark.usefixtures("shallow")
+@pytest.mark.usefixtures("kinds")
 @pytest.mark.parametrize("background", [1, 0])
 def test_the_background_stays_for_1001_classes(tmp_path, background):
-    write_slim(tmp_path / "inception_v4.ckpt", SHALLOW)
+    write_slim(tmp_path / "inception_v4.ckpt", KINDS)
     model = build(299, 1000 + background)
     load_weights(model, tmp_path / "inception_v4.ckpt")
     tables = names.slim_names() | names.slim_auxiliary_names()
     for layer in model.layers:
         for variable in layer.weights:
-            expected = SHALLOW[tables[f"{layer.name}/{variable.name}"]]
+            expected = KINDS[tables[f"{layer.name}/{variable.name}"]]
             if layer.name in ("predictions", "auxiliary"):
                 expected = expected[..., 1 - background :]
             np.testing.assert_array_equal(keras.ops.convert_to_numpy(variable), expected)
 
 
-@pytest.mark.usefixtures("shallow")
-def test_other_formats_have_no_name_for_it(shallow_file):
+@pytest.mark.usefixtures("kinds")
+def test_other_formats_have_no_name_for_it(kinds_file):
     model = build(classes=1000)
     before = [np.array(w) for w in model.get_layer("auxiliary").get_weights()]
-    load_weights(model, shallow_file)
+    load_weights(model, kinds_file)
     for old, new in zip(before, model.get_layer("auxiliary").get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
 
 
-@pytest.mark.usefixtures("shallow")
+@pytest.mark.usefixtures("kinds")
 def test_a_slim_checkpoint_without_it_is_refused(tmp_path):
-    variables = {n: v for n, v in SHALLOW.items() if "/AuxLogits/Conv2d_2a/" not in n}
+    variables = {n: v for n, v in KINDS.items() if "/AuxLogits/Conv2d_2a/" not in n}
     write_slim(tmp_path / "inception_v4.ckpt", variables)
     with pytest.raises(ValueError, match=r"4 missing: auxlogits_conv2d_2a_conv/kernel"):
         load_weights(build(classes=1001), tmp_path / "inception_v4.ckpt")
@@ -95,7 +95,7 @@ def test_its_layers_and_counts():
     assert model.get_layer("auxiliary").activation is keras.activations.softmax
 
 
-@pytest.mark.usefixtures("shallow")
+@pytest.mark.usefixtures("kinds")
 def test_the_full_grid_of_another_shape():
     model = with_auxiliary_head(
         InceptionV4(weights=None, input_shape=ordered(299, 107, 3), classes=2), 2
@@ -104,7 +104,7 @@ def test_the_full_grid_of_another_shape():
     assert tuple(kernel.shape) == (5, 1, 8, 48)
 
 
-@pytest.mark.usefixtures("shallow")
+@pytest.mark.usefixtures("kinds")
 def test_it_takes_after_the_model():
     keras.config.set_dtype_policy("mixed_bfloat16")
     network = InceptionV4(
@@ -119,7 +119,7 @@ def test_it_takes_after_the_model():
     assert model.get_layer("auxiliary").activation is keras.activations.sigmoid
 
 
-@pytest.mark.usefixtures("shallow")
+@pytest.mark.usefixtures("kinds")
 @pytest.mark.parametrize(
     ("model", "classes", "message"),
     [
@@ -139,7 +139,7 @@ def test_refusals(model, classes, message):
         with_auxiliary_head(model(), classes)
 
 
-@pytest.mark.usefixtures("shallow")
+@pytest.mark.usefixtures("kinds")
 def test_measures_and_maps_go_by_the_model_s_own_classifier():
     model = build(107, 3, include_preprocessing=True)
     pixels = np.random.default_rng(0).uniform(0, 255, (4, 107, 107, 3)).astype("float32")
@@ -155,7 +155,7 @@ def test_measures_and_maps_go_by_the_model_s_own_classifier():
     )
 
 
-@pytest.mark.usefixtures("shallow")
+@pytest.mark.usefixtures("kinds")
 def test_files_are_without_it(tmp_path):
     model = build(107, 3, include_preprocessing=True)
     model.save(tmp_path / "both.keras")

@@ -19,7 +19,7 @@ from keras_inception_v4 import InceptionV4, convert_weights
 from keras_inception_v4.cli import main
 from keras_inception_v4.weights import sources
 
-SLIM = slim_variables(thin_shapes(SLIM_SHAPES, shallow=True))
+SLIM = slim_variables(thin_shapes(SLIM_SHAPES))
 
 
 def tensors(path):
@@ -46,16 +46,16 @@ def test_timm_to_keras_to_timm_is_bit_for_bit_at_full_width(timm_file, tmp_path)
     assert_same(tensors(tmp_path / "back.safetensors"), timm_state())
 
 
-@pytest.mark.usefixtures("shallow")
+@pytest.mark.usefixtures("kinds")
 @pytest.mark.parametrize("middle", ["x.keras", "x.weights.h5"])
-def test_timm_to_keras_to_timm_is_bit_for_bit(shallow_file, tmp_path, middle):
-    convert_weights(shallow_file, tmp_path / middle)
+def test_timm_to_keras_to_timm_is_bit_for_bit(kinds_file, tmp_path, middle):
+    convert_weights(kinds_file, tmp_path / middle)
     back = convert_weights(tmp_path / middle, tmp_path / "back.safetensors")
     assert (back.classes, back.channels, back.variant) == (1000, 3, "released")
-    assert_same(tensors(tmp_path / "back.safetensors"), tensors(shallow_file))
+    assert_same(tensors(tmp_path / "back.safetensors"), tensors(kinds_file))
 
 
-@pytest.mark.usefixtures("shallow")
+@pytest.mark.usefixtures("kinds")
 def test_slim_keeps_its_1001_classes(tmp_path):
     write_slim(tmp_path / "inception_v4.ckpt", SLIM)
     done = convert_weights(tmp_path / "inception_v4.ckpt", tmp_path / "x.safetensors")
@@ -67,12 +67,12 @@ def test_slim_keeps_its_1001_classes(tmp_path):
     )
 
 
-@pytest.mark.usefixtures("shallow")
+@pytest.mark.usefixtures("kinds")
 @pytest.mark.parametrize("kind", ["safetensors", "archive", "slim", "keras2"])
-def test_a_source_is_opened_once(shallow_file, tmp_path, capsys, kind):
+def test_a_source_is_opened_once(kinds_file, tmp_path, capsys, kind):
     if kind == "safetensors":
         path = tmp_path / "wrapped.safetensors"
-        write_safetensors(path, {f"module.{n}": t for n, t in tensors(shallow_file).items()})
+        write_safetensors(path, {f"module.{n}": t for n, t in tensors(kinds_file).items()})
     elif kind == "keras2":
         path = tmp_path / "x.h5"
         write_keras2(path, keras2_groups(SLIM))
@@ -91,7 +91,7 @@ def test_a_source_is_opened_once(shallow_file, tmp_path, capsys, kind):
     assert capsys.readouterr().err.count("without their prefix") == (kind == "safetensors")
 
 
-@pytest.mark.usefixtures("shallow")
+@pytest.mark.usefixtures("kinds")
 def test_without_a_classifier(tmp_path):
     write_keras2(tmp_path / "notop.h5", keras2_groups(SLIM, top=False))
     done = convert_weights(tmp_path / "notop.h5", tmp_path / "x.weights.h5")
@@ -101,7 +101,7 @@ def test_without_a_classifier(tmp_path):
     assert "last_linear.weight" not in tensors(tmp_path / "y.safetensors")
 
 
-@pytest.mark.usefixtures("shallow")
+@pytest.mark.usefixtures("kinds")
 @pytest.mark.parametrize("suffix", [".keras", ".weights.h5"])
 def test_a_fine_tune_of_other_shape_and_variant_goes_through(tmp_path, suffix):
     keras.utils.set_random_seed(0)
@@ -120,7 +120,7 @@ def test_a_fine_tune_of_other_shape_and_variant_goes_through(tmp_path, suffix):
         np.testing.assert_array_equal(old, new)
 
 
-@pytest.mark.usefixtures("shallow")
+@pytest.mark.usefixtures("kinds")
 def test_a_keras_file_keeps_its_model(tmp_path):
     model = InceptionV4(
         weights=None, input_shape=(75, 75, 3), classes=7, include_preprocessing=True
@@ -131,10 +131,10 @@ def test_a_keras_file_keeps_its_model(tmp_path):
     assert again.layers[1].name == "preprocessing"
 
 
-@pytest.mark.usefixtures("shallow")
-def test_wrong_targets_and_sources(shallow_file, tmp_path):
+@pytest.mark.usefixtures("kinds")
+def test_wrong_targets_and_sources(kinds_file, tmp_path):
     with pytest.raises(ValueError, match=r"x\.onnx.*\.weights\.h5, \.keras, \.safetensors"):
-        convert_weights(shallow_file, tmp_path / "x.onnx")
+        convert_weights(kinds_file, tmp_path / "x.onnx")
     with pytest.raises(FileNotFoundError, match="no weight file"):
         convert_weights(tmp_path / "nothing", tmp_path / "x.keras")
     other = keras.applications.InceptionV3(weights=None, input_shape=(75, 75, 3))
@@ -146,9 +146,9 @@ def test_wrong_targets_and_sources(shallow_file, tmp_path):
     assert not (tmp_path / "x.keras").exists()
 
 
-@pytest.mark.usefixtures("shallow")
-def test_the_command_prints_a_summary(shallow_file, tmp_path, capsys):
-    assert main(["convert", str(shallow_file), str(tmp_path / "x.keras")]) == 0
+@pytest.mark.usefixtures("kinds")
+def test_the_command_prints_a_summary(kinds_file, tmp_path, capsys):
+    assert main(["convert", str(kinds_file), str(tmp_path / "x.keras")]) == 0
     out = capsys.readouterr().out
     for text in ("(safetensors)", "194", "151,378", "1000", "released", " MB"):
         assert text in out

@@ -65,12 +65,12 @@ class TestFeatureExtractor:
         assert extractor.layers[-1].name == "mixed_3a"
         assert len([x for x in extractor.layers if isinstance(x, keras.layers.Conv2D)]) == 4
 
-    @pytest.mark.usefixtures("shallow")
-    def test_weights_as_a_path(self, shallow_file):
+    @pytest.mark.usefixtures("kinds")
+    def test_weights_as_a_path(self, kinds_file):
         """What endpoints answer is compared with timm in test_parity."""
-        extractor = feature_extractor("mixed_7d", weights=shallow_file)
+        extractor = feature_extractor("mixed_7d", weights=kinds_file)
         beta = extractor.get_layer("mixed_7d_branch_2_conv2d_0e_3x1_bn").beta
-        with safe_open(shallow_file, framework="numpy") as file:
+        with safe_open(kinds_file, framework="numpy") as file:
             expected = file.get_tensor("features.10.branch2_3b.bn.bias")
         np.testing.assert_array_equal(keras.ops.convert_to_numpy(beta), expected)
 
@@ -78,7 +78,7 @@ class TestFeatureExtractor:
     def test_an_existing_model_shares_its_weights(self):
         model = small(classes=3, include_preprocessing=True)
         extractor = feature_extractor("mixed_4a", model=model)
-        layer = "mixed_4a_branch_0_conv2d_0a_1x1_conv"
+        layer = "mixed_4a_branch_0_conv2d_1a_3x3_conv"
         assert extractor.get_layer(layer) is model.get_layer(layer)
         assert list(extractor.output) == ["mixed_4a"]
 

@@ -185,9 +185,9 @@ def test_the_file_of_that_layout_has_the_recorded_size(timm_file):
 
 
 @pytest.fixture
-def stand_in(shallow, shallow_file, monkeypatch):
-    monkeypatch.setitem(FETCHERS, "imagenet", lambda: shallow_file)
-    return load_file(shallow_file)
+def stand_in(kinds, kinds_file, monkeypatch):
+    monkeypatch.setitem(FETCHERS, "imagenet", lambda: kinds_file)
+    return load_file(kinds_file)
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ def command(scans, weights, output, *options):
 @pytest.fixture(scope="module")
 def run(scans, shallow_file, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "photos"
-    with thin_network(shallow=True):
+    with thin_network("shallow"):
         assert main(command(scans, shallow_file, folder)) == 0
     return folder
 
@@ -128,6 +128,7 @@ def test_predict_takes_folders_and_writes_formats(run, scans, capsys):
     assert "There is no image file" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("shallow")
 def test_a_run_folder_is_a_model(run, scans, tmp_path, capsys):
     image, model = str(next((scans / "one").iterdir())), str(run)
     places = {name: str(tmp_path / name) for name in ("x.npz", "map.png", "x.safetensors")}
@@ -417,7 +418,7 @@ def start_scanning(arguments, sign):
         "    pathlib.Path(sys.argv[1]).touch()\n"
         "    time.sleep(60)\n"
         "    return read_images(settings, **options)\n"
-        "with thin_network(shallow=True):\n"
+        "with thin_network('shallow'):\n"
         "    sys.exit(cli.main(sys.argv[2:], parts=Parts(slow)))"
     )
     return subprocess.Popen(

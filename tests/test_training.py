@@ -43,7 +43,7 @@ def every_ninth():
 def run(tmp_path_factory):
     """One epoch of every ninth scan: enough for every file, not for accuracy (see below)."""
     folder = tmp_path_factory.mktemp("runs") / "digits"
-    with thin_network(shallow=True):
+    with thin_network("shallow"):
         few = Parts(partial(read_images, scans=every_ninth))
         settings = Settings(data="digits", weights=None, epochs=1, batch_size=64)
         report = run_settings(settings, folder, Watching(verbose=0), parts=few)
@@ -328,7 +328,7 @@ def test_deterministic_runs_agree(tmp_path):
         "scans, labels = digit_scans()\n"
         "few = partial(read_images, scans=lambda: (scans[::12], labels[::12]))\n"
         "settings = Settings(data='digits', weights=None, epochs=1, seed=5, deterministic=True)\n"
-        "with thin_network(shallow=True):\n"
+        "with thin_network('shallow'):\n"
         "    run_settings(settings, sys.argv[1], parts=Parts(few))"
     )
     first, second = (tmp_path / name for name in ("first", "second"))

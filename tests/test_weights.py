@@ -27,8 +27,8 @@ from keras_inception_v4 import InceptionV4, load_weights
 from keras_inception_v4.weights import names
 from keras_inception_v4.weights.loading import adapt_channels, copy_weights
 
-STATE = timm_state(thin_shapes(TIMM_SHAPES, shallow=True))
-SLIM = slim_variables(thin_shapes(SLIM_SHAPES, shallow=True))
+STATE = timm_state(thin_shapes(TIMM_SHAPES))
+SLIM = slim_variables(thin_shapes(SLIM_SHAPES))
 
 
 def torch():
@@ -43,7 +43,7 @@ def build(**arguments):
 def model():
     """A model for all tests here whose loads must fail and leave it as it is."""
     keras.utils.set_random_seed(1)
-    with thin_network(shallow=True):
+    with thin_network("kinds"):
         return build()
 
 
@@ -120,7 +120,7 @@ class TestSourcesAtFullWidth:
         assert_timm(build(weights=path), state)
 
 
-@pytest.mark.usefixtures("shallow")
+@pytest.mark.usefixtures("kinds")
 class TestSources:
     def test_safetensors(self, tmp_path):
         write_safetensors(tmp_path / "model.safetensors", STATE)
@@ -308,7 +308,7 @@ class TestChannels:
             )
 
 
-@pytest.mark.usefixtures("shallow")
+@pytest.mark.usefixtures("kinds")
 class TestRefusals:
     def test_one_missing_one_extra_one_transposed(self, model, tmp_path):
         path = tmp_path / "x.safetensors"
@@ -494,7 +494,7 @@ class TestRefusals:
             build(weights=str(tmp_path / "nothing"))
 
 
-@pytest.mark.usefixtures("shallow")
+@pytest.mark.usefixtures("kinds")
 def test_copy_weights_refuses_what_does_not_fit():
     source, target = build(classes=3), build(classes=4)
     before = values(target)

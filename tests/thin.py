@@ -1,11 +1,12 @@
 """The whole network with a sixteenth of its channels: where its width is no matter.
 
 Names, order, layer classes, grids and kernel sizes are the real ones, so that everything that goes
-by them is tested; a file of its weights has 1 MB instead of 171. `shallow` leaves out the blocks
-that repeat another one, and keeps the last of each kind: a third of the layers, of which each costs
-Keras as much time to build, trace, save and load as a wide one.
+by them is tested; a file of its weights has 1 MB instead of 171. A thin layer costs Keras as much
+time to build, trace, save and load as a wide one, so there are shorter ones (`DEPTHS`): `"kinds"`
+leaves out the blocks that repeat another one, a third of the layers stays; of `"shallow"`, each
+branch of those has besides its pools the last convolutions alone: a sixth.
 
-As a script it is the command on the thin and shallow network: for processes that a test kills.
+As a script it is the command on the shallow network: for processes that a test kills.
 """
 
 import contextlib
@@ -13,8 +14,9 @@ import sys
 from unittest import mock
 
 from keras_inception_v4 import architecture
-from keras_inception_v4.architecture import Conv
+from keras_inception_v4.architecture import Conv, Pool
 
+DEPTHS = ("whole", "kinds", "shallow")
 SHARE = 16
 REPEATED = {*(f"mixed_5{letter}" for letter in "bcd"), *(f"mixed_6{letter}" for letter in "bcdefg"),
             "mixed_7b", "mixed_7c"}  # fmt: skip
@@ -29,18 +31,28 @@ def _thin(item):
     return item
 
 
-def table(variant: str, shallow: bool = False) -> dict:
+def _short(block):
+    """A block whose branches have nothing but their pools and what they end with."""
+    if isinstance(block, Conv):
+        return block
+    return tuple(
+        (*(item for item in branch[:-1] if isinstance(item, Pool)), branch[-1]) for branch in block
+    )
+
+
+def table(variant: str, depth: str = "whole") -> dict:
+    assert depth in DEPTHS
     return {
-        endpoint: _thin(block)
+        endpoint: _thin(_short(block) if depth == "shallow" else block)
         for endpoint, block in architecture.NETWORKS[variant].items()
-        if not (shallow and endpoint in REPEATED)
+        if depth == "whole" or endpoint not in REPEATED
     }
 
 
 @contextlib.contextmanager
-def thin_network(shallow: bool = False):
+def thin_network(depth: str = "whole"):
     """Inside the block everything that walks the network's table walks a thin one."""
-    thin = {variant: table(variant, shallow) for variant in architecture.VARIANTS}
+    thin = {variant: table(variant, depth) for variant in architecture.VARIANTS}
     with contextlib.ExitStack() as stack:
         for known, values in (
             (architecture.NETWORKS, thin),
@@ -61,5 +73,5 @@ def thin_network(shallow: bool = False):
 if __name__ == "__main__":
     from keras_inception_v4 import cli
 
-    with thin_network(shallow=True):
+    with thin_network("shallow"):
         sys.exit(cli.main(sys.argv[1:]))
