@@ -21,6 +21,7 @@ from keras_inception_v4.cli import main
 from keras_inception_v4.inference.answering import Embedder, Predictor
 from keras_inception_v4.inference.classification import predict_files, stream_predictions
 from keras_inception_v4.inference.embedding import embed_folder, stream_embeddings
+from keras_inception_v4.inference.gathering import Gathered
 from keras_inception_v4.inference.server import Bounds, Server
 from keras_inception_v4.inference.serving import application, name_of, run_server
 from keras_inception_v4.weights.loading import read_model
@@ -218,20 +219,11 @@ def request_of(method, path, body=b"", headers=()):
     return Request(scope, receive)
 
 
-def alone(answer_all):
-    """In the place of Ray Serve's batches, which `test_ray` has: each picture by itself."""
-
-    async def answer(pixels):
-        return (await answer_all([pixels]))[0]
-
-    return answer
-
-
 class Client:
     """Talks to a server in this process."""
 
     def __init__(self, name, path, **bounds):
-        self.server = Server(name, {"model": str(path)}, bounds, batching=alone)
+        self.server = Server(name, {"model": str(path)}, bounds)
 
     def __call__(self, *request):
         response = asyncio.run(self.server(request_of(*request)))
@@ -241,6 +233,66 @@ class Client:
 @pytest.fixture
 def client(artefacts):
     return Client("m", artefacts("classifier", "onnx"))
+
+
+class TestGathered:
+    """Pictures here are numbers, and their answers twice as much."""
+
+    @staticmethod
+    def gathered(batches, most=4, wait=0.01, seconds=0.05):
+        def answer(pixels):
+            batches.append(len(pixels))
+            time.sleep(seconds)
+            if -1 in pixels:
+                raise RuntimeError("no answer")
+            return list(2 * pixels)
+
+        return Gathered(answer, most, wait)
+
+    def test_what_waits_while_the_model_is_busy_is_one_batch(self):
+        async def ask():
+            gathered = self.gathered(batches)
+            first = asyncio.create_task(gathered(np.array(0)))
+            await asyncio.sleep(0.03)  # it is being answered
+            others = []
+            for number in range(1, 10):  # over several of the times that the first would wait
+                others.append(asyncio.create_task(gathered(np.array(number))))
+                await asyncio.sleep(0.002)
+            return [int(row) for row in await asyncio.gather(first, *others)]
+
+        batches = []
+        assert asyncio.run(ask()) == [2 * number for number in range(10)]
+        assert batches == [1, 4, 4, 1]
+
+    def test_what_comes_together_is_one_batch_and_its_error_that_of_all(self):
+        async def ask():
+            gathered = self.gathered(batches)
+            told = await asyncio.gather(
+                *(gathered(np.array(number)) for number in (3, -1, 5)), return_exceptions=True
+            )
+            return told, int(await gathered(np.array(4)))  # and it goes on
+
+        batches = []
+        told, after = asyncio.run(ask())
+        assert [str(error) for error in told] == ["no answer"] * 3
+        assert after == 8
+        assert batches == [3, 1]
+
+    def test_who_has_gone_is_not_answered(self):
+        async def ask():
+            gathered = self.gathered(batches)
+            first, second, third = (
+                asyncio.create_task(gathered(np.array(number))) for number in (1, 2, 3)
+            )
+            await asyncio.sleep(0)
+            second.cancel()
+            await asyncio.sleep(0.03)
+            first.cancel()  # while it is answered
+            return int(await third)
+
+        batches = []
+        assert asyncio.run(ask()) == 6
+        assert batches == [2]
 
 
 class TestServer:
@@ -399,7 +451,7 @@ def test_artefacts_need_their_runtime_alone(artefacts, pictures, tmp_path, forma
         "embedding, classifier, pictures, output = sys.argv[1:]\n"
         "stream_embeddings(embedding, pictures, output + '/e', verbose=0)\n"
         "stream_predictions(classifier, [pictures], output + '/p', verbose=0)\n"
-        "Server('m', {'model': classifier}, {}, batching=lambda f: f)\n"
+        "Server('m', {'model': classifier}, {})\n"
         "print(sorted({'keras', 'tensorflow'} & sys.modules.keys()))"
     )
     paths = [artefacts("embedding", format), artefacts("classifier", format), pictures, tmp_path]

@@ -11,9 +11,10 @@ import numpy as np
 
 import keras_inception_v4
 from keras_inception_v4.artefacts import format_of
-from keras_inception_v4.errors import check_at_least, require_extra
+from keras_inception_v4.errors import check_at_least
 from keras_inception_v4.inference import protocols
 from keras_inception_v4.inference.answering import Predictor
+from keras_inception_v4.inference.gathering import Gathered
 from keras_inception_v4.inference.protocols import Asked, RefusedError
 from keras_inception_v4.preprocessing import load_image, resize_image
 from keras_inception_v4.preprocessing.pictures import opened
@@ -57,13 +58,9 @@ class Server:
         name: of the model in addresses.
         arguments: of `Predictor`.
         bounds: as keywords of `Bounds`.
-        batching: makes of a function of many pictures one of one, which waits for others; Ray
-            Serve's if `None`.
     """
 
-    def __init__(
-        self, name: str, arguments: dict, bounds: dict, *, batching: Callable | None = None
-    ):
+    def __init__(self, name: str, arguments: dict, bounds: dict):
         self._name, self._bounds = name, Bounds(**bounds)
         self._work = Predictor(**arguments)
         self._platform = format_of(arguments["model"] or "") or "keras"
@@ -71,10 +68,7 @@ class Server:
         smaller = [batch_size // 2**power for power in range(1, 4) if batch_size // 2**power > 1]
         self._sizes = sorted({1, *smaller, batch_size})  # OpenVINO keeps as many
         self._room = asyncio.Semaphore(ROOM * batch_size)
-        if batching is None:
-            wait = self._bounds.wait
-            batching = require_serve().batch(max_batch_size=batch_size, batch_wait_timeout_s=wait)
-        self._batched = batching(self._answer_all)
+        self._batched = Gathered(self._in_known_sizes, batch_size, self._bounds.wait)
         blank = np.zeros((batch_size, *self._work.size, 3), "float32")
         for size in self._sizes:  # each shape is compiled once, and not while somebody waits
             self._work.answer(blank[:size])
@@ -180,9 +174,6 @@ class Server:
         except ValueError as error:
             raise RefusedError(HTTPStatus.BAD_REQUEST, str(error)) from error
 
-    async def _answer_all(self, pixels: list[np.ndarray]) -> list[np.ndarray]:
-        return await asyncio.to_thread(self._in_known_sizes, np.stack(pixels))
-
     def _in_known_sizes(self, batch: np.ndarray) -> list[np.ndarray]:
         """Rows of answers; five pictures are answered as four and one, not filled up to eight."""
         rows: list[np.ndarray] = []
@@ -249,12 +240,3 @@ def _check_pixels(count: int, most: int) -> None:
         raise RefusedError(
             HTTPStatus.BAD_REQUEST, f"The picture has {count:,} pixels, more than {most:,}."
         )
-
-
-def require_serve():
-    """Imports and returns `ray.serve`.
-
-    Raises:
-        ImportError: without it; the message names the extra.
-    """
-    return require_extra("ray.serve", "Serving needs", "ray[serve]", "ray")

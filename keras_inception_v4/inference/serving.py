@@ -9,11 +9,11 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from keras_inception_v4.errors import check_at_least
+from keras_inception_v4.errors import check_at_least, require_extra
 from keras_inception_v4.files import MODEL
 from keras_inception_v4.inference.answering import Predictor
 from keras_inception_v4.inference.on_ray import connected, has_gpu_for, look_at
-from keras_inception_v4.inference.server import Bounds, Server, require_serve
+from keras_inception_v4.inference.server import Bounds, Server
 
 TIMEOUT = 300.0  # seconds of a request
 
@@ -116,3 +116,12 @@ def run_server(
         started(f"http://{host}:{port}", name)
         over.wait()
         serve.delete(name)  # answers what it has begun
+
+
+def require_serve():
+    """Imports and returns `ray.serve`.
+
+    Raises:
+        ImportError: without it; the message names the extra.
+    """
+    return require_extra("ray.serve", "Serving needs", "ray[serve]", "ray")
