@@ -1,19 +1,31 @@
 """Size of every artefact of a digits model, and whether it answers what the model answers.
 
 On the 360 held-out digits; the folder of the README's first command has the model. How fast each is
-the subject `inference` tells.
+the subject `inference` tells, but for int8 in ONNX at the size of the digits, where it pays.
 """
 
 import tempfile
 from pathlib import Path
 
-from benchmarks.report import Claim, Findings, Row, Table
-from benchmarks.workers import EMULATED, Spread, require_complete
+from benchmarks.networks import artefact
+from benchmarks.report import Claim, Findings, Row, Table, speed_rows
+from benchmarks.workers import (
+    EMULATED,
+    Contender,
+    Spread,
+    interleaved,
+    ratio,
+    require_complete,
+    started,
+)
 
-CALIBRATION = 100
+CALIBRATION = 60
+BATCH, ROUNDS = 8, 9
 ROWS = [
     ("saved_model", "float32", None),
     ("onnx", "float32", None),
+    ("onnx", "float16", None),
+    ("onnx", "int8", None),
     ("openvino", "float32", "float32"),
     ("openvino", "float32", "bfloat16"),
     ("openvino", "float16", None),
@@ -23,6 +35,25 @@ ROWS = [
     ("litert", "int8", None),
 ]
 SUFFIXES = {"litert": ".tflite", "onnx": ".onnx"}
+
+
+def speeds(folder: str, size: int) -> tuple[Table, Claim]:
+    """Of the ONNX files, in turns."""
+    names = {precision: f"ONNX Runtime {precision}" for precision in ("float32", "float16", "int8")}
+    chosen = [
+        Contender(name, artefact,
+                  {"folder": folder, "file": f"onnx_{precision}.onnx", "precision": None})
+        for precision, name in names.items()
+    ]  # fmt: skip
+    with started(chosen) as (workers, _):
+        taken, _ = interleaved(workers, ROUNDS, batch=BATCH, size=size)
+    title = f"ONNX at {size} x {size}, batch {BATCH}"
+    rows = speed_rows(taken, {}, BATCH, names["float32"])
+    gain = ratio(taken, names["int8"], names["float32"])
+    return (
+        Table(title, "images/s", names["float32"], rows),
+        Claim(f"onnx: speed of int8 / of float32 at {size} pixels", gain, 1.8),
+    )
 
 
 def measure(run: Path) -> Findings:
@@ -62,10 +93,11 @@ def measure(run: Path) -> Findings:
             apart = np.abs(found - answers).max()
             note = f"{same:.1%} the same top class, probabilities {apart:.0e} apart"
             rows.append(Row(name, Spread.of([sizes[name] / 1e6]), note=note))
-    for format in ("litert", "openvino"):
+        speed, claim = speeds(folder, arguments["image_size"])
+    for format in ("litert", "onnx", "openvino"):
         share = Spread.of([sizes[f"{format} int8"] / sizes[f"{format} float32"]])
         claims.append(Claim(f"{format}: size of int8 / of float32", share, 0.27, at_most=True))
     for int8, least in ((False, 0.99), (True, 0.98)):
         text = f"same top class, the least of {'int8' if int8 else 'float32, float16 and bfloat16'}"
         claims.append(Claim(text, Spread.of([float(agreement[int8])]), least))
-    return Findings([Table("Artefacts", "MB", "", rows)], claims)
+    return Findings([Table("Artefacts", "MB", "", rows), speed], [*claims, claim])

@@ -90,6 +90,7 @@ def contenders(folder: str) -> dict[str, list[Contender]]:
             reference,
             ours("OpenVINO", "openvino_int8"),
             ours("LiteRT", "{size}_int8.tflite"),
+            ours("ONNX Runtime", "model_int8.onnx"),
             *limits("int8", "PyTorch", "ONNX Runtime"),
         ],
     }
@@ -114,6 +115,7 @@ def export_all(folder: str, sizes: tuple[int, ...]) -> None:
 
     export(None, "saved_model", "saved_model")
     export(None, "model.onnx", "onnx")
+    export(None, "model_int8.onnx", "onnx", "int8")
     export(None, "openvino", "openvino")
     export(None, "openvino_int8", "openvino", "int8")
     for size in sizes:

@@ -18,6 +18,7 @@ from keras_inception_v4.files import read_json
 from keras_inception_v4.preprocessing import resize_image
 
 pytestmark = pytest.mark.slow
+SUFFIXES = {"litert": ".tflite", "onnx": ".onnx", "openvino": ""}
 
 
 @pytest.fixture(scope="module")
@@ -30,14 +31,14 @@ def test_digits_are_learned(digits_run):
     assert read_json(digits_run / "report.json")["accuracy"] >= 0.90
 
 
-@pytest.mark.parametrize("format", ["litert", "openvino"])
+@pytest.mark.parametrize("format", ["litert", "onnx", "openvino"])
 def test_int8_agrees_on_held_out_digits(digits_run, data, tmp_path, format):
     """`benchmarks.exports` measures every precision."""
     model = keras.saving.load_model(digits_run / "model.keras")
-    path = tmp_path / ("digits.tflite" if format == "litert" else "digits")
+    path = tmp_path / f"digits{SUFFIXES[format]}"
     export_model(
         model, path, format=format, precision="int8", crop=DIGITS_CROP,
-        calibration=data.train.pixels[:100],
+        calibration=data.train.pixels[:60],
         samples=digits_run / "examples", verbose=False,
     )  # fmt: skip
     pixels = data.validation.pixels

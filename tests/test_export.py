@@ -1,16 +1,20 @@
 """Artefacts: what they answer, what is refused, and what a failure leaves."""
 
+import contextlib
 import io
 import json
 import os
+import platform
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import keras
 import numpy as np
+import onnxruntime
 import openvino
 import pytest
 import tensorflow as tf
@@ -27,6 +31,7 @@ from keras_inception_v4.artefacts import runtimes
 from keras_inception_v4.cli import main
 from keras_inception_v4.export import EXPORTS, formats, next_version
 from keras_inception_v4.export.saved_model import central_window
+from keras_inception_v4.export.small_onnx import SETTINGS
 from keras_inception_v4.preprocessing import resize_image
 from keras_inception_v4.training.augmentation import augmentation_layers
 
@@ -302,6 +307,65 @@ def test_a_model_that_has_diverged_is_refused(tmp_path, format, value):
     assert os.listdir(tmp_path) == []
 
 
+def brightness():
+    """Pictures from dark to bright, and a model whose kernels are 1: is one brighter than 200?"""
+    model = tiny()
+    kernel = model.get_layer("mixed_7d_branch_0_conv2d_0a_1x1_conv").kernel
+    kernel.assign(np.full(kernel.shape, 1 / np.prod(kernel.shape[:3])))
+    dense = np.zeros((kernel.shape[-1], 3))
+    dense[:, 0] = 40 / len(dense)
+    model.get_layer("predictions").set_weights([dense, np.array([-40 * (200 / 127.5 - 1), 0, -5])])
+    levels = np.concatenate([np.linspace(10, 190, 16), np.linspace(210, 245, 16)])
+    noise = np.random.default_rng(0).uniform(-9, 9, (32, 75, 75, 3))
+    return model, (levels[:, None, None, None] + noise).astype("float32")
+
+
+def test_int8_in_onnx_says_how_its_weights_are_rounded(tmp_path):
+    path = tmp_path / "artefact.onnx"
+    options = {"format": "onnx", "precision": "int8", "calibration": pictures(32), "verbose": False}
+    export_model(sharp(), path, **options)
+    assert open_artefact(path).description.quantization == next(iter(SETTINGS))
+    assert os.listdir(tmp_path) == ["artefact.onnx"]
+
+
+def test_rounding_that_saturates_is_not_kept(tmp_path, monkeypatch):
+    """Signed weights of all eight bits, where pairs of products are added in sixteen."""
+    (model, given), path = brightness(), tmp_path / "artefact.onnx"
+    options = {"format": "onnx", "precision": "int8", "calibration": given, "verbose": False}
+    export_model(model, path, **options)
+    assert open_artefact(path).description.quantization in SETTINGS
+    for name in list(SETTINGS):
+        monkeypatch.delitem(SETTINGS, name)
+    monkeypatch.setitem(SETTINGS, "all bits", {"weight_type": "QInt8", "per_channel": True})
+    with (
+        contextlib.nullcontext()
+        if adds_in_32_bits()
+        else pytest.raises(
+            ValueError, match=r"does not answer what the model answers, on 32 calibration images"
+        )
+    ):
+        export_model(model, tmp_path / "other.onnx", **options)
+    assert ("other.onnx" in os.listdir(tmp_path)) == adds_in_32_bits()
+
+
+def adds_in_32_bits():
+    """Whether this processor has VNNI, or is none of Intel's kind."""
+    if platform.machine() not in ("x86_64", "AMD64"):
+        return True
+    return "vnni" in Path("/proc/cpuinfo").read_text()
+
+
+def test_float16_in_onnx_is_half_as_large_and_takes_float32(tmp_path):
+    model = tiny()
+    for precision in ("float32", "float16"):
+        export_model(model, tmp_path / f"{precision}.onnx", format="onnx", precision=precision,
+                     verbose=False)  # fmt: skip
+    sizes = [(tmp_path / f"{name}.onnx").stat().st_size for name in ("float16", "float32")]
+    assert sizes[0] / sizes[1] == pytest.approx(0.5, abs=0.02)
+    (given,) = onnxruntime.InferenceSession(tmp_path / "float16.onnx").get_inputs()
+    assert given.type == "tensor(float)"
+
+
 def test_weights_swapped_on_purpose_fail(tmp_path, monkeypatch):
     model, other = sharp(), sharp()
     kernel = other.get_layer("predictions").kernel
@@ -331,7 +395,8 @@ def test_calibration_on_garbage_fails(run, tmp_path):
     ("arguments", "message"),
     [
         ({"format": "coreml"}, "format='coreml'.*saved_model, litert, onnx, openvino"),
-        ({"format": "onnx", "precision": "int8"}, "onnx does not carry precision='int8'.*litert: "),
+        ({"format": "saved_model", "precision": "int8"},
+         "saved_model does not carry precision='int8'.*litert: "),
         ({"format": "litert", "precision": "int8"}, "int8 needs calibration"),
         ({"format": "litert", "precision": "int8", "calibration": np.zeros((3, 75, 75, 3))},
          "Received 3 calibration images. int8 needs at least 16"),

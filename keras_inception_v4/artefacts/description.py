@@ -23,7 +23,7 @@ class Description(NamedTuple):
     `size` is height and width of the images, `raw_pixels` whether they are 0 to 255 (else
     -1 to 1), `crop` as in `load_image`; `class_names` is `None` where nobody gave any. `task` is a
     name of `tasks.ANSWERS`; `thresholds` has one a class, from which it is answered, where several
-    may be.
+    may be. `quantization` is how int8 weights were rounded, where an export chooses among ways.
     """
 
     format: str
@@ -36,6 +36,7 @@ class Description(NamedTuple):
     class_names: list[str] | None
     task: str = SINGLE_LABEL
     thresholds: list[float] | None = None
+    quantization: str | None = None
 
     def as_json(self) -> str:
         """The description as JSON text; what is as it always was stays unsaid."""

@@ -52,7 +52,7 @@ def add_export(commands) -> None:
         "formats and precisions:\n"
         "  saved_model  float32                 TensorFlow Serving; takes photographs\n"
         "  litert       float32 float16 int8    phones and small devices (.tflite)\n"
-        "  onnx         float32                 ONNX Runtime (.onnx)\n"
+        "  onnx         float32 float16 int8    ONNX Runtime, also in browsers (.onnx)\n"
         "  openvino     float32 float16 int8    servers with x86 processors (a folder)",
         reads={"model": "model file", "calibration": "folder"},
     )

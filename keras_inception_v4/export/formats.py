@@ -1,9 +1,8 @@
 """Writing a model for a runtime: through Keras's exporters, verified, all or nothing."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
@@ -11,20 +10,18 @@ import numpy as np
 from keras_inception_v4.architecture import (
     CLASSIFIER,
     EMBEDDING,
-    ENDPOINTS,
     EVALUATION_CROP,
 )
-from keras_inception_v4.artefacts import describe, format_of, require_runtime, write_description
-from keras_inception_v4.costs import block_name
+from keras_inception_v4.artefacts import describe, format_of, require_runtime
 from keras_inception_v4.data.folders import list_images, sound_images
 from keras_inception_v4.errors import check_one_of
 from keras_inception_v4.export.inference import inference_model
 from keras_inception_v4.export.saved_model import (
     converter_errors,
-    export_saved_model,
     require_tensorflow_backend,
 )
 from keras_inception_v4.export.verification import Verification, synthetic_images, verify
+from keras_inception_v4.export.writers import WRITERS
 from keras_inception_v4.files import check_name, replacing
 from keras_inception_v4.inspection import (
     check_probabilities,
@@ -33,7 +30,6 @@ from keras_inception_v4.inspection import (
     embedding_model,
     image_size,
     is_channels_first,
-    model_input,
     same_pixels,
     say_pixels,
     takes_raw_pixels,
@@ -46,7 +42,7 @@ from keras_inception_v4.tasks import Task, task_named
 EXPORTS = {
     "saved_model": ("float32",),
     "litert": ("float32", "float16", "int8"),
-    "onnx": ("float32",),
+    "onnx": ("float32", "float16", "int8"),
     "openvino": ("float32", "float16", "int8"),
 }
 """Each format and the precisions that it carries."""
@@ -226,97 +222,3 @@ def _pixels(model, images, crop, what: str, verbose) -> np.ndarray | None:
     chosen = np.linspace(0, len(paths) - 1, min(len(paths), MOST_CALIBRATION)).astype(int)
     paths, _ = sound_images([paths[i] for i in chosen], skip_corrupt=True, verbose=verbose)
     return np.stack([load_image(path, image_size(model), crop) for path in paths])
-
-
-def _calibration_batches(model, pixels) -> Iterator[list[np.ndarray]]:
-    for image in pixels:
-        yield [np.asarray(model_input(model, image[None]), "float32")]
-
-
-def _write_saved_model(model, path, precision, pixels, description) -> None:
-    export_saved_model(
-        model,
-        path,
-        class_names=description.class_names,
-        thresholds=description.thresholds,
-        crop=description.crop,
-    )
-
-
-def _write_litert(model, path, precision, pixels, description) -> None:
-    import tensorflow as tf
-
-    options: dict[str, Any] = {}
-    if precision != "float32":
-        options["optimizations"] = [tf.lite.Optimize.DEFAULT]
-    if precision == "float16":
-        options["target_spec"] = {"supported_types": [tf.float16]}
-    if precision == "int8":
-        options["representative_dataset"] = lambda: _calibration_batches(model, pixels)
-    shape = (1, *model.input_shape[1:])
-    model.export(
-        path,
-        format="litert",
-        input_signature=[keras.InputSpec(dtype="float32", shape=shape, name="inputs")],
-        verbose=False,
-        **options,
-    )
-    write_description(path, description)
-
-
-def _write_onnx(model, path, precision, pixels, description) -> None:
-    model(np.zeros((1, *(side or 299 for side in model.input_shape[1:])), "float32"))  # Keras asks
-    model.export(path, format="onnx", verbose=False)
-    write_description(path, description)
-
-
-def _stem_of(model: keras.Model, network) -> list[str]:
-    """Names of the stem's convolutions in OpenVINO's graph, where they come first.
-
-    They stay in floating point: what they round goes through all blocks. On a network of digits
-    the answers were half as far from the model's so (0.023 against 0.051 of a probability moved),
-    at 0.85 of the speed.
-    """
-    stem = tuple(endpoint for endpoint in ENDPOINTS if block_name(endpoint) == "Stem")
-    count = sum(
-        isinstance(layer, keras.layers.Conv2D) and layer.name.startswith(stem)
-        for layer in model.layers
-    )
-    convolutions = (op for op in network.get_ordered_ops() if op.get_type_name() == "Convolution")
-    return [op.get_friendly_name() for op in convolutions][:count]
-
-
-def _write_openvino(model, path, precision, pixels, description) -> None:
-    import openvino
-
-    path.mkdir()
-    file = path / "model.xml"
-    model.export(str(file), format="openvino", verbose=False)
-    if precision != "float32":
-        network = openvino.Core().read_model(file)
-        if precision == "int8":
-            import nncf
-
-            samples = nncf.Dataset(
-                list(_calibration_batches(model, pixels)), lambda batch: batch[0]
-            )
-            network = nncf.quantize(
-                network,
-                samples,
-                subset_size=len(pixels),
-                ignored_scope=nncf.IgnoredScope(names=_stem_of(model, network)),
-            )
-        plain = [file, file.with_suffix(".bin")]
-        openvino.save_model(network, path / "new.xml", compress_to_fp16=precision == "float16")
-        del network  # it maps the file that is replaced
-        for old, new in zip(plain, ("new.xml", "new.bin"), strict=True):
-            (path / new).replace(old)
-    write_description(path, description)
-
-
-WRITERS = {
-    "saved_model": _write_saved_model,
-    "litert": _write_litert,
-    "onnx": _write_onnx,
-    "openvino": _write_openvino,
-}

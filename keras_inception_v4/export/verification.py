@@ -1,6 +1,7 @@
 """Whether an artefact answers what the model answers, on images."""
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
@@ -88,10 +89,8 @@ def verify(
     artefact = open_artefact(path, precision="float32" if openvino_float32 else None)
     task, difference, agreement = task or task_of(model), 0.0, 1.0
     for name, pixels in image_sets.items():
-        expected = np.concatenate([_answer(model, batch) for batch in _batches(pixels)])
-        found = np.concatenate([artefact.predict(batch) for batch in _batches(pixels)])
-        compared = task.compare(expected, found, thresholds)
-        _check(f"{len(pixels)} {name} images", len(pixels), precision, task, compared)
+        expected, found = model_answers(model, pixels), answers_of(artefact.predict, pixels)
+        compared = check_answers(name, expected, found, precision, task, thresholds)
         difference = max(difference, compared.difference)
         agreement = min(agreement, compared.agreement)
     batch = np.resize(pixels, (BATCH, *pixels.shape[1:]))
@@ -100,7 +99,39 @@ def verify(
     return Verification(size_of(path), images, difference, agreement, rate, keras_rate, task.name)
 
 
-def _check(what: str, images: int, precision: str, task: Task, compared: Comparison) -> None:
+def model_answers(model: keras.Model, pixels: np.ndarray) -> np.ndarray:
+    """What a model answers raw pixels `(images, height, width, channels)`."""
+    return answers_of(lambda batch: _answer(model, batch), pixels)
+
+
+def answers_of(predict: Callable[[np.ndarray], np.ndarray], pixels: np.ndarray) -> np.ndarray:
+    """The answers to raw pixels, in batches of 8."""
+    return np.concatenate([predict(batch) for batch in _batches(pixels)])
+
+
+def check_answers(
+    name: str,
+    expected: np.ndarray,
+    found: np.ndarray,
+    precision: str,
+    task: Task,
+    thresholds: list[float] | None,
+) -> Comparison:
+    """Compares an artefact's answers with its model's.
+
+    Args:
+        name: of the images, for the message.
+        expected: the model's answers.
+        found: the artefact's.
+        precision: whose tolerance counts.
+        task: by which answers are compared.
+        thresholds: as in `verify`.
+
+    Raises:
+        ValueError: if they differ beyond the tolerance; the message gives the numbers.
+    """
+    images, compared = len(expected), task.compare(expected, found, thresholds)
+    what = f"{images} {name} images"
     tolerance = TOLERANCES[precision]
     # Of few images one may be a tie that falls the other way, but not in float32.
     slack = 1 / images if precision != "float32" else 0
@@ -115,6 +146,7 @@ def _check(what: str, images: int, precision: str, task: Task, compared: Compari
             f"least {least:.1%}). Nothing was written. For int8, calibrate on images like those "
             "that the model will see."
         )
+    return compared
 
 
 def _answer(model: keras.Model, pixels) -> np.ndarray:

@@ -1,0 +1,80 @@
+"""A written ONNX file with weights of half or a quarter of the size."""
+
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+SETTINGS: dict[str, dict[str, Any]] = {
+    "signed 7 bits a channel, first convolutions in float32": {
+        "weight_type": "QInt8",
+        "per_channel": True,
+        "reduce_range": True,
+        "in_float32": 3,
+    },
+    "unsigned 8 bits a tensor": {"weight_type": "QUInt8"},
+}
+"""How int8 weights may be rounded, the fastest first; activations are unsigned. `in_float32` counts
+convolutions in the network's order: what the first ones round goes through all others. With them
+in int8 too, a network of digits kept 97.5 % of its classes at 1.73 times the speed of float32; so,
+98.9 % at 1.57 (two cores with AVX2 alone).
+
+A processor without VNNI adds pairs of products in 16 bits, and so does WebAssembly: signed weights
+of all 8 bits beside unsigned activations saturate there without a word. With 7 bits they cannot,
+nor do unsigned weights, for which ONNX Runtime goes a slower way. So the file answers the same on
+every machine.
+"""
+
+
+def to_float16(path: Path) -> None:
+    """Halves the weights of a float32 file; inputs and outputs stay float32."""
+    import onnx
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    onnx.save(convert_float_to_float16(onnx.load(path), keep_io_types=True), path)
+
+
+def to_int8(path: Path, batches: Iterable[np.ndarray]) -> Iterator[str]:
+    """Quantizes a float32 file in one way after the other, until the caller is content.
+
+    Args:
+        path: the file; it is replaced.
+        batches: what the network takes, for calibration.
+
+    Yields:
+        The setting by which the file at `path` is quantized now.
+    """
+    import onnx
+    from onnxruntime.quantization import QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    batches = list(batches)
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        plain = Path(folder) / "plain.onnx"
+        quant_pre_process(path, plain, skip_symbolic_shape=True)
+        graph = onnx.load(plain).graph
+        convolutions = [node.name for node in graph.node if node.op_type == "Conv"]
+        for name, setting in SETTINGS.items():
+            options = dict(setting)
+            quantize_static(
+                plain,
+                path,
+                _Reader(graph.input[0].name, batches),
+                activation_type=QuantType.QUInt8,
+                weight_type=QuantType[options.pop("weight_type")],
+                nodes_to_exclude=convolutions[: options.pop("in_float32", 0)],
+                **options,
+            )
+            yield name
+
+
+class _Reader:
+    """Calibration batches as ONNX Runtime asks for them."""
+
+    def __init__(self, name: str, batches: Iterable[np.ndarray]):
+        self._feeds = iter([{name: batch} for batch in batches])
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        return next(self._feeds, None)
