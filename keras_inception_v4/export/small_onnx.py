@@ -1,7 +1,7 @@
 """A written ONNX file with weights of half or a quarter of the size."""
 
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ def to_float16(path: Path) -> None:
     onnx.save(convert_float_to_float16(onnx.load(path), keep_io_types=True), path)
 
 
-def to_int8(path: Path, batches: Iterable[np.ndarray]) -> Iterator[str]:
+def to_int8(path: Path, batches: Iterable[np.ndarray]) -> Generator[str, None, None]:
     """Quantizes a float32 file in one way after the other, until the caller is content.
 
     Args:

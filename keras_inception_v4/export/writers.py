@@ -70,7 +70,7 @@ def _quantize_onnx(model, path, pixels, description) -> None:
     Raises:
         ValueError: if none does; the message is of the last one.
     """
-    task, failure = task_named(description.task), None
+    task, failures = task_named(description.task), []
     expected = model_answers(model, pixels)
     batches = [batch for (batch,) in _calibration_batches(model, pixels)]
     with contextlib.closing(to_int8(path, batches)) as settings:
@@ -81,8 +81,8 @@ def _quantize_onnx(model, path, pixels, description) -> None:
                 check_answers("calibration", expected, found, "int8", task, description.thresholds)
                 return
             except ValueError as error:
-                failure = error
-    raise failure
+                failures.append(error)
+    raise failures[-1]
 
 
 def _stem_of(model: keras.Model, network) -> list[str]:

@@ -36,21 +36,21 @@ class Gathered:
     async def _work(self) -> None:
         await asyncio.sleep(self._wait)
         while batch := self._taken():
-            futures = [future for _, future in batch]
+            pixels = np.stack([given for given, _ in batch])
             try:
-                rows = await asyncio.to_thread(
-                    self._answer, np.stack([given for given, _ in batch])
-                )
-                told = [(future.set_result, row) for future, row in zip(futures, rows, strict=True)]
+                rows = await asyncio.to_thread(self._answer, pixels)
             except Exception as error:
-                told = [(future.set_exception, error) for future in futures]
-            for future, (tell, what) in zip(futures, told, strict=True):
-                if not future.done():  # its client may have gone
-                    tell(what)
+                for _, future in batch:
+                    if not future.done():
+                        future.set_exception(error)
+                continue
+            for (_, future), row in zip(batch, rows, strict=True):
+                if not future.done():  # its client may have gone meanwhile
+                    future.set_result(row)
 
     def _taken(self) -> list[tuple[np.ndarray, asyncio.Future]]:
         """The next of those whose clients are still there."""
-        batch = []
+        batch: list[tuple[np.ndarray, asyncio.Future]] = []
         while self._waiting and len(batch) < self._most:
             pixels, future = self._waiting.popleft()
             if not future.done():
