@@ -1,7 +1,7 @@
 """Size of every artefact of a digits model, and whether it answers what the model answers.
 
 On the 360 held-out digits; the folder of the README's first command has the model. How fast each is
-the subject `inference` tells, but for int8 in ONNX at the size of the digits, where it pays.
+the subject `inference` tells; this one has ONNX's precisions at the size of the digits.
 """
 
 import tempfile
@@ -57,7 +57,7 @@ def speeds(folder: str, size: int) -> tuple[Table, Claim]:
 
 
 def measure(run: Path) -> Findings:
-    """One table: same top class, largest difference of a probability, size."""
+    """Same top class, largest difference of a probability and size; the speed of ONNX's."""
     require_complete(run)
     import keras
     import numpy as np

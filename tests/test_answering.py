@@ -6,6 +6,7 @@ import functools
 import json
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -235,64 +236,68 @@ def client(artefacts):
     return Client("m", artefacts("classifier", "onnx"))
 
 
+class Doubling:
+    """Answers numbers in the place of pictures, and no sooner than it is told to."""
+
+    def __init__(self):
+        self.batches, self.begun, self.told = [], threading.Event(), threading.Event()
+
+    def __call__(self, pixels):
+        self.batches.append(len(pixels))
+        self.begun.set()
+        assert self.told.wait(30)
+        if -1 in pixels:
+            raise RuntimeError("no answer")
+        return list(2 * pixels)
+
+
 class TestGathered:
-    """Pictures here are numbers, and their answers twice as much."""
-
     @staticmethod
-    def gathered(batches, most=4, wait=0.01, seconds=0.05):
-        def answer(pixels):
-            batches.append(len(pixels))
-            time.sleep(seconds)
-            if -1 in pixels:
-                raise RuntimeError("no answer")
-            return list(2 * pixels)
-
-        return Gathered(answer, most, wait)
+    def asked(gathered, *numbers):
+        return [asyncio.create_task(gathered(np.array(number))) for number in numbers]
 
     def test_what_waits_while_the_model_is_busy_is_one_batch(self):
         async def ask():
-            gathered = self.gathered(batches)
-            first = asyncio.create_task(gathered(np.array(0)))
-            await asyncio.sleep(0.03)  # it is being answered
-            others = []
-            for number in range(1, 10):  # over several of the times that the first would wait
-                others.append(asyncio.create_task(gathered(np.array(number))))
+            gathered = Gathered(answer, 4, 0.001)
+            tasks = self.asked(gathered, 0)
+            await asyncio.to_thread(answer.begun.wait, 30)
+            for number in range(1, 10):  # for several times as long as the first one waited
+                tasks += self.asked(gathered, number)
                 await asyncio.sleep(0.002)
-            return [int(row) for row in await asyncio.gather(first, *others)]
+            answer.told.set()
+            return [int(row) for row in await asyncio.gather(*tasks)]
 
-        batches = []
+        answer = Doubling()
         assert asyncio.run(ask()) == [2 * number for number in range(10)]
-        assert batches == [1, 4, 4, 1]
+        assert answer.batches == [1, 4, 4, 1]
 
-    def test_what_comes_together_is_one_batch_and_its_error_that_of_all(self):
+    def test_an_error_is_that_of_its_batch_and_the_next_is_answered(self):
         async def ask():
-            gathered = self.gathered(batches)
-            told = await asyncio.gather(
-                *(gathered(np.array(number)) for number in (3, -1, 5)), return_exceptions=True
-            )
-            return told, int(await gathered(np.array(4)))  # and it goes on
+            gathered = Gathered(answer, 3, 0.001)
+            found = self.asked(gathered, 3, -1, 5, 4)
+            return await asyncio.gather(*found, return_exceptions=True)
 
-        batches = []
-        told, after = asyncio.run(ask())
-        assert [str(error) for error in told] == ["no answer"] * 3
+        answer = Doubling()
+        answer.told.set()
+        *refused, after = asyncio.run(ask())
+        assert [str(error) for error in refused] == ["no answer"] * 3
         assert after == 8
-        assert batches == [3, 1]
+        assert answer.batches == [3, 1]
 
     def test_who_has_gone_is_not_answered(self):
         async def ask():
-            gathered = self.gathered(batches)
-            first, second, third = (
-                asyncio.create_task(gathered(np.array(number))) for number in (1, 2, 3)
-            )
-            await asyncio.sleep(0)
+            gathered = Gathered(answer, 4, 0.001)
+            first, second, third = self.asked(gathered, 1, 2, 3)
+            await asyncio.sleep(0)  # all wait
             second.cancel()
-            await asyncio.sleep(0.03)
+            await asyncio.to_thread(answer.begun.wait, 30)
             first.cancel()  # while it is answered
+            answer.told.set()
             return int(await third)
 
-        batches = []
+        answer = Doubling()
         assert asyncio.run(ask()) == 6
-        assert batches == [2]
+        assert answer.batches == [2]
 
 
 class TestServer:

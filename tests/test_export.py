@@ -333,7 +333,7 @@ def test_rounding_that_saturates_is_not_kept(tmp_path, monkeypatch):
     (model, given), path = brightness(), tmp_path / "artefact.onnx"
     options = {"format": "onnx", "precision": "int8", "calibration": given, "verbose": False}
     export_model(model, path, **options)
-    assert open_artefact(path).description.quantization in SETTINGS
+    assert open_artefact(path).description.quantization == next(iter(SETTINGS))
     for name in list(SETTINGS):
         monkeypatch.delitem(SETTINGS, name)
     monkeypatch.setitem(SETTINGS, "all bits", {"weight_type": "QInt8", "per_channel": True})
@@ -349,7 +349,7 @@ def test_rounding_that_saturates_is_not_kept(tmp_path, monkeypatch):
 
 
 def adds_in_32_bits():
-    """Whether this processor has VNNI, or is none of Intel's kind."""
+    """Whether this processor's int8 products never saturate: with VNNI, or none of x86."""
     if platform.machine() not in ("x86_64", "AMD64"):
         return True
     return "vnni" in Path("/proc/cpuinfo").read_text()

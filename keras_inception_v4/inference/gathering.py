@@ -11,13 +11,13 @@ class Gathered:
     """Answers pictures in batches: whenever the model is free, all that wait, up to a batch.
 
     Ray Serve's own batches are closed a few milliseconds after their first picture, also while the
-    model is busy with others: sixteen clients then found themselves in batches of one.
+    model is busy with others: sixteen clients at once were answered one by one.
 
     Args:
         answer: rows of answers of pixels `(images, height, width, channels)`; is called in a
             thread, once at a time.
         most: pictures of a batch.
-        wait: seconds that the first of several waits for others, where the model is free.
+        wait: seconds that a picture waits for others when the model is free.
     """
 
     def __init__(self, answer: Callable[[np.ndarray], list[np.ndarray]], most: int, wait: float):
@@ -36,8 +36,8 @@ class Gathered:
     async def _work(self) -> None:
         await asyncio.sleep(self._wait)
         while batch := self._taken():
-            pixels = np.stack([given for given, _ in batch])
             try:
+                pixels = np.stack([given for given, _ in batch])
                 rows = await asyncio.to_thread(self._answer, pixels)
             except Exception as error:
                 for _, future in batch:
