@@ -73,8 +73,8 @@ def _quantize_onnx(model, path, pixels, description) -> None:
     task, failures = task_named(description.task), []
     expected = model_answers(model, pixels)
     batches = [batch for (batch,) in _calibration_batches(model, pixels)]
-    # What the first ones round goes through all blocks. Of 360 digits 98.9 % kept their class so,
-    # at 1.57 times the speed of float32; with these in int8 too 97.5 %, at 1.73 (AVX2 alone).
+    # What the first ones round goes through all blocks. Of 360 digits 98.9 % kept their class so;
+    # with these in int8 too 97.5 %, at 1.1 times the speed (two cores with AVX2 alone).
     in_float32 = _convolutions_of(model, tuple(STEM_CONVOLUTIONS))
     with contextlib.closing(to_int8(path, batches, in_float32)) as settings:
         for setting in settings:
