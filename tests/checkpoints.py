@@ -38,6 +38,18 @@ def network_shapes():
     return {**shapes, names[f"{HEAD}/kernel"]: classifier, names[f"{HEAD}/bias"]: classifier[:1]}
 
 
+def network_slim_shapes():
+    """The table of the authors' checkpoint of the network as it is, without the auxiliary head."""
+    shapes = {}
+    for unit in convolutions():
+        scope, op = f"InceptionV4/{_scope(unit)}", unit.op
+        shapes[f"{scope}/weights"] = (op.height, op.width, unit.channels, op.filters)
+        for variable in BATCH_NORM:
+            shapes[f"{scope}/BatchNorm/{variable}"] = (op.filters,)
+    logits, channels = "InceptionV4/Logits/Logits", ENDPOINTS["mixed_7d"].channels
+    return {**shapes, f"{logits}/weights": (channels, 1001), f"{logits}/biases": (1001,)}
+
+
 def thin_shapes(shapes):
     """The table of the thin network of one block a kind; what is left out closes ranks."""
     blocks = [name for name in BLOCKS if name not in REPEATED]

@@ -1,6 +1,7 @@
-"""Every code block of the README, word for word. Slow; CI runs it.
+"""Every code block of the README, word for word, on a shallow network. Slow; CI runs it.
 
-The ImageNet file is a stand-in of the same names and shapes; what installs is run by `.ci/run`.
+The ImageNet files are stand-ins of the same names. `.ci/run` runs what installs, and with it the
+first commands at full width; what networks of full width answer is tested elsewhere.
 """
 
 import itertools
@@ -10,11 +11,12 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from checkpoints import slim_variables, timm_state, write_safetensors, write_slim
+from checkpoints import network_slim_shapes, slim_variables, write_slim
 from PIL import Image
 from sklearn.datasets import load_sample_images
+from thin import thin_network
 
-from keras_inception_v4 import InceptionV4
+from keras_inception_v4 import InceptionV4, train
 from keras_inception_v4.cli import main, parser
 from keras_inception_v4.cli.training import settings_of
 from keras_inception_v4.starting import check_places
@@ -65,11 +67,17 @@ def test_commands_on_jax_are_understood(monkeypatch, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory, digits_run):
+def folder(tmp_path_factory, shallow_file):
     """Everything that the README's blocks find where they are run."""
     folder = tmp_path_factory.mktemp("readme")
-    (folder / "runs").mkdir()
-    (folder / "runs" / "digits").symlink_to(digits_run)
+    with thin_network("shallow"):
+        train("digits", folder / "runs" / "digits", weights=None, verbose=2)
+        _fill(folder)
+    (folder / "imagenet.safetensors").symlink_to(shallow_file)
+    return folder
+
+
+def _fill(folder):
     temple, flower = load_sample_images().images
     for part, left in (("train", 0), ("validation", 300)):
         for name, photograph in (("temple", temple), ("flower", flower)):
@@ -83,19 +91,17 @@ def folder(tmp_path_factory, digits_run):
     (folder / "more_photos").mkdir()
     Image.fromarray(flower).save(folder / "more_photos" / "flower.jpg")
     Image.fromarray(temple).save(folder / "photo.jpg")
-    write_safetensors(folder / "imagenet.safetensors", timm_state())
     slim = folder / "slim"
     slim.mkdir()
-    write_slim(slim / "inception_v4.ckpt", slim_variables())
+    write_slim(slim / "inception_v4.ckpt", slim_variables(network_slim_shapes()))
     with tarfile.open(folder / "inception_v4_2016_09_09.tar.gz", "w:gz", compresslevel=1) as tar:
         for path in slim.iterdir():
             tar.add(path, path.name)
     InceptionV4(weights=None, classes=3).save(folder / "my_fine_tune.keras")
-    return folder
 
 
 @pytest.fixture
-def here(folder, monkeypatch):
+def here(folder, monkeypatch, shallow):
     monkeypatch.chdir(folder)
     monkeypatch.setitem(FETCHERS, "imagenet", lambda: folder / "imagenet.safetensors")
     return folder

@@ -3,8 +3,8 @@
 Names, order, layer classes, grids and kernel sizes are the real ones, so that everything that goes
 by them is tested; a file of its weights has 1 MB instead of 171. A thin layer costs Keras as much
 time to build, trace, save and load as a wide one, so there are shorter ones (`DEPTHS`): `"kinds"`
-leaves out the blocks that repeat another one, a third of the layers stays; of `"shallow"`, each
-branch of those has besides its pools the last convolutions alone: a sixth.
+leaves out the blocks that repeat another one, a third of the layers stays; those of `"shallow"`
+have two branches, of one convolution or a pool each: a tenth.
 
 As a script it is the command on the shallow network: for processes that a test kills.
 """
@@ -32,12 +32,17 @@ def _thin(item):
 
 
 def _short(block):
-    """A block whose branches have nothing but their pools and what they end with."""
+    """A block's first and last branch, each its pool and the convolution that it ends with.
+
+    The first has the filters of those between, so that the block has its channels.
+    """
     if isinstance(block, Conv):
         return block
-    return tuple(
-        (*(item for item in branch[:-1] if isinstance(item, Pool)), branch[-1]) for branch in block
-    )
+    first, last = block[0][-1], block[-1]
+    for branch in block[1:-1]:
+        ends = branch[-1] if isinstance(branch[-1], list) else [branch[-1]]
+        first = first._replace(filters=first.filters + sum(end.filters for end in ends))
+    return ((first,), (*(item for item in last[:-1] if isinstance(item, Pool)), last[-1]))
 
 
 def table(variant: str, depth: str = "whole") -> dict:
