@@ -128,16 +128,17 @@ def _write(model, path: Path, class_names, thresholds, top_k: int, crop: float) 
     names = class_names or [str(index) for index in range(model.output_shape[-1])]
     named = [name.encode("utf-8", "surrogateescape") for name in names]  # as the folder's own bytes
 
-    @tf.function  # traced once for all signatures
-    def network(pixels):
-        return model(pixels, training=False)
+    # Traced here, once for all signatures: Keras and TensorFlow trace each of these again.
+    floats = tf.TensorSpec(tuple(model.input_shape), "float32")
+    network = tf.function(lambda pixels: model(pixels, training=False))
+    network = network.get_concrete_function(floats)
 
     def answer(pixels):
         if not raw:
             pixels = preprocess_input(pixels)
         if first:
             pixels = tf.transpose(pixels, [0, 3, 1, 2])
-        answers = network(pixels)
+        answers = network(tf.ensure_shape(pixels, floats.shape))
         if said == "values":
             return {said: answers}
         ranked = answers
@@ -166,9 +167,8 @@ def _write(model, path: Path, class_names, thresholds, top_k: int, crop: float) 
     # Without `track(model)`: what the endpoints use is saved anyway, and tracked variables would
     # be saved a second time (keras #23553).
     archive = keras.export.ExportArchive()
-    shape = tuple(model.input_shape)
-    archive.add_endpoint("serving_default", serving_default, [tf.TensorSpec(shape, "float32")])
-    if shape[1 if first else 3] == 3:
+    archive.add_endpoint("serving_default", serving_default, [floats])
+    if floats.shape[1 if first else 3] == 3:
         images = tf.TensorSpec((None, None, None, 3), "uint8")
         archive.add_endpoint("serve_images", serve_images, [images])
         archive.add_endpoint("serve_bytes", serve_bytes, [tf.TensorSpec((None,), "string")])

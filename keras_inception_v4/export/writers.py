@@ -1,6 +1,7 @@
 """A model as a file or folder of each format, with its description inside."""
 
 import contextlib
+import gc
 from collections.abc import Iterator
 from typing import Any
 
@@ -53,9 +54,29 @@ def _write_litert(model, path, precision, pixels, description) -> None:
     write_description(path, description)
 
 
+@contextlib.contextmanager
+def _little_garbage() -> Iterator[None]:
+    """Has Python free what is in cycles soon, though there are many objects beside it.
+
+    Each pass of tf2onnx over the network copies it, weights and all, and leaves the copy in cycles;
+    Python looks for these when the objects have grown by a quarter. So ten were kept at once.
+    """
+    on = gc.isenabled()
+    gc.freeze()  # what is there already does not count
+    gc.collect()
+    gc.enable()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+        if not on:
+            gc.disable()
+
+
 def _write_onnx(model, path, precision, pixels, description) -> None:
     model(np.zeros((1, *(side or 299 for side in model.input_shape[1:])), "float32"))  # Keras asks
-    model.export(path, format="onnx", verbose=False)
+    with _little_garbage():
+        model.export(path, format="onnx", verbose=False)
     if precision == "int8":
         _quantize_onnx(model, path, pixels, description)
         return
