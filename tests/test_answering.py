@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from pyarrow import parquet
-from tiny import tiny
+from tiny import CHANNELS, tiny
 
 from keras_inception_v4 import embed, export_model, load_image, open_artefact
 from keras_inception_v4.cli import main
@@ -87,7 +87,7 @@ class TestEmbeddingArtefacts:
         export_model(model, path, format=format, part="embedding", verbose=0)
         precision = "float32" if format == "openvino" else None
         about = open_artefact(path).description
-        assert (about.task, about.classes, about.class_names) == ("embedding", 1536, None)
+        assert (about.task, about.classes, about.class_names) == ("embedding", CHANNELS, None)
         assert about.raw_pixels == raw
         expected = embed(model, sound(pictures), verbose=0)
         done = embed_folder(path, pictures, tmp_path / "x.npz", precision=precision,
@@ -119,7 +119,7 @@ class TestEmbeddingArtefacts:
         assert "largest difference of a feature" in capsys.readouterr().out
         assert main(["embed", str(pictures), "--model", str(path), "--output",
                      str(tmp_path / "out")]) == 0  # fmt: skip
-        assert "9 images, 1536 features each; 1 files left out" in capsys.readouterr().out
+        assert "9 images embedded; 1 files left out" in capsys.readouterr().out
 
 
 class TestEngines:

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from tiny import tiny
+from tiny import CHANNELS, tiny
 
 from keras_inception_v4 import evaluate
 from keras_inception_v4.tasks.single_label import calibration_error, classification_report
@@ -43,7 +43,7 @@ def test_calibration_by_hand():
 def test_a_model_s_answers(data_format, activation):
     model = tiny(raw=False, activation=activation)
     model.get_layer("predictions").kernel.assign(
-        10 * np.random.default_rng(0).normal(size=(1536, 3))
+        10 * np.random.default_rng(0).normal(size=(CHANNELS, 3))
     )
     pixels = np.random.default_rng(1).uniform(0, 255, (5, 75, 75, 3)).astype("float32")
     x = pixels / 127.5 - 1

@@ -303,7 +303,7 @@ class TestEmbedFolder:
         with Image.open(picture) as drawn:
             assert drawn.format == "PNG"
         assert status == 0
-        assert "5 images, 1536 features each; 0 files left out" in capsys.readouterr().out
+        assert "5 images embedded; 0 files left out" in capsys.readouterr().out
         with np.load(output) as saved:
             assert saved["paths"].tolist() == ["a/1.jpg", "a/3.webp", "b/2.png", "c.png", "z.bmp"]
             model = keras.saving.load_model(model_file)

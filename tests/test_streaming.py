@@ -14,7 +14,7 @@ import pyarrow
 import pytest
 from PIL import Image
 from pyarrow import parquet
-from tiny import tiny
+from tiny import CHANNELS, tiny
 
 from keras_inception_v4 import embed
 from keras_inception_v4.cli import main
@@ -67,7 +67,7 @@ def test_embeddings_are_those_of_embed(pictures, model, tmp_path, dtype):
     assert left_out(tmp_path / "out" / "left_out.parquet").keys() == {"07.png", "33.png"}
     kind = parquet.read_schema(tmp_path / "out" / "part-00000.parquet").field("features").type
     assert (kind.list_size, str(kind.value_type)) == (
-        1536, {"float32": "float", "float16": "halffloat"}[dtype],
+        CHANNELS, {"float32": "float", "float16": "halffloat"}[dtype],
     )  # fmt: skip
     from keras_inception_v4.weights.loading import read_model
 
@@ -282,7 +282,7 @@ def test_a_part_of_bad_files_alone_and_links_to_nothing(model, tmp_path):
     assert stream_embeddings(model, folder, tmp_path / "out") == (0, 2)
     table = parquet.read_table(tmp_path / "out" / "part-00000.parquet")
     assert table.num_rows == 0
-    assert table.schema.field("features").type.list_size == 1536
+    assert table.schema.field("features").type.list_size == CHANNELS
     reasons = left_out(tmp_path / "out" / "left_out.parquet")
     assert "There is no image file" in reasons["b.png"]
 
@@ -290,7 +290,7 @@ def test_a_part_of_bad_files_alone_and_links_to_nothing(model, tmp_path):
 def test_the_commands(pictures, model, tmp_path, capsys):
     assert main(["embed", str(pictures), "--model", str(model), "--output", str(tmp_path / "e"),
                  "--dtype", "float16"]) == 0  # fmt: skip
-    assert "23 images, 1536 features each; 2 files left out." in capsys.readouterr().out
+    assert "23 images embedded; 2 files left out." in capsys.readouterr().out
     command = ["predict", "--model", str(model), str(pictures), "--output", str(tmp_path / "p")]
     assert main(command) == 0
     assert "23 files answered, 2 left out." in capsys.readouterr().out

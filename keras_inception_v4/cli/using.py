@@ -214,10 +214,7 @@ def _embed(options) -> None:
         engine=options.engine,
         address=options.address,
     )
-    print(
-        f"{options.output}: {done.answered:,} images, 1536 features each; {done.left_out:,} files "
-        "left out."
-    )
+    print(f"{options.output}: {done.answered:,} images embedded; {done.left_out:,} files left out.")
 
 
 def add_explain(commands) -> None:
