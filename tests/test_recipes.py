@@ -93,7 +93,7 @@ def test_kernels_and_nothing_else_are_decayed():
 
 def test_held_out_images_are_measured_with_the_averages_which_remain():
     """The rate ruins the weights from the second step on; their averages stay at the first."""
-    model = tiny(dropout_rate=0.0)
+    model = tiny(dropout_rate=0.0, channels=1536)
     before = model.get_layer("predictions").get_weights()[0]
     rng = np.random.default_rng(0)
     x = rng.uniform(0, 255, (8, *model.input_shape[1:])).astype("float32")

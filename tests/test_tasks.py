@@ -255,7 +255,7 @@ def test_fine_tuning(data, task, precision):
 def test_quantities_in_large_units_by_another_loss(data):
     """Ten thousand times as large, they are learnt as quickly."""
     pixels, targets = data[0], 1e4 * data[1]["regression"][:, :1]
-    model = model_of("regression", outputs=1, dropout_rate=0.0)
+    model = model_of("regression", outputs=1, dropout_rate=0.0, channels=1536)
     train_head(
         model, (pixels, targets), epochs=50, batch_size=60, learning_rate=1e-3,
         loss="mean_squared_error", verbose=0,
@@ -320,7 +320,7 @@ def test_positive_labels_are_weighed(data):
     pixels, labels = data[0], data[1]["multi-label"]
     answers = []
     for weights in (None, [50.0, 1.0, 1.0], {0: 50.0}, "balanced"):
-        model = model_of("multi-label", dropout_rate=0.0)
+        model = model_of("multi-label", dropout_rate=0.0, channels=1536)
         train_head(
             model, (pixels, labels), epochs=5, batch_size=10, class_weight=weights, verbose=0
         )
