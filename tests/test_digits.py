@@ -26,24 +26,32 @@ def data():
     return load_digits_data(75, seed=0)
 
 
+@pytest.fixture(scope="module")
+def model(digits_run):
+    return keras.saving.load_model(digits_run / "model.keras")
+
+
+@pytest.fixture(scope="module")
+def expected(model, data):
+    """The model's answers to the held-out digits."""
+    return model.predict(data.validation.pixels, batch_size=32, verbose=0)
+
+
 def test_digits_are_learned(digits_run):
     """One seed; benchmarks record three."""
     assert read_json(digits_run / "report.json")["accuracy"] >= 0.90
 
 
 @pytest.mark.parametrize("format", ["litert", "onnx", "openvino"])
-def test_int8_agrees_on_held_out_digits(digits_run, data, tmp_path, format):
+def test_int8_agrees_on_held_out_digits(digits_run, model, expected, data, tmp_path, format):
     """`benchmarks.exports` measures every precision."""
-    model = keras.saving.load_model(digits_run / "model.keras")
     path = tmp_path / f"digits{SUFFIXES[format]}"
     export_model(
         model, path, format=format, precision="int8", crop=DIGITS_CROP,
         calibration=data.train.pixels[:60],
         samples=digits_run / "examples", verbose=False,
     )  # fmt: skip
-    pixels = data.validation.pixels
-    expected = model.predict(pixels, batch_size=32, verbose=0)
-    found = open_artefact(path).predict(pixels)
+    found = open_artefact(path).predict(data.validation.pixels)
     same = np.mean(found.argmax(axis=1) == expected.argmax(axis=1))
     print(f"{format}: same top class {same:.2%}")
     assert same >= 0.98
@@ -67,34 +75,31 @@ def test_its_features_are_worth_more_than_those_of_a_network_that_has_learned_no
     assert found[0] - found[1] >= 0.15
 
 
-def from_noise(digits_run, path, most):
+def from_noise(digits_run, model, path, most):
     """An artefact that was calibrated on noise of so many grey levels."""
-    model = keras.saving.load_model(digits_run / "model.keras")
     noise = np.random.default_rng(0).uniform(0, most, (20, 75, 75, 3))
     export_model(
         model, path, format="openvino", precision="int8", calibration=noise, crop=DIGITS_CROP,
         samples=digits_run / "examples", verbose=False,
     )  # fmt: skip
-    return model
 
 
-def test_garbage_calibration_fails(digits_run, tmp_path):
+def test_garbage_calibration_fails(digits_run, model, tmp_path):
     with pytest.raises(ValueError, match="does not answer what the model answers"):
-        from_noise(digits_run, tmp_path / "digits", 255)
+        from_noise(digits_run, model, tmp_path / "digits", 255)
     assert not (tmp_path / "digits").exists()
 
 
-def test_what_passes_the_verification_is_right_on_all_digits(digits_run, data, tmp_path):
+def test_what_passes_the_verification_is_right(digits_run, model, expected, data, tmp_path):
     """Noise as dark as a digit's ground, which ten examples let through with a quarter wrong."""
     path = tmp_path / "digits"
     try:
-        model = from_noise(digits_run, path, 10)
+        from_noise(digits_run, model, path, 10)
     except ValueError as error:
         refused = str(error)
         assert "reach from 0 to 10, and" in refused
     else:
         refused = ""
-        expected = model.predict(data.validation.pixels, batch_size=32, verbose=0)
         found = open_artefact(path).predict(data.validation.pixels)
         assert np.mean(found.argmax(axis=1) == expected.argmax(axis=1)) >= 0.98
     assert path.exists() != bool(refused)

@@ -289,7 +289,7 @@ def test_many_processes_need_jax(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("thin")
+@pytest.mark.usefixtures("kinds")
 def test_the_paper_s_recipe_on_digits(tmp_path):
     """One epoch of every ninth scan: that everything fits together, not accuracy."""
     scans, labels = digit_scans()

@@ -2,8 +2,9 @@
 
 import json
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from keras_inception_v4.architecture import SINGLE_LABEL
 from keras_inception_v4.errors import in_one_line
@@ -86,8 +87,13 @@ def write_description(path: Path, description: Description) -> None:
             archive.writestr(NAME, description.as_json())
 
 
-def read_description(path: Path, format: str) -> Description:
+def read_description(path: Path, format: str, onnx_session: Callable[[Path], Any]) -> Description:
     """Reads the description of an artefact.
+
+    Args:
+        path: the artefact.
+        format: its format.
+        onnx_session: loads an ONNX file, which ONNX Runtime alone can read here.
 
     Raises:
         ValueError: if it has none or is damaged.
@@ -96,10 +102,7 @@ def read_description(path: Path, format: str) -> Description:
         if path.is_dir():
             content = read_json(path / NAME)
         elif format == "onnx":
-            import onnxruntime
-
-            session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-            content = json.loads(session.get_modelmeta().custom_metadata_map[KEY])
+            content = json.loads(onnx_session(path).get_modelmeta().custom_metadata_map[KEY])
         else:
             with zipfile.ZipFile(path) as archive:
                 content = json.loads(archive.read(NAME))

@@ -1,5 +1,6 @@
 """An artefact in its own runtime."""
 
+import functools
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -92,11 +93,12 @@ def open_artefact(path: str | os.PathLike, *, precision: str | None = None) -> A
             "are loaded with one: float32 or bfloat16."
         )
     require_runtime(format)
-    description = read_description(path, format)
+    session = functools.cache(_onnx_session)  # the one that tells also runs
+    description = read_description(path, format, session)
     openers = {
         "saved_model": _saved_model,
         "litert": _litert,
-        "onnx": _onnx,
+        "onnx": lambda path: _onnx(session(path)),
         "openvino": lambda path: _openvino(path, precision),
     }
     try:
@@ -139,14 +141,17 @@ def _litert(path: Path):
     return run
 
 
-def _onnx(path: Path):
+def _onnx_session(path: Path):
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     # Work is dealt out in ever smaller shares. Equal ones for all cores wait for the core that
     # others need, too, such as a server's processes: 6 % beside a load of a quarter of one.
     options.add_session_config_entry("session.dynamic_block_base", "8")
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
+def _onnx(session):
     (given,) = session.get_inputs()
     return lambda batch: session.run(None, {given.name: batch})[0]
 
