@@ -475,7 +475,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(run, tmp_path, format):
     path = disk / f"artefact{SUFFIXES.get(format, '')}"
     user = [] if os.geteuid() == 0 else ["--map-root-user"]
     script = (
-        f'mount -t tmpfs -o size=400k none {disk} && "$@"; status=$?; '
+        f'mount -t tmpfs -o size=60k none {disk} && "$@"; status=$?; '
         f"find {disk} -mindepth 1; exit $status"
     )
     command = ["-m", "keras_inception_v4", "export", str(run / "model.keras"), str(path)]
