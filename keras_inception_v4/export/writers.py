@@ -61,14 +61,16 @@ def _little_garbage() -> Iterator[None]:
     Each pass of tf2onnx over the network copies it, weights and all, and leaves the copy in cycles;
     Python looks for these when the objects have grown by a quarter. So ten were kept at once.
     """
-    on = gc.isenabled()
-    gc.freeze()  # what is there already does not count
+    on, frozen = gc.isenabled(), gc.get_freeze_count() > 0
+    if not frozen:
+        gc.freeze()  # what is there already does not count
     gc.collect()
     gc.enable()
     try:
         yield
     finally:
-        gc.unfreeze()
+        if not frozen:
+            gc.unfreeze()
         if not on:
             gc.disable()
 
