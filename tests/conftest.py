@@ -127,7 +127,7 @@ def kinds():
 
 @pytest.fixture
 def shallow():
-    """As `kinds`, with the last convolutions of each branch alone."""
+    """As `kinds`, with two branches a block, of one convolution or a pool each."""
     with thin_network("shallow"):
         yield
 

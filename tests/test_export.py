@@ -1,6 +1,7 @@
 """Artefacts: what they answer, what is refused, and what a failure leaves."""
 
 import contextlib
+import gc
 import io
 import json
 import os
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from unittest import mock
 
 import keras
 import numpy as np
@@ -353,6 +355,31 @@ def adds_in_32_bits():
     if platform.machine() not in ("x86_64", "AMD64"):
         return True
     return "vnni" in Path("/proc/cpuinfo").read_text()
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_onnx_leaves_the_garbage_collector_as_it_was(tmp_path, frozen):
+    gc.freeze() if frozen else gc.unfreeze()
+    before = gc.isenabled(), gc.get_freeze_count() > 0
+    export_model(tiny(), tmp_path / "model.onnx", format="onnx", verbose=False)
+    assert (gc.isenabled(), gc.get_freeze_count() > 0) == before == (False, frozen)
+    gc.freeze()  # as `conftest` left it
+
+
+def test_an_onnx_file_is_loaded_once(tmp_path):
+    export_model(tiny(), tmp_path / "model.onnx", format="onnx", verbose=False)
+    session = onnxruntime.InferenceSession
+    with mock.patch.object(onnxruntime, "InferenceSession", side_effect=session) as loads:
+        assert open_artefact(tmp_path / "model.onnx").description.classes == 3
+    assert loads.call_count == 1
+
+
+def test_a_saved_model_traces_the_network_once(tmp_path):
+    pool = keras.layers.GlobalAveragePooling2D
+    model = tiny()
+    with mock.patch.object(pool, "call", autospec=True, side_effect=pool.call) as calls:
+        export_saved_model(model, tmp_path / "saved")
+    assert calls.call_count == 1
 
 
 def test_float16_in_onnx_is_half_as_large_and_takes_float32(tmp_path):

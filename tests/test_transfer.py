@@ -537,10 +537,9 @@ class TestFineTuning:
         assert "mixed_7d_branch_0_conv2d_0a_1x1_bn/moving_mean" in moved
 
     def test_the_best_epoch_is_kept_and_patience_stops(self, digits):
-        model = unfreeze(tiny(dropout_rate=0), "mixed_7d")
-        others = digits[0], (digits[1] + 1) % 3  # which learning makes worse
+        model = unfreeze(tiny(dropout_rate=0, channels=1536), "mixed_7d")
         history = fine_tune(
-            model, digits, others, epochs=6, learning_rate=0.01, warmup=0, patience=1, verbose=0
+            model, digits, digits, epochs=6, learning_rate=0.3, warmup=0, patience=1, verbose=0
         ).history
         best = int(np.argmin(history["val_loss"]))
         assert len(history["val_loss"]) == best + 2 < 6
@@ -553,7 +552,7 @@ class TestFineTuning:
         pixels = digits[0]
         if keras.config.image_data_format() == "channels_first":
             pixels = np.moveaxis(pixels, 3, 1)
-        found = twin.evaluate(pixels, others[1], verbose=0)
+        found = twin.evaluate(pixels, digits[1], verbose=0)
         np.testing.assert_allclose(found, history["val_loss"][best], rtol=1e-3)
 
     @pytest.mark.parametrize("kind", ["arrays", "PyDataset", "tf.data"])
@@ -721,6 +720,26 @@ class TestFineTuning:
             np.testing.assert_allclose(resumed[name], numbers, rtol=1e-4, err_msg=name)
         for name, value in weights.items():
             np.testing.assert_allclose(found[name], value, atol=1e-4, err_msg=name)
+
+    @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="TensorFlow's own passes")
+    @pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
+    def test_graphs_are_optimized_again_after_a_phase(self, digits, precision):
+        import tensorflow as tf
+
+        name, during = "disable_meta_optimizer", []
+
+        class Looks(keras.callbacks.Callback):
+            def on_train_begin(self, logs=None):
+                during.append(tf.config.optimizer.get_experimental_options()[name])
+                raise RuntimeError("the user's own")
+
+        with pytest.raises(RuntimeError, match="the user's own"):
+            fine_tune(
+                unfreeze(tiny(), "mixed_7d"), digits, epochs=1, precision=precision,
+                callbacks=[Looks()], verbose=0,
+            )  # fmt: skip
+        assert during == [precision == "float32"]
+        assert not tf.config.optimizer.get_experimental_options()[name]
 
     def test_nothing_trainable(self, digits):
         model = tiny()

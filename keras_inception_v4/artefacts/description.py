@@ -93,7 +93,7 @@ def read_description(path: Path, format: str, onnx_session: Callable[[Path], Any
     Args:
         path: the artefact.
         format: its format.
-        onnx_session: loads an ONNX file, which ONNX Runtime alone can read here.
+        onnx_session: opens a file in ONNX Runtime, which knows its metadata; called for ONNX alone.
 
     Raises:
         ValueError: if it has none or is damaged.

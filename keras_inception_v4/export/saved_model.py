@@ -3,6 +3,7 @@
 import contextlib
 import os
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import keras
@@ -128,10 +129,9 @@ def _write(model, path: Path, class_names, thresholds, top_k: int, crop: float) 
     names = class_names or [str(index) for index in range(model.output_shape[-1])]
     named = [name.encode("utf-8", "surrogateescape") for name in names]  # as the folder's own bytes
 
-    # Traced here, once for all signatures: Keras and TensorFlow trace each of these again.
+    # Traced here, once: Keras and TensorFlow each trace every signature, and what it calls.
     floats = tf.TensorSpec(tuple(model.input_shape), "float32")
-    network = tf.function(lambda pixels: model(pixels, training=False))
-    network = network.get_concrete_function(floats)
+    network = tf.function(partial(model, training=False)).get_concrete_function(floats)
 
     def answer(pixels):
         if not raw:

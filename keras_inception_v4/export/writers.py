@@ -56,10 +56,11 @@ def _write_litert(model, path, precision, pixels, description) -> None:
 
 @contextlib.contextmanager
 def _little_garbage() -> Iterator[None]:
-    """Has Python free what is in cycles soon, though there are many objects beside it.
+    """Has Python free what is in cycles soon, however many objects there were before.
 
-    Each pass of tf2onnx over the network copies it, weights and all, and leaves the copy in cycles;
-    Python looks for these when the objects have grown by a quarter. So ten were kept at once.
+    Each pass of tf2onnx copies the network, weights and all, and leaves the copy in cycles. Python
+    looks for cycles when its objects have grown by a quarter; beside a million others, that took
+    ten copies. A caller's own freezing, and whether Python looks at all, are afterwards as before.
     """
     on, frozen = gc.isenabled(), gc.get_freeze_count() > 0
     if not frozen:
