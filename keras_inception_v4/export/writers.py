@@ -119,17 +119,31 @@ def _convolutions_of(model: keras.Model, endpoints: tuple[str, ...]) -> int:
     )
 
 
-def _stem_of(model: keras.Model, network) -> list[str]:
-    """Names of the stem's convolutions in OpenVINO's graph, where they come first.
+def _quantize_openvino(model: keras.Model, network, pixels):
+    """OpenVINO's graph with weights and activations of 8 bits, but for the first blocks'.
 
-    They stay in floating point: what they round goes through all blocks. On a network of digits
-    the answers were half as far from the model's so (0.023 against 0.051 of a probability moved),
-    at 0.85 of the speed.
+    What those round goes through all others. Of 360 digits 99 % kept their class so, on each of two
+    networks; with the stem alone in floating point 97.2 and 98.1 %, at 1.07 times the speed at 299
+    pixels and 1.17 at 75 (two cores with AVX2 alone). Activations reach as far as the furthest
+    picture's: NNCF's own choice, the mean of all, moved twice as much of a probability and kept
+    96.1 and 98.6 %. Its correction of biases changed nothing and took half of the time.
     """
-    stem = tuple(endpoint for endpoint in ENDPOINTS if block_name(endpoint) == "Stem")
-    count = _convolutions_of(model, stem)
+    import nncf
+    from nncf.quantization.range_estimator import RangeEstimatorParametersSet
+
+    first = tuple(name for name in ENDPOINTS if block_name(name) in ("Stem", "Inception-A"))
     convolutions = (op for op in network.get_ordered_ops() if op.get_type_name() == "Convolution")
-    return [op.get_friendly_name() for op in convolutions][:count]
+    names = [op.get_friendly_name() for op in convolutions][: _convolutions_of(model, first)]
+    return nncf.quantize(
+        network,
+        nncf.Dataset(list(_calibration_batches(model, pixels)), lambda batch: batch[0]),
+        subset_size=len(pixels),
+        ignored_scope=nncf.IgnoredScope(names=names),
+        advanced_parameters=nncf.AdvancedQuantizationParameters(
+            activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX,
+            disable_bias_correction=True,
+        ),
+    )
 
 
 def _write_openvino(model, path, precision, pixels, description) -> None:
@@ -141,17 +155,7 @@ def _write_openvino(model, path, precision, pixels, description) -> None:
     if precision != "float32":
         network = openvino.Core().read_model(file)
         if precision == "int8":
-            import nncf
-
-            samples = nncf.Dataset(
-                list(_calibration_batches(model, pixels)), lambda batch: batch[0]
-            )
-            network = nncf.quantize(
-                network,
-                samples,
-                subset_size=len(pixels),
-                ignored_scope=nncf.IgnoredScope(names=_stem_of(model, network)),
-            )
+            network = _quantize_openvino(model, network, pixels)
         plain = [file, file.with_suffix(".bin")]
         openvino.save_model(network, path / "new.xml", compress_to_fp16=precision == "float16")
         del network  # it maps the file that is replaced
