@@ -26,6 +26,7 @@ TESTING = [
     "pytest>=8.0",
     "pytest-xdist>=3.5",
     "hypothesis>=6.100",
+    "mediapipe>=1.2",
     "tritonclient[http]>=2.50",
 ]
 TEST = [*NOTEBOOKS, *DATASETS, *RECORDS, *RAY, *TENSORBOARD, *TESTING]

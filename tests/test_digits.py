@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 from skimage.data import lfw_subset
+from test_tflite_metadata import classified
 
 from keras_inception_v4 import (
     evaluate,
@@ -49,12 +50,19 @@ def test_int8_agrees_on_held_out_digits(digits_run, model, expected, data, tmp_p
     export_model(
         model, path, format=format, precision="int8", crop=DIGITS_CROP,
         calibration=data.train.pixels[:60],
-        samples=digits_run / "examples", verbose=False,
+        samples=digits_run / "examples", class_names=data.class_names, verbose=False,
     )  # fmt: skip
     found = open_artefact(path).predict(data.validation.pixels)
     same = np.mean(found.argmax(axis=1) == expected.argmax(axis=1))
     print(f"{format}: same top class {same:.2%}")
     assert same >= 0.98
+    if format == "litert":
+        hundred = data.validation.pixels[:100].round().astype("uint8")
+        best = found[:100].argmax(axis=1).astype(str)
+        names = [answers[0][0] for answers in classified(path, *hundred)]
+        same = np.mean(np.array(names) == best)
+        print(f"MediaPipe: same top class {same:.2%}")
+        assert same >= 0.97
 
 
 def test_its_features_are_worth_more_than_those_of_a_network_that_has_learned_nothing(digits_run):
