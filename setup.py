@@ -27,6 +27,7 @@ TESTING = [
     "pytest-xdist>=3.5",
     "hypothesis>=6.100",
     "mediapipe>=1.2",
+    "playwright>=1.50",
     "tritonclient[http]>=2.50",
 ]
 TEST = [*NOTEBOOKS, *DATASETS, *RECORDS, *RAY, *TENSORBOARD, *TESTING]
@@ -46,6 +47,7 @@ setup(
     package_data={
         "keras_inception_v4": ["py.typed"],
         "keras_inception_v4.preprocessing": ["imagenet_classes.csv"],
+        "keras_inception_v4.export": ["page/*"],
     },
     install_requires=[
         "tensorflow>=2.18",

@@ -44,6 +44,7 @@ LONG = {
     "curves": "whether two devices and two processes train as one, a quarter of an hour",
     "streaming": "files to Parquet: speed, memory, kills, and one through an artefact, a quarter "
     "of an hour",
+    "web": "int8 in a browser beside ONNX Runtime, five minutes",
     "serving": "sixteen clients of a server, four minutes",
     "targets": "several digits a picture, and their sum, by transfer, half an hour",
     "digits": "the README's first command on three seeds, a quarter of an hour",

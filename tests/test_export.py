@@ -495,7 +495,7 @@ def test_damaged_artefacts_are_named(tmp_path, format):
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("unshare") is None, reason="needs Linux's unshare")
-@pytest.mark.parametrize("format", ["saved_model", "litert", "onnx", "openvino"])
+@pytest.mark.parametrize("format", ["saved_model", "litert", "onnx", "openvino", "web"])
 def test_a_full_disk_is_one_line_and_leaves_nothing(run, tmp_path, format):
     disk = tmp_path / "disk"
     disk.mkdir()

@@ -82,7 +82,7 @@ def _fill(folder):
     for part, left in (("train", 0), ("validation", 300)):
         for name, photograph in (("temple", temple), ("flower", flower)):
             (folder / "photos" / part / name).mkdir(parents=True)
-            for index in range(4 if part == "train" else 2):
+            for index in range(8 if part == "train" else 2):
                 cut = Image.fromarray(photograph[10 * index :, left + 5 * index :][:320, :320])
                 cut.save(folder / "photos" / part / name / f"{index}.jpg")
     rows = [f"{path.relative_to(folder / 'photos')},{path.parent.name},{path.parents[1].name}"

@@ -1,6 +1,12 @@
 """What an export leaves, opened by its own runtime: neither Keras nor TensorFlow is imported."""
 
-from keras_inception_v4.artefacts.description import Description, describe, write_description
+from keras_inception_v4.artefacts.description import (
+    PAGE,
+    PARTS,
+    Description,
+    describe,
+    write_description,
+)
 from keras_inception_v4.artefacts.runtimes import (
     Artefact,
     format_of,
@@ -10,6 +16,8 @@ from keras_inception_v4.artefacts.runtimes import (
 )
 
 __all__ = [
+    "PAGE",
+    "PARTS",
     "Artefact",
     "Description",
     "describe",

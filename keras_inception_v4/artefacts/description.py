@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 NAME = "keras_inception_v4.json"
 KEY = "keras_inception_v4"
+PAGE, PARTS = "page.json", "network.onnx"  # of a web page: what it loads; its network in parts
 
 
 class Description(NamedTuple):

@@ -8,7 +8,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from keras_inception_v4.artefacts.description import Description, read_description
+from keras_inception_v4.artefacts.description import (
+    PAGE,
+    PARTS,
+    Description,
+    read_description,
+)
 from keras_inception_v4.errors import in_one_line, require_extra
 from keras_inception_v4.files import require
 
@@ -16,6 +21,7 @@ EXTRAS = {
     "litert": ("litert", "ai_edge_litert"),
     "onnx": ("onnx", "onnxruntime"),
     "openvino": ("openvino", "openvino"),
+    "web": ("onnx", "onnxruntime"),
 }
 SHAPES = 6  # of batches for which OpenVINO's network stays compiled
 # Two streams for the halves of a batch wait for each other once, not after each layer: 1.04 times
@@ -46,6 +52,8 @@ def format_of(path: str | os.PathLike) -> str | None:
     if path.is_dir():
         if (path / "saved_model.pb").is_file():
             return "saved_model"
+        if (path / PAGE).is_file():
+            return "web"
         return "openvino" if (path / "model.xml").is_file() else None
     return {".tflite": "litert", ".onnx": "onnx"}.get(path.suffix)
 
@@ -71,7 +79,7 @@ def open_artefact(path: str | os.PathLike, *, precision: str | None = None) -> A
     """Loads an artefact that `export_model` wrote.
 
     Args:
-        path: a SavedModel's or OpenVINO's folder, a `.tflite` or an `.onnx` file.
+        path: a folder of a SavedModel, of OpenVINO or of a web page; a `.tflite` or `.onnx` file.
         precision: of OpenVINO's arithmetic, `"float32"` or `"bfloat16"`; `None` is the
             runtime's own choice, bfloat16 on processors that have it.
 
@@ -100,6 +108,7 @@ def open_artefact(path: str | os.PathLike, *, precision: str | None = None) -> A
         "litert": _litert,
         "onnx": lambda path: _onnx(session(path)),
         "openvino": lambda path: _openvino(path, precision),
+        "web": lambda path: _onnx(session(path)),
     }
     try:
         return Artefact(description, openers[format](path))
@@ -148,7 +157,9 @@ def _onnx_session(path: Path):
     # Work is dealt out in ever smaller shares. Equal ones for all cores wait for the core that
     # others need, too, such as a server's processes: 6 % beside a load of a quarter of one.
     options.add_session_config_entry("session.dynamic_block_base", "8")
-    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    parts = sorted(path.glob(f"{PARTS}.*")) if path.is_dir() else []  # of a web page
+    network = b"".join(part.read_bytes() for part in parts) if parts else path
+    return onnxruntime.InferenceSession(network, options, providers=["CPUExecutionProvider"])
 
 
 def _onnx(session):

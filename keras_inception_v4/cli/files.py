@@ -53,7 +53,8 @@ def add_export(commands) -> None:
         "  saved_model  float32                 TensorFlow Serving; takes photographs\n"
         "  litert       float32 float16 int8    phones and small devices (.tflite)\n"
         "  onnx         float32 float16 int8    ONNX Runtime, also in browsers (.onnx)\n"
-        "  openvino     float32 float16 int8    servers with x86 processors (a folder)",
+        "  openvino     float32 float16 int8    servers with x86 processors (a folder)\n"
+        "  web          float32 float16 int8    a page that runs the model (a folder)",
         reads={"model": "model file", "calibration": "folder"},
     )
     command.add_argument("model", help="a run folder or a .keras file")

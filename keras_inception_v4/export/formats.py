@@ -44,11 +44,12 @@ EXPORTS = {
     "litert": ("float32", "float16", "int8"),
     "onnx": ("float32", "float16", "int8"),
     "openvino": ("float32", "float16", "int8"),
+    "web": ("float32", "float16", "int8"),
 }
 """Each format and the precisions that it carries."""
 
 KERAS_NAMES = {"tf_saved_model": "saved_model"}
-SUFFIXES = {"saved_model": "", "litert": ".tflite", "onnx": ".onnx", "openvino": ""}
+SUFFIXES = {"saved_model": "", "litert": ".tflite", "onnx": ".onnx", "openvino": "", "web": ""}
 LEAST_CALIBRATION = 16
 MOST_CALIBRATION = 300
 LEAST_VARIETY = 1.0  # grey levels, mean over the pixels of the deviation between images
@@ -77,8 +78,8 @@ def export_model(
 
     Args:
         model: a classifier of this package, on the TensorFlow backend.
-        path: a folder for `"saved_model"` and `"openvino"`, a `.tflite` for `"litert"`, an
-            `.onnx` for `"onnx"`.
+        path: a folder for `"saved_model"`, `"openvino"` and `"web"` (a page that runs it), a
+            `.tflite` for `"litert"`, an `.onnx` for `"onnx"`.
         format: a key of `EXPORTS`; `"tf_saved_model"`, as Keras calls it, is `"saved_model"`.
         precision: one that the format carries there: `"float32"`; `"float16"`, weights of
             half the size; `"int8"`, quantized weights and activations.
@@ -115,7 +116,7 @@ def export_model(
     say_pixels(model, pixels)
     path, model, task = Path(path), *_part(model, part, format)
     _check(path, format, precision, calibration, overwrite)
-    _check_size(model, format)
+    _check_input(model, format)
     calibrating = _pixels(model, calibration, crop, "calibration", verbose)
     sample = _pixels(model, samples, crop, "samples", verbose)
     if precision == "int8":
@@ -136,6 +137,8 @@ def _part(model: keras.Model, part: str, format: str) -> tuple[keras.Model, Task
     """What is exported, and by what its answers are compared."""
     require_tensorflow_backend()
     if part == EMBEDDING:
+        if format == "web":
+            raise ValueError("A page answers classes. The embedding is exported as onnx.")
         if format == "saved_model":
             raise ValueError(
                 "The embedding is exported as litert, onnx or openvino. For a SavedModel of it, "
@@ -175,7 +178,12 @@ def _check(path: Path, format, precision, calibration, overwrite) -> None:
         )
 
 
-def _check_size(model: keras.Model, format: str) -> None:
+def _check_input(model: keras.Model, format: str) -> None:
+    if format == "web" and (is_channels_first(model) or model.input_shape[3] != 3):
+        raise ValueError(
+            f"A page shows pictures of three colours, and this model's input is "
+            f"{model.input_shape[1:]}."
+        )
     if format == "litert" and None in model.input_shape[1:]:
         raise ValueError(
             f"LiteRT needs a fixed size, and this model's input is {model.input_shape[1:]}. Build "

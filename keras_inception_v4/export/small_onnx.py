@@ -39,7 +39,8 @@ def to_int8(
     Args:
         path: the file; it is replaced.
         batches: what the network takes, for calibration.
-        in_float32: how many convolutions, from the first on, stay in float32.
+        in_float32: how many convolutions, from the first on, stay in float32, as does what the
+            first output does not need.
 
     Yields:
         The setting by which the file at `path` is quantized now.
@@ -54,6 +55,7 @@ def to_int8(
         quant_pre_process(path, plain, skip_symbolic_shape=True)
         graph = onnx.load(plain).graph
         convolutions = [node.name for node in graph.node if node.op_type == "Conv"]
+        exact = [*convolutions[:in_float32], *_beside_first_output(graph)]
         for name, setting in SETTINGS.items():
             options = {**setting, "weight_type": QuantType[setting["weight_type"]]}
             quantize_static(
@@ -61,10 +63,22 @@ def to_int8(
                 path,
                 _Reader(graph.input[0].name, batches),
                 activation_type=QuantType.QUInt8,
-                nodes_to_exclude=convolutions[:in_float32],
+                nodes_to_exclude=exact,
                 **options,
             )
             yield name
+
+
+def _beside_first_output(graph) -> list[str]:
+    """Names of nodes that the first output does not need, such as those of maps."""
+    makers = {name: node for node in graph.node for name in node.output}
+    waiting, needed = [graph.output[0].name], set()
+    while waiting:
+        node = makers.get(waiting.pop())
+        if node is not None and node.name not in needed:
+            needed.add(node.name)
+            waiting.extend(node.input)
+    return [node.name for node in graph.node if node.name not in needed]
 
 
 class _Reader:

@@ -16,6 +16,7 @@ from keras_inception_v4.export.saved_model import export_saved_model
 from keras_inception_v4.export.small_onnx import to_float16, to_int8
 from keras_inception_v4.export.tflite_metadata import write_metadata
 from keras_inception_v4.export.verification import answers_of, check_answers, model_answers
+from keras_inception_v4.export.web import with_map, write_page
 from keras_inception_v4.inspection import model_input
 from keras_inception_v4.tasks import task_named
 
@@ -79,10 +80,14 @@ def _little_garbage() -> Iterator[None]:
             gc.disable()
 
 
-def _write_onnx(model, path, precision, pixels, description) -> None:
-    model(np.zeros((1, *(side or 299 for side in model.input_shape[1:])), "float32"))  # Keras asks
+def _write_onnx(model, path, precision, pixels, description, exported=None) -> None:
+    """The model, or `exported`, whose first answers are the model's."""
+    network = exported or model
+    network(
+        np.zeros((1, *(side or 299 for side in model.input_shape[1:])), "float32")
+    )  # Keras asks
     with _little_garbage():
-        model.export(path, format="onnx", verbose=False)
+        network.export(path, format="onnx", verbose=False)
     if precision == "int8":
         _quantize_onnx(model, path, pixels, description)
         return
@@ -172,9 +177,20 @@ def _write_openvino(model, path, precision, pixels, description) -> None:
     write_description(path, description)
 
 
+def _write_web(model, path, precision, pixels, description) -> None:
+    path.mkdir()
+    network, (exported, has_map) = path / "network.onnx", with_map(model)
+    in_onnx = description._replace(format="onnx")
+    _write_onnx(model, network, precision, pixels, in_onnx, exported)
+    told = open_artefact(network).description.quantization
+    write_page(path, network, has_map)
+    write_description(path, description._replace(quantization=told))
+
+
 WRITERS = {
     "saved_model": _write_saved_model,
     "litert": _write_litert,
     "onnx": _write_onnx,
     "openvino": _write_openvino,
+    "web": _write_web,
 }

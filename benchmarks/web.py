@@ -1,0 +1,92 @@
+"""A picture of 299 pixels in a browser, beside ONNX Runtime itself: int8, random weights.
+
+Weights and pictures do not change how long it takes.
+"""
+
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks import browser
+from benchmarks.report import Claim, Findings, Row, Table
+from benchmarks.workers import NotMeasuredError, Spread
+
+SIDE, IMAGES, ROUNDS = 299, 3, 5
+MOST = 2.5  # times ONNX Runtime's seconds, with one thread each
+ONE, TWO = "in the page, one thread", "in the page, two threads"
+NATIVE = "ONNX Runtime, one thread"
+
+
+def measure(run: Path) -> Findings:
+    """Rounds in which each answers the same pictures; `run` is not needed."""
+    if browser.CHROMIUM is None:
+        raise NotMeasuredError("Chromium is not installed")
+    with tempfile.TemporaryDirectory() as folder:
+        return _measure(Path(folder))
+
+
+def _measure(folder: Path) -> Findings:
+    from PIL import Image
+
+    from keras_inception_v4 import InceptionV4, export_model
+    from keras_inception_v4.export.verification import synthetic_images
+
+    pixels = synthetic_images(16, (SIDE, SIDE), 3)
+    model = InceptionV4(weights=None, include_preprocessing=True)
+    page, paths = folder / "page", []
+    export_model(
+        model, page, format="web", precision="int8", calibration=pixels, verification=False
+    )
+    for index, image in enumerate(pixels[:IMAGES]):
+        paths.append(folder / f"{index}.png")
+        Image.fromarray(image.round().astype("uint8")).save(paths[-1])
+    native, loading = _native(page), {}
+    seconds: dict[str, list[float]] = {NATIVE: [], ONE: [], TWO: []}
+    with (
+        browser.chromium() as chromium,
+        browser.served(page) as address,
+        browser.opened(chromium, address, threads=1) as (alone, _),
+    ):
+        for threads in (1, 2):
+            begun = time.perf_counter()
+            with browser.opened(chromium, address, threads=threads):
+                loading[threads] = time.perf_counter() - begun
+        with browser.opened(chromium, address, threads=2) as (together, _):
+            for _ in range(ROUNDS):
+                begun = time.perf_counter()
+                for image in pixels[:IMAGES]:
+                    native(image[None])
+                seconds[NATIVE].append((time.perf_counter() - begun) / IMAGES)
+                for name, opened in ((ONE, alone), (TWO, together)):
+                    found = browser.answers(opened, paths)
+                    taken = [answer["milliseconds"]["network"] / 1000 for answer in found]
+                    seconds[name].append(sum(taken) / IMAGES)
+    loaded = sum(file.stat().st_size for file in page.iterdir()) / 1e6
+    rows = [
+        Row(name, Spread.of(taken), _times(seconds, NATIVE, name))
+        for name, taken in seconds.items()
+    ]
+    return Findings(
+        [Table(f"{SIDE} x {SIDE}, int8: a picture", "seconds", NATIVE, rows)],
+        [Claim("page / ONNX Runtime, seconds of int8 with one thread",
+               _times(seconds, ONE, NATIVE), MOST, at_most=True)],
+        [f"{loaded:.0f} MB are loaded; from loopback the page is ready in {loading[1]:.1f} s with "
+         f"one thread, {loading[2]:.1f} with two."],
+    )  # fmt: skip
+
+
+def _times(seconds: dict[str, list[float]], one: str, other: str) -> Spread:
+    """How many times as long one takes as another, in the same round."""
+    return Spread.of([a / b for a, b in zip(seconds[one], seconds[other], strict=True)])
+
+
+def _native(page: Path):
+    """The page's network in ONNX Runtime with one thread."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    content = b"".join(part.read_bytes() for part in sorted(page.glob("network.onnx.*")))
+    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    (given,) = session.get_inputs()
+    return lambda batch: session.run(None, {given.name: batch})

@@ -1,0 +1,140 @@
+"""A page that runs the model: static files for any server, and nothing from elsewhere.
+
+The runtime, `onnxruntime-web`, is named by version and hash and fetched once from the npm registry,
+by npm itself. In this package its 14 MB would be carried by all who never write a page; asked for
+by the page from elsewhere, pictures would be beside code that their owner does not serve.
+"""
+
+import base64
+import hashlib
+import io
+import json
+import os
+import shutil
+import subprocess
+import tarfile
+import tempfile
+from importlib import resources
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from keras_inception_v4.artefacts import PAGE, PARTS
+from keras_inception_v4.errors import in_one_line
+from keras_inception_v4.files import replacing
+from keras_inception_v4.inspection import pool_and_dense
+
+RUNTIME = "onnxruntime-web"
+VERSION = "1.30.0"
+INTEGRITY = (
+    "q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ=="
+)
+"""SHA-512 of the package as npm states it."""
+BINARY = "ort-wasm-simd-threaded.wasm"
+SCRIPTS = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs")
+PART = 24_000_000  # bytes of a file; static hosts take 25 MB
+FETCHING = 600  # seconds
+
+
+def runtime_package() -> Path:
+    """The place of the runtime's package: where it was put, or fetched by npm the first time.
+
+    Raises:
+        OSError: without npm or a registry that it reaches; the message says where to put the file.
+        ValueError: if the file is another one.
+    """
+    home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "keras_inception_v4"
+    path = home / f"{RUNTIME}-{VERSION}.tgz"
+    if not path.exists():
+        with replacing(path) as new, tempfile.TemporaryDirectory() as folder:
+            _fetch(Path(folder), path)
+            shutil.copyfile(Path(folder) / path.name, new)
+            _check(new)
+    _check(path)
+    return path
+
+
+def _fetch(folder: Path, path: Path) -> None:
+    by_hand = f"Get {path.name} (npm pack {RUNTIME}@{VERSION}) and put it into {path.parent}."
+    npm = shutil.which("npm")
+    if npm is None:
+        raise OSError(f"The page's runtime is fetched by npm, which is not installed. {by_hand}")
+    command = [npm, "pack", "--silent", f"{RUNTIME}@{VERSION}"]
+    try:
+        done = subprocess.run(
+            command, cwd=folder, capture_output=True, text=True, check=False, timeout=FETCHING
+        )
+    except subprocess.TimeoutExpired:
+        raise OSError(f"npm did not fetch the page's runtime in {FETCHING} s. {by_hand}") from None
+    if done.returncode or not (folder / path.name).exists():
+        said = (done.stderr or done.stdout).strip().splitlines() or ["nothing"]
+        raise OSError(f"npm did not fetch the page's runtime; it says: {said[0]}. {by_hand}")
+
+
+def _check(path: Path) -> None:
+    digest = base64.b64encode(hashlib.sha512(path.read_bytes()).digest()).decode()
+    if digest != INTEGRITY:
+        raise ValueError(
+            f"{path} is not {RUNTIME} {VERSION}: its SHA-512 is another. Remove it, and it is "
+            "fetched again."
+        )
+
+
+def with_map(model: keras.Model) -> tuple[keras.Model, bool]:
+    """A model that also answers the class activation map of every class, and whether it can.
+
+    Args:
+        model: a classifier.
+
+    Returns:
+        A model of probabilities and maps `(batch, h, w, classes)`, or the given one where the head
+        is not an average and one dense layer.
+    """
+    try:
+        pool, dense = pool_and_dense(model)
+    except ValueError:
+        return model, False
+    cells = keras.layers.Dense(
+        dense.units, use_bias=False, dtype="float32", name="class_activation_map"
+    )
+    maps = cells(pool.input)
+    cells.set_weights([np.asarray(dense.get_weights()[0], "float32")])
+    return keras.Model(model.inputs, [model.output, maps], name=model.name), True
+
+
+def write_page(folder: Path, network: Path, has_map: bool) -> None:
+    """Puts a page and its runtime beside a network, which becomes parts of it.
+
+    Args:
+        folder: of the page; its description is there already.
+        network: an ONNX file; it is removed.
+        has_map: whether the network's second output is the maps.
+
+    Raises:
+        OSError: as `runtime_package`, or if it cannot be written.
+        ValueError: as `runtime_package`.
+    """
+    for page in (resources.files(__package__) / "page").iterdir():
+        (folder / page.name).write_bytes(page.read_bytes())
+    try:
+        with tarfile.open(runtime_package()) as package:
+            for name in (*SCRIPTS, BINARY):
+                found = package.extractfile(f"package/dist/{name}")
+                assert found is not None, name
+                (folder / name).write_bytes(found.read())
+    except (tarfile.TarError, KeyError) as error:
+        raise ValueError(f"The page's runtime is damaged ({in_one_line(error)}).") from error
+    content = io.BytesIO(network.read_bytes())
+    parts: list[dict] = []
+    while part := content.read(PART):
+        parts.append(_written(folder / f"{PARTS}.{len(parts):02}", part))
+    network.unlink()
+    runtime = _written(folder / BINARY, (folder / BINARY).read_bytes())
+    told = {"parts": parts, "runtime": runtime, "map": has_map}
+    (folder / PAGE).write_text(json.dumps(told), encoding="utf-8")
+
+
+def _written(path: Path, content: bytes) -> dict:
+    path.write_bytes(content)
+    return {"name": path.name, "size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
