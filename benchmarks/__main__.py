@@ -73,7 +73,7 @@ def main(words=None, *, here: Path = HERE, findings_of=findings_of) -> int:
     )
     parser.add_argument(
         "--run", type=Path, default=Path("runs/digits"),
-        help="folder of the first command, for curves, exports, head, recipe, streaming and "
+        help="folder of the first command, for curves, exports, head, recipe, streaming, web and "
         "targets (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument(

@@ -3,8 +3,10 @@
 import keras
 import numpy as np
 import pytest
+from PIL import Image
 from skimage.data import lfw_subset
 from test_tflite_metadata import classified
+from test_web import browser, photographs
 
 from keras_inception_v4 import (
     evaluate,
@@ -16,10 +18,11 @@ from keras_inception_v4 import (
 from keras_inception_v4.architecture import DIGITS_CROP
 from keras_inception_v4.data.digits import load_digits_data
 from keras_inception_v4.files import read_json
+from keras_inception_v4.inference.classification import predict_files
 from keras_inception_v4.preprocessing import resize_image
 
 pytestmark = pytest.mark.slow
-SUFFIXES = {"litert": ".tflite", "onnx": ".onnx", "openvino": ""}
+SUFFIXES = {"litert": ".tflite"}
 
 
 @pytest.fixture(scope="module")
@@ -43,10 +46,10 @@ def test_digits_are_learned(digits_run):
     assert read_json(digits_run / "report.json")["accuracy"] >= 0.90
 
 
-@pytest.mark.parametrize("format", ["litert", "onnx", "openvino"])
+@pytest.mark.parametrize("format", ["litert", "openvino", "web"])
 def test_int8_agrees_on_held_out_digits(digits_run, model, expected, data, tmp_path, format):
-    """`benchmarks.exports` measures every precision."""
-    path = tmp_path / f"digits{SUFFIXES[format]}"
+    """`benchmarks.exports` measures every precision. A page holds the ONNX file, in parts."""
+    path = tmp_path / f"digits{SUFFIXES.get(format, '')}"
     export_model(
         model, path, format=format, precision="int8", crop=DIGITS_CROP,
         calibration=data.train.pixels[:60],
@@ -56,6 +59,8 @@ def test_int8_agrees_on_held_out_digits(digits_run, model, expected, data, tmp_p
     same = np.mean(found.argmax(axis=1) == expected.argmax(axis=1))
     print(f"{format}: same top class {same:.2%}")
     assert same >= 0.98
+    if format == "web" and browser.CHROMIUM:
+        in_a_browser(path, data.validation.pixels[:50], tmp_path)
     if format == "litert":
         hundred = data.validation.pixels[:100].round().astype("uint8")
         best = found[:100].argmax(axis=1).astype(str)
@@ -63,6 +68,24 @@ def test_int8_agrees_on_held_out_digits(digits_run, model, expected, data, tmp_p
         same = np.mean(np.array(names) == best)
         print(f"MediaPipe: same top class {same:.2%}")
         assert same >= 0.97
+
+
+def in_a_browser(page, digits, tmp_path):
+    """Digits and photographs have the class there that they have here."""
+    paths = photographs(tmp_path / "photographs")
+    for index, pixels in enumerate(digits):
+        paths.append(tmp_path / f"{index}.png")
+        Image.fromarray(pixels.round().astype("uint8")).save(paths[-1])
+    with (
+        browser.served(page) as address,
+        browser.chromium() as chromium,
+        browser.opened(chromium, address) as (opened, _),
+    ):
+        found = [answer["best"][0]["name"] for answer in browser.answers(opened, paths)]
+    expected = [top[0][0] for _, top in predict_files(page, paths, top=1, verbose=0)]
+    same = np.mean(np.array(found) == expected)
+    print(f"in a browser: same top class {same:.2%}")
+    assert same >= 0.98
 
 
 def test_its_features_are_worth_more_than_those_of_a_network_that_has_learned_nothing(digits_run):
