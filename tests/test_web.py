@@ -229,6 +229,11 @@ def test_threads_and_scaled_pixels(chromium, runtime, tmp_path):
     np.testing.assert_allclose([answer["scores"]], expected.predict(given), atol=1e-5)
 
 
+def test_of_an_unknown_size_the_page_takes_the_usual_one(runtime, tmp_path):
+    export_model(tiny(size=None), tmp_path / "page", format="web", verbose=0)
+    assert open_artefact(tmp_path / "page").description.size == (299, 299)
+
+
 def test_other_heads_have_no_map(runtime, tmp_path):
     inner = tiny()
     inputs = keras.Input((75, 75, 3))
