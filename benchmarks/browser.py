@@ -9,6 +9,7 @@ import threading
 CHROMIUM = shutil.which("chromium")
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
          "--disable-background-networking", "--disable-component-update"]  # fmt: skip
+PATIENCE = 300_000  # milliseconds; machines are shared
 CAMERA = ["--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
 ANSWERS = """async () => {
     const { cards } = await import("./app.js");
@@ -64,11 +65,12 @@ def chromium():
 def opened(browser, address, *, threads=1, **options):
     """A page that is ready, and the addresses that it has asked for."""
     context = browser.new_context(**options)
+    context.set_default_timeout(PATIENCE)
     page, asked = context.new_page(), []
     context.on("request", lambda request: asked.append(request.url))
     try:
         page.goto(f"{address}?threads={threads}")
-        page.wait_for_selector("body[data-ready], body[data-failed]", timeout=120_000)
+        page.wait_for_selector("body[data-ready], body[data-failed]")
         page.evaluate("document.body.dataset.whole = 'true'")
         yield page, asked
     finally:
@@ -82,6 +84,6 @@ def answers(page, paths):
     page.wait_for_function(
         "count => document.querySelectorAll("
         "'#answers > li[data-state=answered], #answers > li[data-state=error]').length === count",
-        arg=before + len(paths), timeout=300_000,
+        arg=before + len(paths),
     )  # fmt: skip
     return page.evaluate(ANSWERS)[before:]
