@@ -88,9 +88,12 @@ def _native(page: Path):
     """The page's network in ONNX Runtime with one thread."""
     import onnxruntime
 
+    from keras_inception_v4.artefacts import page_network
+
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
-    content = b"".join(part.read_bytes() for part in sorted(page.glob("network.onnx.*")))
-    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(
+        page_network(page), options, providers=["CPUExecutionProvider"]
+    )
     (given,) = session.get_inputs()
     return lambda batch: session.run(None, {given.name: batch})

@@ -5,6 +5,7 @@ from keras_inception_v4.artefacts.description import (
     PARTS,
     Description,
     describe,
+    page_network,
     write_description,
 )
 from keras_inception_v4.artefacts.runtimes import (
@@ -24,6 +25,7 @@ __all__ = [
     "format_of",
     "is_artefact",
     "open_artefact",
+    "page_network",
     "require_runtime",
     "write_description",
 ]

@@ -88,6 +88,13 @@ def write_description(path: Path, description: Description) -> None:
             archive.writestr(NAME, description.as_json())
 
 
+def page_network(folder: Path) -> bytes:
+    """The ONNX file of a web page, whose parts are named in the order in which they were cut."""
+    return b"".join(
+        (folder / part["name"]).read_bytes() for part in read_json(folder / PAGE)["parts"]
+    )
+
+
 def read_description(path: Path, format: str, onnx_session: Callable[[Path], Any]) -> Description:
     """Reads the description of an artefact.
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from keras_inception_v4.artefacts.description import (
     PAGE,
-    PARTS,
     Description,
+    page_network,
     read_description,
 )
 from keras_inception_v4.errors import in_one_line, require_extra
@@ -157,8 +157,7 @@ def _onnx_session(path: Path):
     # Work is dealt out in ever smaller shares. Equal ones for all cores wait for the core that
     # others need, too, such as a server's processes: 6 % beside a load of a quarter of one.
     options.add_session_config_entry("session.dynamic_block_base", "8")
-    parts = sorted(path.glob(f"{PARTS}.*")) if path.is_dir() else []  # of a web page
-    network = b"".join(part.read_bytes() for part in parts) if parts else path
+    network = page_network(path) if path.is_dir() else path
     return onnxruntime.InferenceSession(network, options, providers=["CPUExecutionProvider"])
 
 

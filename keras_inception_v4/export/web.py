@@ -107,7 +107,7 @@ def write_page(folder: Path, network: Path, has_map: bool) -> None:
     """Puts a page and its runtime beside a network, which becomes parts of it.
 
     Args:
-        folder: of the page; its description is there already.
+        folder: of the page, without its description.
         network: an ONNX file; it is removed.
         has_map: whether the network's second output is the maps.
 

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from keras_inception_v4.architecture import ENDPOINTS, STEM_CONVOLUTIONS
-from keras_inception_v4.artefacts import open_artefact, write_description
+from keras_inception_v4.artefacts import Description, open_artefact, write_description
 from keras_inception_v4.costs import block_name
 from keras_inception_v4.export.saved_model import export_saved_model
 from keras_inception_v4.export.small_onnx import to_float16, to_int8
@@ -80,24 +80,26 @@ def _little_garbage() -> Iterator[None]:
             gc.disable()
 
 
-def _write_onnx(model, path, precision, pixels, description, exported=None) -> None:
-    """The model, or `exported`, whose first answers are the model's."""
+def _write_onnx(model, path, precision, pixels, description, exported=None) -> Description:
+    """The model, or `exported`, whose first output is the model's; returns the description."""
     network = exported or model
-    network(
-        np.zeros((1, *(side or 299 for side in model.input_shape[1:])), "float32")
-    )  # Keras asks
+    # Keras asks for a call.
+    network(np.zeros((1, *(side or 299 for side in model.input_shape[1:])), "float32"))
     with _little_garbage():
         network.export(path, format="onnx", verbose=False)
     if precision == "int8":
-        _quantize_onnx(model, path, pixels, description)
-        return
+        return _quantize_onnx(model, path, pixels, description)
     if precision == "float16":
         to_float16(path)
     write_description(path, description)
+    return description
 
 
-def _quantize_onnx(model, path, pixels, description) -> None:
+def _quantize_onnx(model, path, pixels, description) -> Description:
     """The first setting of the quantizer by which the file answers calibration images as it must.
+
+    Returns:
+        The description, with that setting.
 
     Raises:
         ValueError: if none does; the message is of the last one.
@@ -110,11 +112,12 @@ def _quantize_onnx(model, path, pixels, description) -> None:
     in_float32 = _convolutions_of(model, tuple(STEM_CONVOLUTIONS))
     with contextlib.closing(to_int8(path, batches, in_float32)) as settings:
         for setting in settings:
-            write_description(path, description._replace(quantization=setting))
+            described = description._replace(quantization=setting)
+            write_description(path, described)
             found = answers_of(open_artefact(path).predict, pixels)
             try:
                 check_answers("calibration", expected, found, "int8", task, description.thresholds)
-                return
+                return described
             except ValueError as error:
                 failures.append(error)
     raise failures[-1]
@@ -172,7 +175,7 @@ def _write_openvino(model, path, precision, pixels, description) -> None:
     model.export(str(file), format="openvino", verbose=False)
     if precision != "float32":
         _rewrite(file, lambda network: network)
-    if precision == "int8":  # after the former, which leaves a quantized network as it is
+    if precision == "int8":  # after the former: weights of a quantized network are not halved
         _rewrite(file, lambda network: _quantize_openvino(model, network, pixels))
     write_description(path, description)
 
@@ -181,13 +184,12 @@ def _write_web(model, path, precision, pixels, description) -> None:
     path.mkdir()
     network, (exported, has_map) = path / "network.onnx", with_map(model)
     in_onnx = description._replace(format="onnx")
-    _write_onnx(model, network, precision, pixels, in_onnx, exported)
-    told = open_artefact(network).description.quantization
+    described = _write_onnx(model, network, precision, pixels, in_onnx, exported)
     write_page(path, network, has_map)
-    write_description(path, description._replace(quantization=told))
+    write_description(path, described._replace(format=description.format))
 
 
-WRITERS = {
+WRITERS: dict[str, Callable] = {
     "saved_model": _write_saved_model,
     "litert": _write_litert,
     "onnx": _write_onnx,

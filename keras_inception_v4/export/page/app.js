@@ -5,9 +5,10 @@ const COLOURS = [[11, 30, 91], [215, 38, 61], [255, 233, 74]]; // of maps: least
 const OPACITY = 0.5;
 const WIDEST = 480; // pixels of a picture on its card
 const threads = new URLSearchParams(location.search).get("threads");
-const worker = new Worker(`worker.js${threads ? `?threads=${encodeURIComponent(threads)}` : ""}`, {
-  type: "module",
-});
+// By way of a blob, a worker is under this page's policy; one from the server would be under none.
+const script = new URL(`worker.js${threads ? `?threads=${encodeURIComponent(threads)}` : ""}`, location);
+const start = new Blob([`import ${JSON.stringify(script.href)};`], { type: "text/javascript" });
+const worker = new Worker(URL.createObjectURL(start), { type: "module" });
 export const cards = new Map();
 let settings;
 let count = 0;

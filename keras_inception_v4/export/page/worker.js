@@ -8,15 +8,16 @@ const BEST = 5;
 let network;
 let settings;
 
-async function json(name) {
-  const answer = await fetch(name);
+async function asked(name) {
+  const answer = await fetch(new URL(name, import.meta.url));
   if (!answer.ok) throw new Error(`${name}: ${answer.status} ${answer.statusText}`);
-  return answer.json();
+  return answer;
 }
 
+const json = async (name) => (await asked(name)).json();
+
 async function bytesOf({ name, size, sha256 }, tell) {
-  const answer = await fetch(name);
-  if (!answer.ok) throw new Error(`${name}: ${answer.status} ${answer.statusText}`);
+  const answer = await asked(name);
   const bytes = new Uint8Array(size);
   const reader = answer.body.getReader();
   let filled = 0;
@@ -55,7 +56,7 @@ async function load() {
   ort.env.wasm.wasmBinary = (await bytesOf(runtime, tell)).buffer;
   ort.env.wasm.wasmPaths = { mjs: new URL("ort-wasm-simd-threaded.mjs", import.meta.url).href };
   // Threads need memory that they share, which a page has by its server's headers alone.
-  const threads = Number(new URL(self.location).searchParams.get("threads")) || 4;
+  const threads = Number(new URL(import.meta.url).searchParams.get("threads")) || 4;
   ort.env.wasm.numThreads = self.crossOriginIsolated
     ? Math.min(threads, navigator.hardwareConcurrency || 1)
     : 1;
