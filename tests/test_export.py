@@ -17,7 +17,6 @@ from unittest import mock
 import keras
 import numpy as np
 import onnxruntime
-import openvino
 import pytest
 import tensorflow as tf
 from PIL import Image
@@ -242,6 +241,9 @@ def test_every_artefact_answers_through_predict(run, tmp_path, capsys, format, p
 def test_openvino_takes_a_precision(run, tmp_path, capsys, monkeypatch):
     path = tmp_path / "network"
     export_model(tiny(), path, format="openvino", verbose=False)
+    import openvino
+
+    assert not sys.modules.get("openvino_telemetry")
     image = str(run / "photos" / "00.png")
     hints = []
     compile_model = openvino.Core.compile_model
@@ -547,6 +549,8 @@ def test_an_interrupted_export_leaves_the_old_artefact(run, tmp_path, monkeypatc
     if moment == "writing":
         monkeypatch.setitem(formats.WRITERS, "openvino", half_written)
     else:
+        import openvino
+
         monkeypatch.setattr(openvino.Core, "compile_model", lambda *_: interrupt())
     arguments = ["--format", "openvino", "--overwrite"]
     assert main(["export", str(run / "model.keras"), str(path), *arguments]) == 130

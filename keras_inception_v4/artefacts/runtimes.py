@@ -2,6 +2,7 @@
 
 import functools
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -64,13 +65,17 @@ def is_artefact(path: str | os.PathLike) -> bool:
 
 
 def require_runtime(format: str) -> None:
-    """Checks that a format's runtime is there.
+    """Imports a format's runtime; OpenVINO's reports nothing of its use.
 
     Raises:
         ImportError: if it is not; the message names the extra.
     """
     if format not in EXTRAS:
         return
+    if format == "openvino":
+        # Where it is not imported yet. Else each import and conversion tells a host of Google's of
+        # itself, by a fork of the process, and its end waits for that. It goes without the module.
+        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     extra, module = EXTRAS[format]
     require_extra(module, f"The format {format} needs", module, extra)
 

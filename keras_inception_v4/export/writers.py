@@ -2,9 +2,9 @@
 
 import contextlib
 import gc
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
@@ -36,24 +36,37 @@ def _write_saved_model(model, path, precision, pixels, description) -> None:
     )
 
 
+@contextlib.contextmanager
+def _as_saved_model(model: keras.Model, batch: int | None) -> Iterator[str]:
+    """A folder of what the model answers, for converters; traced once, by Keras it is twice."""
+    import tensorflow as tf
+
+    def infer(inputs):
+        return model(inputs, training=False)
+
+    floats = tf.TensorSpec((batch, *model.input_shape[1:]), "float32", name="inputs")
+    module = tf.Module()
+    module.weights = [variable.value for variable in model.variables]
+    network = tf.function(infer, autograph=False).get_concrete_function(floats)
+    with tempfile.TemporaryDirectory() as folder:
+        tf.saved_model.save(module, folder, signatures=network)
+        yield folder
+
+
 def _write_litert(model, path, precision, pixels, description) -> None:
     import tensorflow as tf
 
-    options: dict[str, Any] = {}
-    if precision != "float32":
-        options["optimizations"] = [tf.lite.Optimize.DEFAULT]
-    if precision == "float16":
-        options["target_spec"] = {"supported_types": [tf.float16]}
-    if precision == "int8":
-        options["representative_dataset"] = lambda: _calibration_batches(model, pixels)
-    shape = (1, *model.input_shape[1:])
-    model.export(
-        path,
-        format="litert",
-        input_signature=[keras.InputSpec(dtype="float32", shape=shape, name="inputs")],
-        verbose=False,
-        **options,
-    )
+    with _as_saved_model(model, 1) as folder:
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder)
+        kinds = tf.lite.OpsSet  # TensorFlow's own serve layers that LiteRT does not know
+        converter.target_spec.supported_ops = [kinds.TFLITE_BUILTINS, kinds.SELECT_TF_OPS]
+        if precision != "float32":
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        if precision == "float16":
+            converter.target_spec.supported_types = [tf.float16]
+        if precision == "int8":
+            converter.representative_dataset = lambda: _calibration_batches(model, pixels)
+        path.write_bytes(converter.convert())
     write_metadata(path, description)
     write_description(path, description)
 
@@ -170,9 +183,12 @@ def _rewrite(file: Path, change: Callable) -> None:
 
 
 def _write_openvino(model, path, precision, pixels, description) -> None:
+    import openvino
+
     path.mkdir()
     file = path / "model.xml"
-    model.export(str(file), format="openvino", verbose=False)
+    with _as_saved_model(model, None) as folder:
+        openvino.save_model(openvino.convert_model(folder), file, compress_to_fp16=False)
     if precision != "float32":
         _rewrite(file, lambda network: network)
     if precision == "int8":  # after the former: weights of a quantized network are not halved
