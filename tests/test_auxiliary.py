@@ -31,6 +31,7 @@ def test_the_names_are_slim_s():
     assert len(theirs) == 10
 
 
+@pytest.mark.backends
 def test_slim_s_auxiliary_logits(slim_prefix, data_format):
     model = build(299, 1000, classifier_activation=None)
     load_weights(model, slim_prefix)
@@ -95,6 +96,7 @@ def test_its_layers_and_counts():
     assert model.get_layer("auxiliary").activation is keras.activations.softmax
 
 
+@pytest.mark.backends
 @pytest.mark.usefixtures("kinds")
 def test_the_full_grid_of_another_shape():
     model = with_auxiliary_head(
@@ -139,6 +141,7 @@ def test_refusals(model, classes, message):
         with_auxiliary_head(model(), classes)
 
 
+@pytest.mark.backends
 @pytest.mark.usefixtures("kinds")
 def test_measures_and_maps_go_by_the_model_s_own_classifier():
     model = build(107, 3, include_preprocessing=True)

@@ -39,6 +39,7 @@ def test_calibration_by_hand():
     assert calibration_error(sure, 1 - labels) == 1
 
 
+@pytest.mark.backends
 @pytest.mark.parametrize("activation", ["softmax", None])
 def test_a_model_s_answers(data_format, activation):
     model = tiny(raw=False, activation=activation)

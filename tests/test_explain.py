@@ -34,6 +34,7 @@ def check_maps(model, raw, shape):
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.backends
 @pytest.mark.usefixtures("shallow")
 def test_the_mean_of_the_map_and_the_bias_are_the_logit(data_format):
     keras.utils.set_random_seed(0)
@@ -43,6 +44,7 @@ def test_the_mean_of_the_map_and_the_bias_are_the_logit(data_format):
     check_maps(model, raw=False, shape=(4, 3))
 
 
+@pytest.mark.backends
 @pytest.mark.parametrize("raw", [True, False])
 def test_raw_pixels_or_not(data_format, raw):
     check_maps(tiny(size=None, classes=5, raw=raw, activation=None), raw, shape=(19, 15))

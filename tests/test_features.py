@@ -40,6 +40,7 @@ def photos(tmp_path):
 
 
 class TestFeatureExtractor:
+    @pytest.mark.backends
     def test_declared_stride_and_channels_are_the_real_ones(self, data_format):
         size = 32 * 16 + 43  # so that floor(size / stride) tells the strides apart
         extractor = feature_extractor(
@@ -82,6 +83,7 @@ class TestFeatureExtractor:
         assert extractor.get_layer(layer) is model.get_layer(layer)
         assert list(extractor.output) == ["mixed_4a"]
 
+    @pytest.mark.backends
     @pytest.mark.usefixtures("shallow")
     def test_unknown_size_and_other_channels(self, data_format):
         extractor = feature_extractor(weights=None, input_shape=ordered(None, None, 5))
@@ -139,6 +141,7 @@ WORKS = {
 
 @pytest.mark.usefixtures("shallow")
 class TestEmbed:
+    @pytest.mark.backends
     def test_arrays_are_what_the_model_pools(self, data_format):
         model = small(include_top=False, pooling="avg")
         pixels = np.random.default_rng(0).uniform(0, 255, (3, 75, 80, 3)).astype("float32")
@@ -236,6 +239,7 @@ class TestEmbed:
             embed(network, pixels, verbose=False)
         assert told[0].filename == __file__
 
+    @pytest.mark.backends
     @pytest.mark.parametrize(
         ("work", "build"),
         [
@@ -269,6 +273,7 @@ class TestEmbed:
             gc.collect()
         assert [part() for part in parts] == [None] * 2
 
+    @pytest.mark.backends
     def test_the_part_is_in_the_model_s_own_data_format(self, data_format):
         model = small(include_top=False)
         pixels = np.random.default_rng(0).uniform(0, 255, (1, 75, 80, 3)).astype("float32")

@@ -144,6 +144,7 @@ def expected(images):
     return found, weights
 
 
+@pytest.mark.backends
 @pytest.mark.parametrize("weighted", [False, True], ids=["plain", "weighted"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_gives_the_same_head(images, expected, kind, weighted):
@@ -161,6 +162,7 @@ def test_labels_of_every_kind(images, expected, kind, labels):
         np.testing.assert_allclose(found, wanted, atol=1e-5)
 
 
+@pytest.mark.backends
 @pytest.mark.parametrize(
     ("kind", "weighted"), [*((kind, False) for kind in KINDS), ("arrays", True), ("tf.data", True)]
 )

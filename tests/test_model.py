@@ -98,6 +98,7 @@ def test_every_op_is_as_the_released_graph_has_it(full_network):
 # What keras/src/applications/applications_test.py asks of every application.
 
 
+@pytest.mark.backends
 @pytest.mark.usefixtures("shallow")
 @pytest.mark.parametrize("channels", [1, 4])
 def test_contract_variable_size_and_channels(data_format, channels):
@@ -105,6 +106,7 @@ def test_contract_variable_size_and_channels(data_format, channels):
     assert model.output_shape == (None, *ordered(None, None, ENDPOINTS["mixed_7d"].channels))
 
 
+@pytest.mark.backends
 def test_contract_default_arguments_and_serialization(full_network, data_format):
     model = full_network()
     assert model.input_shape == (None, *ordered(299, 299, 3))
@@ -129,6 +131,7 @@ def test_contract_input_tensor(data_format):
     assert model.input_shape == (None, *ordered(200, 200, 4))
 
 
+@pytest.mark.backends
 @pytest.mark.usefixtures("shallow")
 @pytest.mark.parametrize("pooling", ["avg", "max"])
 def test_contract_pooling(data_format, pooling):
@@ -143,6 +146,7 @@ def test_contract_classifier_activation():
     assert model.layers[-1].activation.__name__ == "softmax"
 
 
+@pytest.mark.backends
 @pytest.mark.usefixtures("shallow")
 def test_probabilities_and_logits():
     x = images((2, 75, 75, 3))
@@ -159,6 +163,7 @@ def test_probabilities_and_logits():
     np.testing.assert_allclose(probabilities, expected, atol=1e-6)
 
 
+@pytest.mark.backends
 @pytest.mark.usefixtures("shallow")
 def test_unknown_size_gives_exactly_what_the_fixed_size_gives(data_format):
     shape = ordered(107, 139, 3)
@@ -169,6 +174,7 @@ def test_unknown_size_gives_exactly_what_the_fixed_size_gives(data_format):
     np.testing.assert_array_equal(unknown.predict_on_batch(x), fixed.predict_on_batch(x))
 
 
+@pytest.mark.backends
 @pytest.mark.usefixtures("shallow")
 def test_channels_first_answers_what_channels_last_answers(data_format):
     if data_format == "channels_last":
@@ -184,6 +190,7 @@ def test_channels_first_answers_what_channels_last_answers(data_format):
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.backends
 @pytest.mark.usefixtures("shallow")
 def test_raw_pixels_in():
     plain = InceptionV4(weights=None, input_shape=(75, 75, 3), classes=5)
@@ -196,6 +203,7 @@ def test_raw_pixels_in():
     )
 
 
+@pytest.mark.backends
 @pytest.mark.usefixtures("shallow")
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
 def test_mixed_precision_answers_in_float32(policy):

@@ -62,6 +62,7 @@ def assert_agrees(found, expected):
     assert np.abs(found - expected).max() <= 1e-5 * np.abs(expected).max()
 
 
+@pytest.mark.backends
 @pytest.mark.parametrize(
     ("prefix", "seed", "shape"), [("299", 0, (2, 299, 299, 3)), ("107x139", 1, (1, 107, 139, 3))]
 )
@@ -84,6 +85,7 @@ def test_timm_with_other_channels(timm_file, data_format, channels):
     assert_agrees(found, TIMM[f"in_chans{channels}/logits"])
 
 
+@pytest.mark.backends
 def test_slim(network, slim_prefix):
     model = network(1001)
     load_weights(model, slim_prefix)

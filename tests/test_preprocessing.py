@@ -23,6 +23,7 @@ def photograph(height=60, width=80, channels=3):
     return np.stack(waves, axis=-1).round().astype("uint8")
 
 
+@pytest.mark.backends
 class TestPreprocessInput:
     @pytest.mark.parametrize("dtype", ["uint8", "int64", "float32", "float64"])
     def test_array(self, dtype):
@@ -76,6 +77,7 @@ class TestDecodePredictions:
         assert synsets == sorted(synsets)
         assert imagenet_classes()[386] == ("n02504458", "African_elephant")
 
+    @pytest.mark.backends
     def test_tensor(self):
         preds = keras.ops.one_hot(np.array([386]), 1000)
         assert decode_predictions(preds, top=1)[0][0][1] == "African_elephant"

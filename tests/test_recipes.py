@@ -67,6 +67,7 @@ def test_a_short_run_goes_as_far_down_as_a_hundred_epochs():
     assert ends[1] == pytest.approx(0.94**49, rel=1e-4)
 
 
+@pytest.mark.backends
 def test_rms_prop_by_hand():
     """Two steps of the authors' optimizer, from an empty history, with epsilon inside the root."""
     optimizer = RECIPES["paper"].optimizer(Schedule(1, 1, 32))
@@ -82,6 +83,7 @@ def test_rms_prop_by_hand():
     np.testing.assert_allclose(keras.ops.convert_to_numpy(variable), value, rtol=1e-5)
 
 
+@pytest.mark.backends
 def test_kernels_and_nothing_else_are_decayed():
     model = tiny()
     decay_kernels(model, 4e-5)
@@ -91,6 +93,7 @@ def test_kernels_and_nothing_else_are_decayed():
     assert float(sum(model.losses)) == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.backends
 def test_held_out_images_are_measured_with_the_averages_which_remain():
     """The rate ruins the weights from the second step on; their averages stay at the first."""
     model = tiny(dropout_rate=0.0, channels=1536)
@@ -159,6 +162,7 @@ def test_the_network_is_the_recipe_s(short):
         assert Network.built[-1] == {"batch_norm_momentum": momentum, "augment": augment}
 
 
+@pytest.mark.backends
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
 def test_averages_in_mixed_precision(short, precision):
     model, history = short("paper-small", precision=precision)
@@ -176,6 +180,7 @@ def test_an_error_in_the_first_batch_is_told(short):
         short("paper", LabelledData(images, images, list("abc"), DIGITS_CROP, []))
 
 
+@pytest.mark.backends
 def test_the_loss_has_all_its_parts(short):
     _, history = short("paper")
     assert set(history) == {
@@ -215,6 +220,7 @@ class Killed(keras.callbacks.Callback):
             raise KilledError
 
 
+@pytest.mark.backends
 @pytest.mark.parametrize(
     ("recipe", "every", "ends"),
     [
@@ -244,6 +250,7 @@ def test_a_resumed_run_goes_on_with_crops_averages_and_rate(short, tmp_path, rec
     assert max(moved) > 1e-4
 
 
+@pytest.mark.backends
 def test_a_step_that_was_recorded_is_not_made_again(short, tmp_path):
     steps = []
 

@@ -61,6 +61,7 @@ def run(scans, shallow_file, tmp_path_factory):
     return folder
 
 
+@pytest.mark.backends
 def test_a_run_has_both_phases_and_everything(run, scans, weights, capsys):
     report = read_json(run / "report.json")
     assert report["epochs"] == {"head": 3, "fine-tuning": 2}
@@ -88,6 +89,7 @@ def test_a_run_has_both_phases_and_everything(run, scans, weights, capsys):
     assert "seed is 0 there and 4 here" in capsys.readouterr().err
 
 
+@pytest.mark.backends
 def test_evaluate_gives_the_run_s_accuracy(run, scans, tmp_path, capsys):
     listed = read_json(run / "data.json")["validation"]
     for name, paths in listed.items():

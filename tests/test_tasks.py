@@ -233,6 +233,7 @@ def test_the_head_learns_and_is_measured(data, task):
         assert after["mean_average_precision"] > max(0.95, before["mean_average_precision"])
 
 
+@pytest.mark.backends
 @pytest.mark.parametrize("task", OTHERS)
 @pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
 def test_fine_tuning(data, task, precision):
@@ -252,6 +253,7 @@ def test_fine_tuning(data, task, precision):
     assert after[key] >= before[key] - 0.01
 
 
+@pytest.mark.backends
 def test_quantities_in_large_units_by_another_loss(data):
     """Ten thousand times as large, they are learnt as quickly."""
     pixels, targets = data[0], 1e4 * data[1]["regression"][:, :1]
@@ -263,6 +265,7 @@ def test_quantities_in_large_units_by_another_loss(data):
     assert evaluate(model, (pixels, targets), verbose=0)["r2"] > 0.8
 
 
+@pytest.mark.backends
 def test_targets_that_are_all_alike(data):
     model = model_of("regression", outputs=1)
     train_head(model, (data[0], np.full(60, 7.0)), epochs=3, batch_size=10, verbose=0)
@@ -296,6 +299,7 @@ def phases_of(model, given, folder, *, stops=(), **options):
     return model.get_weights()
 
 
+@pytest.mark.backends
 @pytest.mark.parametrize("task", OTHERS)
 def test_stopped_and_resumed_it_ends_on_undisturbed_numbers(data, tmp_path, task):
     given = data[0], data[1][task]
@@ -315,6 +319,7 @@ def test_stopped_and_resumed_it_ends_on_undisturbed_numbers(data, tmp_path, task
         np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.backends
 def test_positive_labels_are_weighed(data):
     """A class that is weighed much is answered more often, others as before."""
     pixels, labels = data[0], data[1]["multi-label"]
@@ -377,6 +382,7 @@ class TaskNetwork(Network):
         return keras.Model(model.inputs, {"predictions": model.output, "auxiliary": auxiliary})
 
 
+@pytest.mark.backends
 @pytest.mark.parametrize("task", OTHERS)
 @pytest.mark.parametrize("recipe", ["adam", "paper-small"])
 def test_from_scratch(data, tmp_path, task, recipe):
@@ -421,6 +427,7 @@ def test_from_scratch(data, tmp_path, task, recipe):
 # Maps.
 
 
+@pytest.mark.backends
 @pytest.mark.parametrize("task", OTHERS)
 def test_a_map_of_any_output(shallow, shallow_file, task):
     model = transfer_model(

@@ -134,6 +134,7 @@ class TestModel:
         assert changed({n: v for n, v in source.items() if n not in HEAD}, found) == set()
         assert found["predictions/kernel"].shape == (ENDPOINTS["mixed_7d"].channels, 3)
 
+    @pytest.mark.backends
     @pytest.mark.usefixtures("shallow")
     @pytest.mark.parametrize("kind", ["photographs", "symbols"])
     def test_augmentation_is_active_in_training_only(self, digits, kind, data_format):
@@ -154,6 +155,7 @@ class TestModel:
     def test_the_default_shape_follows_the_data_format(self, data_format):
         assert transfer_model(5, weights=None).input_shape == (None, *ordered(299, 299, 3))
 
+    @pytest.mark.backends
     def test_batch_norm_momentum(self):
         name = "mixed_7d_branch_0_conv2d_0a_1x1_bn"
         assert build().get_layer(name).momentum == 0.99
@@ -208,6 +210,7 @@ class TestHead:
             np.testing.assert_allclose(values(fast)[name], values(slow)[name], atol=2e-4)
         assert list(history.history) == ["accuracy", "loss", "val_accuracy", "val_loss"]
 
+    @pytest.mark.backends
     def test_each_image_passes_once_whatever_holds_it(self, digits, tmp_path):
         heads = []
         own = Pairs(*digits)
@@ -334,6 +337,7 @@ class TestHead:
         with pytest.raises(ValueError, match=r"for 'three', which is no class.*zero, one, two"):
             train_head(tiny(), Named(*digits), class_weight={"three": 1.0})
 
+    @pytest.mark.backends
     @pytest.mark.parametrize("phase", [train_head, fine_tune])
     def test_classes_of_no_weight_are_not_learned(self, digits, phase):
         model = unfreeze(tiny(), "mixed_7d")
@@ -454,6 +458,7 @@ class TestNotFinite:
             with pytest.raises(ValueError, match=message):
                 work()
 
+    @pytest.mark.backends
     @pytest.mark.parametrize("phase", [train_head, fine_tune])
     def test_a_diverged_loss_ends_with_the_last_sound_weights(self, digits, tmp_path, phase):
         """A rate that overflows; with a sound one the same folder would go on."""
@@ -500,6 +505,7 @@ class TestFineTuning:
         with pytest.raises(ValueError, match="has no layer 'mixed_7a'"):
             unfreeze(keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)]))
 
+    @pytest.mark.backends
     @pytest.mark.parametrize("precision", ["auto", "float32", "mixed_bfloat16", "mixed_float16"])
     def test_only_what_is_unfrozen_moves(self, digits, precision):
         model = unfreeze(tiny("symbols"), "mixed_7d")
@@ -517,6 +523,7 @@ class TestFineTuning:
         assert len(history.history["val_loss"]) == 2
         assert np.all(np.isfinite(history.history["loss"]))
 
+    @pytest.mark.backends
     def test_the_network_below_stays_bit_for_bit(self, backbone, digits):
         model = unfreeze(build(backbone, augment="symbols"), "mixed_7d")
         before = values(model)
@@ -529,6 +536,7 @@ class TestFineTuning:
             n for n in before if n.startswith("mixed_7d") and n.endswith("kernel")
         }
 
+    @pytest.mark.backends
     def test_batch_norm_follows_the_data_when_asked(self, digits):
         model = unfreeze(tiny(), "mixed_7d", batch_norm=True)
         before = values(model)
@@ -536,6 +544,7 @@ class TestFineTuning:
         moved = changed(before, values(model))
         assert "mixed_7d_branch_0_conv2d_0a_1x1_bn/moving_mean" in moved
 
+    @pytest.mark.backends
     def test_the_best_epoch_is_kept_and_patience_stops(self, digits):
         model = unfreeze(tiny(dropout_rate=0, channels=1536), "mixed_7d")
         history = fine_tune(
@@ -555,6 +564,7 @@ class TestFineTuning:
         found = twin.evaluate(pixels, digits[1], verbose=0)
         np.testing.assert_allclose(found, history["val_loss"][best], rtol=1e-3)
 
+    @pytest.mark.backends
     @pytest.mark.parametrize("kind", ["arrays", "PyDataset", "tf.data"])
     def test_any_data(self, digits, kind, data_format):
         data = digits
@@ -569,6 +579,7 @@ class TestFineTuning:
         )
         assert np.isfinite(history.history["val_loss"][0])
 
+    @pytest.mark.backends
     def test_an_interrupted_epoch_starts_anew_with_the_same_numbers(self, digits, tmp_path):
         """Dropout and augmentation included: their generators are restored."""
 
