@@ -9,11 +9,14 @@ import re
 import shlex
 import tarfile
 from pathlib import Path
+from unittest import mock
 
 import pytest
+import sklearn.datasets
 from checkpoints import network_slim_shapes, slim_variables, write_slim
 from PIL import Image
 from sklearn.datasets import load_sample_images
+from sklearn.utils import Bunch
 from thin import thin_network
 
 from keras_inception_v4 import InceptionV4, train
@@ -67,7 +70,16 @@ def test_commands_on_jax_are_understood(monkeypatch, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory, shallow_file):
+def few_digits():
+    """A sixth of scikit-learn's scans: what a network learns of them is tested elsewhere."""
+    digits = sklearn.datasets.load_digits()
+    few = {name: digits[name][:300] for name in ("images", "target")}
+    with mock.patch.object(sklearn.datasets, "load_digits", return_value=Bunch(**few)):
+        yield
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, shallow_file, few_digits):
     """Everything that the README's blocks find where they are run."""
     folder = tmp_path_factory.mktemp("readme")
     with thin_network("shallow"):
