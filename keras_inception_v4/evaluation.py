@@ -15,7 +15,7 @@ from keras_inception_v4.inspection import (
 )
 from keras_inception_v4.preprocessing import check_finite
 from keras_inception_v4.progress import Verbose, progress
-from keras_inception_v4.tasks import Measured, require_scikit_learn
+from keras_inception_v4.tasks import Measured, Task, require_scikit_learn
 
 
 def evaluate(
@@ -26,6 +26,7 @@ def evaluate(
     batch_size: int = 32,
     thresholds=None,
     pixels: str | None = None,
+    answers: bool = False,
     verbose: Verbose = "auto",
 ) -> dict:
     """Measures a model on labelled images.
@@ -40,11 +41,17 @@ def evaluate(
             to 1, one number or one a class; default 0.5.
         pixels: what the model takes, `"raw"` (0 to 255) or `"scaled"` (-1 to 1), where its layers
             do not tell.
+        answers: Whether to return what was answered to every image, too.
         verbose: as in `keras.Model.fit`; 0 shows no progress.
 
     Returns:
         As `tasks.single_label.classification_report`, `tasks.multi_label.multi_label_report` or
-        `tasks.regression.regression_report`, by what the model answers.
+        `tasks.regression.regression_report`, by what the model answers. With `answers` also
+        `answers`, a list a column: `label`, `predicted`, `correct`, `rank` (of the label, 1 to
+        classes), `loss` (cross entropy, nats), `margin` (probability of the label above the best
+        other class's, -1 to 1), `classes` and `probabilities` (lists, the best five first), and
+        `weight` where there are any. For other tasks see `each` of `tasks.multi_label.MultiLabel`
+        and `tasks.regression.Regression`.
 
     Raises:
         ValueError: for data of another kind, or labels that are not classes of the model.
@@ -57,7 +64,18 @@ def evaluate(
     names = names_of(outputs, class_names)
     limits = task.check_thresholds(thresholds, outputs)
     given = answers_and_targets(model, data, batch_size=batch_size, pixels=pixels, verbose=verbose)
-    return task.measure(given, names, limits)
+    report = task.measure(given, names, limits)
+    if answers:
+        report["answers"] = columns_of(task, given, names, limits)
+    return report
+
+
+def columns_of(task: Task, given: Measured, names: list[str], thresholds=None) -> dict[str, list]:
+    """What was answered to every image, as in `evaluate`."""
+    columns = task.each(given, names, thresholds)
+    if given.weights is not None:
+        columns["weight"] = np.asarray(given.weights, "float64").tolist()
+    return columns
 
 
 def answers_and_targets(

@@ -173,6 +173,11 @@ def add_evaluate(commands) -> None:
     add_threshold(answer)
     answer.add_argument("--report", metavar="FILE", help="a .json file for all numbers")
     answer.add_argument(
+        "--answers",
+        metavar="FILE",
+        help="a .parquet or .csv file with a row an image: path, label, prediction, loss, margin",
+    )
+    answer.add_argument(
         "--picture",
         metavar="FILE",
         help="a .png of the confusion matrix; of each class's measures where there may "
@@ -199,6 +204,7 @@ def _evaluate(options) -> None:
         pixels=options.pixels,
         report=options.report,
         picture=options.picture,
+        answers=options.answers,
     )
     task = _task(report)
     counts = [["images", f"{report['images']:,}"], ["left out", report["left_out"]]]

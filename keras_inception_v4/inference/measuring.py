@@ -13,8 +13,9 @@ from keras_inception_v4.data.folders import refuse_problems, sound_images
 from keras_inception_v4.data.layout import WHOLE, read_layout
 from keras_inception_v4.data.sources import ImageFiles
 from keras_inception_v4.data.tables import Columns, read_rows
-from keras_inception_v4.evaluation import answers_and_targets
+from keras_inception_v4.evaluation import answers_and_targets, columns_of
 from keras_inception_v4.files import check_name, has_columns, write_json
+from keras_inception_v4.inference.answers import check_answers_file, write_answers
 from keras_inception_v4.inference.opening import chosen_thresholds, open_model
 from keras_inception_v4.inspection import ModelSettings, image_size, names_of, task_of
 from keras_inception_v4.preprocessing import imagenet_classes
@@ -38,6 +39,7 @@ def evaluate_files(
     pixels: str | None = None,
     report: str | os.PathLike | None = None,
     picture: str | os.PathLike | None = None,
+    answers: str | os.PathLike | None = None,
     verbose: Verbose = "auto",
 ) -> dict:
     """Measures a model on a folder with a subfolder a class, or on a table.
@@ -60,6 +62,8 @@ def evaluate_files(
         report: a JSON file to write, or `None`.
         picture: a PNG to write, or `None`: the confusion matrix, measures of each class, or answers
             over targets.
+        answers: A `.parquet` or `.csv` file to write, or `None`: a row an image with its path and
+            the columns that `evaluation.evaluate` calls `answers`.
         verbose: as in `keras.Model.fit`; 0 shows no progress.
 
     Returns:
@@ -70,10 +74,12 @@ def evaluate_files(
         ValueError: if one cannot be read, or the data have what is no class of the model.
         OSError: if the weights cannot be had or a result cannot be written.
     """
-    for output in (report, picture):
+    for output in (report, picture, answers):
         if output is not None:
             check_name(output)
     require_scikit_learn()
+    if answers is not None:
+        check_answers_file(answers)
     if picture is not None:
         plots.require_matplotlib()
         if Path(picture).suffix != ".png":
@@ -109,6 +115,9 @@ def evaluate_files(
         write_json(report, metrics)
     if picture is not None:
         task.draw(given, metrics, names, Path(picture))
+    if answers is not None:
+        columns = columns_of(task, given, names, thresholds)
+        write_answers(answers, [str(place) for place in files.paths], columns)
     return metrics
 
 

@@ -9,6 +9,8 @@ import numpy as np
 
 from keras_inception_v4.errors import require_extra
 
+LEAST = 1e-7  # probability in a logarithm, as Keras has it
+
 
 class Measured(NamedTuple):
     """A model's answers `(images, outputs)`, the targets as `check_targets` gives them, weights.
@@ -106,6 +108,14 @@ class Task(ABC):
     @abstractmethod
     def measure(self, given: Measured, names: list[str], thresholds=None) -> dict:
         """Measures on labelled images, as JSON values."""
+
+    @abstractmethod
+    def each(self, given: Measured, names: list[str], thresholds=None) -> dict[str, list]:
+        """What the model answered to every image, a list a column; `measure` sums it up.
+
+        `label`, `predicted` and `loss` are there for every task, and where there are classes
+        `correct`, `margin` (above 0 if it is), `classes` and `probabilities` (the best first).
+        """
 
     def thresholds(self, given: Measured) -> list[float]:
         """From which probability on a class is best answered, one a class."""

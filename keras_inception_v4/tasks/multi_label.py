@@ -5,6 +5,7 @@ import numpy as np
 from keras_inception_v4 import plots
 from keras_inception_v4.architecture import MULTI_LABEL
 from keras_inception_v4.tasks.base import (
+    LEAST,
     Comparison,
     Task,
     check_sample_weight,
@@ -99,6 +100,28 @@ class MultiLabel(Task):
     def measure(self, given, names, thresholds=None):
         """As `multi_label_report`."""
         return multi_label_report(given.answers, given.targets, names, given.weights, thresholds)
+
+    def each(self, given, names, thresholds=None):
+        """`loss` is binary cross entropy in nats, the mean over the classes.
+
+        `label` and `predicted` are lists. `correct` is whether they are equal, `margin` how far the
+        nearest class is on the right side of its threshold, or the worst one on the wrong side.
+        """
+        limits = np.broadcast_to(
+            THRESHOLD if thresholds is None else thresholds, given.answers.shape[1:]
+        )
+        truth = given.targets == 1
+        own = np.where(truth, given.answers, 1 - given.answers.astype("float64"))
+        order = np.argsort(-given.answers, axis=1, kind="stable")
+        return {
+            "label": [_named(row, names) for row in truth],
+            "predicted": [_named(row, names) for row in given.answers >= limits],
+            "correct": np.all((given.answers >= limits) == truth, axis=1).tolist(),
+            "loss": (-np.log(np.maximum(own, LEAST))).mean(axis=1).tolist(),
+            "margin": (np.where(truth, 1, -1) * (given.answers - limits)).min(axis=1).tolist(),
+            "classes": [[names[i] for i in row] for row in order],
+            "probabilities": np.take_along_axis(given.answers, order, axis=1).tolist(),
+        }
 
     def rows(self, report, prefix=""):
         """Mean average precision and F1."""
@@ -249,6 +272,10 @@ def best_threshold(truth, probabilities, sample_weight=None) -> float:
     low, high = below[best], limits[best]
     middle = np.where((low < THRESHOLD) & (high >= THRESHOLD), THRESHOLD, (low + high) / 2)
     return float(middle[np.argmin(np.abs(middle - THRESHOLD))])
+
+
+def _named(flags, names: list[str]) -> list[str]:
+    return [name for name, flag in zip(names, flags, strict=True) if flag]
 
 
 def _of(measure, truth, answers, defined: bool, weigh: dict) -> float | None:

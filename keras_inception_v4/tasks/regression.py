@@ -64,6 +64,21 @@ class Regression(Task):
         """As `regression_report`."""
         return regression_report(given.answers, given.targets, names, given.weights)
 
+    def each(self, given, names, thresholds=None):
+        """`label`, `predicted` and `error` are lists, a number a target, in its unit.
+
+        `loss` is the mean square of the errors, each over the standard deviation of its targets.
+        """
+        answers, targets = (np.asarray(each, "float64") for each in (given.answers, given.targets))
+        spread = targets.std(axis=0)
+        errors = answers - targets
+        return {
+            "label": targets.tolist(),
+            "predicted": answers.tolist(),
+            "error": errors.tolist(),
+            "loss": ((errors / np.where(spread > 0, spread, 1)) ** 2).mean(axis=1).tolist(),
+        }
+
     def rows(self, report, prefix=""):
         """R2, the mean over the targets, and the errors where there is one target."""
         rows = [[f"{prefix}R2", _number(report["r2"])]]

@@ -5,6 +5,7 @@ import numpy as np
 from keras_inception_v4 import plots
 from keras_inception_v4.architecture import SINGLE_LABEL
 from keras_inception_v4.tasks.base import (
+    LEAST,
     Comparison,
     Task,
     check_sample_weight,
@@ -73,6 +74,28 @@ class SingleLabel(Task):
     def measure(self, given, names, thresholds=None):
         """As `classification_report`."""
         return classification_report(given.answers, given.targets, names, given.weights)
+
+    def each(self, given, names, thresholds=None):
+        """`loss` is cross entropy in nats, `rank` the place of the label (1: the best class).
+
+        `margin` is the label's probability above that of the best other class.
+        """
+        images = np.arange(len(given.targets))
+        own = given.answers[images, given.targets]
+        others = np.array(given.answers)
+        others[images, given.targets] = -1
+        order = np.argsort(-given.answers, axis=1, kind="stable")
+        found = [self.answer(row, names) for row in given.answers]
+        return {
+            "label": [names[i] for i in given.targets],
+            "predicted": [names[i] for i in order[:, 0]],
+            "correct": (order[:, 0] == given.targets).tolist(),
+            "rank": (1 + np.argmax(order == given.targets[:, None], axis=1)).tolist(),
+            "loss": (-np.log(np.maximum(own.astype("float64"), LEAST))).tolist(),
+            "margin": (own - others.max(axis=1)).tolist(),
+            "classes": [[name for name, _ in top] for top in found],
+            "probabilities": [[value for _, value in top] for top in found],
+        }
 
     def rows(self, report, prefix=""):
         """Accuracy, top-5 accuracy and calibration error."""

@@ -1,0 +1,66 @@
+"""What was answered to every image, as a file."""
+
+import csv
+import os
+from pathlib import Path
+
+from keras_inception_v4.files import printable, replacing
+from keras_inception_v4.inference.answering import PATH
+from keras_inception_v4.inference.parts import require_parquet
+
+KINDS = (".parquet", ".csv")
+BETWEEN = "|"  # the parts of a list in a cell, as in tables of labels
+
+
+def check_answers_file(path: str | os.PathLike) -> None:
+    """Check that answers can be written under this name.
+
+    Raises:
+        ValueError: if it ends in neither `.parquet` nor `.csv`.
+        ImportError: without pyarrow, which Parquet needs; the message names the extra.
+    """
+    if Path(path).suffix not in KINDS:
+        raise ValueError(f"Received answers={str(path)!r}. It must end in {' or '.join(KINDS)}.")
+    if Path(path).suffix == ".parquet":
+        require_parquet()
+
+
+def write_answers(path: str | os.PathLike, paths: list[str], columns: dict[str, list]) -> None:
+    """Write a row an image, whole or not at all.
+
+    Args:
+        path: `.parquet`, where lists stay lists, or `.csv`, where their parts are joined by `|`.
+        paths: of the images, for the first column.
+        columns: as `evaluation.columns_of` gives them.
+
+    Raises:
+        OSError: if the file cannot be written.
+    """
+    table = {PATH: [printable(each) for each in paths], **columns}
+    with replacing(path) as new:
+        if new.suffix == ".parquet":
+            require_parquet().write_table(_arrow(table), new)
+            return
+        with open(new, "w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(table)
+            writer.writerows(
+                [_cell(value) for value in row] for row in zip(*table.values(), strict=True)
+            )
+
+
+def _arrow(table: dict[str, list]):
+    import pyarrow
+
+    def array(values):
+        if not isinstance(values[0], list):
+            return pyarrow.array(values)
+        first = next((value for row in values for value in row), "")  # all may be empty: of names
+        kind = pyarrow.string() if isinstance(first, str) else pyarrow.float64()
+        return pyarrow.array(values, pyarrow.list_(kind))
+
+    return pyarrow.table({name: array(values) for name, values in table.items()})
+
+
+def _cell(value):
+    return BETWEEN.join(map(str, value)) if isinstance(value, list) else value
