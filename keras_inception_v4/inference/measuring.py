@@ -116,8 +116,8 @@ def evaluate_files(
     if picture is not None:
         task.draw(given, metrics, names, Path(picture))
     if answers is not None:
-        columns = columns_of(task, given, names, thresholds)
-        write_answers(answers, [str(place) for place in files.paths], columns)
+        each = columns_of(task, given, names, thresholds)
+        write_answers(answers, [str(place) for place in files.paths], each)
     return metrics
 
 
