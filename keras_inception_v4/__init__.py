@@ -19,10 +19,13 @@ _HOME = {
     "evaluate": "evaluation",
     "export_model": "export",
     "export_saved_model": "export",
+    "faithfulness": "explain",
     "feature_extractor": "features",
     "fine_tune": "training.fine_tuning",
+    "grad_cam": "explain",
     "load_image": "preprocessing",
     "load_weights": "weights.loading",
+    "occlusion_map": "explain",
     "open_artefact": "artefacts",
     "overlay": "explain",
     "preprocess_input": "preprocessing",
@@ -42,6 +45,9 @@ if TYPE_CHECKING:
     from keras_inception_v4.convert import convert_weights as convert_weights
     from keras_inception_v4.evaluation import evaluate as evaluate
     from keras_inception_v4.explain import class_activation_map as class_activation_map
+    from keras_inception_v4.explain import faithfulness as faithfulness
+    from keras_inception_v4.explain import grad_cam as grad_cam
+    from keras_inception_v4.explain import occlusion_map as occlusion_map
     from keras_inception_v4.explain import overlay as overlay
     from keras_inception_v4.export import export_model as export_model
     from keras_inception_v4.export import export_saved_model as export_saved_model

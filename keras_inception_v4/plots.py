@@ -188,17 +188,19 @@ def plot_explanation(
     path,
     *,
     quantity: bool = False,
+    unit: str = "logits",
 ) -> None:
-    """Draws an image, a class activation map over it, and the best classes, as a PNG.
+    """Draws an image, a map over it, and the best classes, as a PNG.
 
     Args:
         image: `(height, width, 3)`, RGB, 0 to 255.
         overlaid: the same with the map in colour.
-        activation_map: `(h, w)`, logits per cell.
+        activation_map: `(h, w)`.
         top: the best classes as `(name, probability)`, best first.
         explained: the class of the map.
         path: where the PNG goes.
         quantity: whether the answers are quantities instead of probabilities.
+        unit: of the map's values.
 
     Raises:
         ImportError: without matplotlib; the message names the extra.
@@ -208,7 +210,7 @@ def plot_explanation(
     left.set_title("image")
     middle.imshow(overlaid)
     low, high = np.min(activation_map), np.max(activation_map)
-    span = f"{low:.3g} to {high:.3g}" if quantity else f"{low:.1f} to {high:.1f} logits"
+    span = f"{low:.3g} to {high:.3g} {unit}".rstrip()
     middle.set_title(f"where “{_shorten(explained)}” was seen\n({span})")
     for axis in (left, middle):
         axis.set_axis_off()

@@ -444,25 +444,28 @@ def namespace(mount, folder):
     return ["unshare", "--mount", *user, "sh", "-c", script, "sh"]
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(shutil.which("unshare") is None, reason="needs Linux's unshare")
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [("ro", "Read-only file system"), ("size=600k", "No space left on device")],
-)
-def test_a_read_only_or_full_output(scans, weights, tmp_path, options, message):
-    output = tmp_path / "disk"
-    output.mkdir()
-    mount = f"mount -t tmpfs -o {options} none {output}"
-    process = start(command(scans, weights, output / "run"), namespace(mount, output))
-    out, err = process.communicate(timeout=400)
-    assert process.returncode == 1
-    assert message in err
-    assert err.splitlines()[-1].startswith("error: ")
-    left = out.splitlines()[out.splitlines().index(str(output)) :]
-    assert not [path for path in left if "/." in path]  # the temporary names
-    assert (str(output / "run" / "data.json") in left) == (options != "ro")
-    assert "Traceback" not in err
+class TestOutput:
+    """Classes, so that workers share what takes minutes."""
+
+    @pytest.mark.slow
+    @pytest.mark.skipif(shutil.which("unshare") is None, reason="needs Linux's unshare")
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [("ro", "Read-only file system"), ("size=600k", "No space left on device")],
+    )
+    def test_a_read_only_or_full_output(self, scans, weights, tmp_path, options, message):
+        output = tmp_path / "disk"
+        output.mkdir()
+        mount = f"mount -t tmpfs -o {options} none {output}"
+        process = start(command(scans, weights, output / "run"), namespace(mount, output))
+        out, err = process.communicate(timeout=400)
+        assert process.returncode == 1
+        assert message in err
+        assert err.splitlines()[-1].startswith("error: ")
+        left = out.splitlines()[out.splitlines().index(str(output)) :]
+        assert not [path for path in left if "/." in path]  # the temporary names
+        assert (str(output / "run" / "data.json") in left) == (options != "ro")
+        assert "Traceback" not in err
 
 
 def as_data(scans, folder, task):
@@ -484,53 +487,56 @@ MEASURES = {
 }
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("task", ["single-label", "regression"])  # the latter has standardizing
-def test_killed_anywhere_it_ends_on_the_same_numbers(scans, weights, tmp_path, task):
-    """SIGKILL in the scan, in the head phase and in a fine-tuning epoch; deterministic."""
-    data, more = as_data(scans, tmp_path, task)
-    more = [*more, "--deterministic"]
+class TestKilledAnywhere:
+    """A process that is killed and started again."""
 
-    def finish(output):
-        process = start(command(data, weights, output, *more))
-        _, err = process.communicate(timeout=500)
-        assert process.returncode == 0, err
-        return read_json(output / "report.json")
+    @pytest.mark.slow
+    @pytest.mark.parametrize("task", ["single-label", "regression"])  # the latter has standardizing
+    def test_killed_anywhere_it_ends_on_the_same_numbers(self, scans, weights, tmp_path, task):
+        """SIGKILL in the scan, in the head phase and in a fine-tuning epoch; deterministic."""
+        data, more = as_data(scans, tmp_path, task)
+        more = [*more, "--deterministic"]
 
-    undisturbed = finish(tmp_path / "undisturbed")
-    output = tmp_path / "killed"
-    kills = 0
-    if task == "single-label":
-        process = start_scanning(command(data, weights, output, *more), tmp_path / "scan")
-        wait_for(tmp_path / "scan", process)
-        process.kill()
-        process.communicate()
-        assert not output.exists()
-    waits = (
-        lambda process: wait_for(output / "checkpoints/train.features.partial", process),
-        lambda process: wait_for(output / "checkpoints/head.safetensors", process),
-        lambda process: (
-            wait_for(output / "checkpoints/fine_tuning.safetensors", process),
-            time.sleep(0.3),  # into the next epoch
-        ),
-    )
-    # What the tasks differ in, targets and head, has moved in fine-tuning.
-    for wait in waits if task == "single-label" else waits[-1:]:
-        process = start(command(data, weights, output, *more))
-        wait(process)
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-        assert process.returncode == -signal.SIGKILL
-        assert not (output / "report.json").exists()
-        kills += 1
-    assert kills == (3 if task == "single-label" else 1)
-    resumed = finish(output)
-    for name in MEASURES[task]:
-        assert resumed[name] == undisturbed[name]
-    histories = [
-        (folder / "history.csv").read_text() for folder in (tmp_path / "undisturbed", output)
-    ]
-    assert histories[0] == histories[1]
+        def finish(output):
+            process = start(command(data, weights, output, *more))
+            _, err = process.communicate(timeout=500)
+            assert process.returncode == 0, err
+            return read_json(output / "report.json")
+
+        undisturbed = finish(tmp_path / "undisturbed")
+        output = tmp_path / "killed"
+        kills = 0
+        if task == "single-label":
+            process = start_scanning(command(data, weights, output, *more), tmp_path / "scan")
+            wait_for(tmp_path / "scan", process)
+            process.kill()
+            process.communicate()
+            assert not output.exists()
+        waits = (
+            lambda process: wait_for(output / "checkpoints/train.features.partial", process),
+            lambda process: wait_for(output / "checkpoints/head.safetensors", process),
+            lambda process: (
+                wait_for(output / "checkpoints/fine_tuning.safetensors", process),
+                time.sleep(0.3),  # into the next epoch
+            ),
+        )
+        # What the tasks differ in, targets and head, has moved in fine-tuning.
+        for wait in waits if task == "single-label" else waits[-1:]:
+            process = start(command(data, weights, output, *more))
+            wait(process)
+            process.send_signal(signal.SIGKILL)
+            process.communicate()
+            assert process.returncode == -signal.SIGKILL
+            assert not (output / "report.json").exists()
+            kills += 1
+        assert kills == (3 if task == "single-label" else 1)
+        resumed = finish(output)
+        for name in MEASURES[task]:
+            assert resumed[name] == undisturbed[name]
+        histories = [
+            (folder / "history.csv").read_text() for folder in (tmp_path / "undisturbed", output)
+        ]
+        assert histories[0] == histories[1]
 
 
 def recorded(path):
@@ -540,36 +546,39 @@ def recorded(path):
     return state["epochs"], state["step"]
 
 
-@pytest.mark.slow
-def test_killed_inside_an_epoch_it_goes_on_at_the_recorded_step(scans, tmp_path):
-    """From scratch, with augmentation, averages and dropout; deterministic, to the last digit.
+class TestKilledInsideAnEpoch:
+    """Likewise, between two steps."""
 
-    `test_recipes` resumes every recipe inside an epoch, in one process.
-    """
+    @pytest.mark.slow
+    def test_killed_inside_an_epoch_it_goes_on_at_the_recorded_step(self, scans, tmp_path):
+        """From scratch, with augmentation, averages and dropout; deterministic, to the last digit.
 
-    def arguments(output):
-        options = (
-            "--weights none --recipe paper-small --image-size 107 --crop 1 --epochs 3 "
-            "--batch-size 4 --deterministic --checkpoint-every 2"
-        )
-        return ["train", str(scans), "--output", str(output), *options.split()]
+        `test_recipes` resumes every recipe inside an epoch, in one process.
+        """
 
-    def finish(output):
-        _, err = (process := start(arguments(output))).communicate(timeout=500)
-        assert process.returncode == 0, err
-        return (output / "history.csv").read_text()
+        def arguments(output):
+            options = (
+                "--weights none --recipe paper-small --image-size 107 --crop 1 --epochs 3 "
+                "--batch-size 4 --deterministic --checkpoint-every 2"
+            )
+            return ["train", str(scans), "--output", str(output), *options.split()]
 
-    undisturbed = finish(tmp_path / "undisturbed")
-    output = tmp_path / "killed"
-    file, reached = output / "checkpoints/from_scratch.safetensors", (0, 0)
-    for epoch in range(2):
-        process = start(arguments(output))
-        wait_for(file, process)
-        while recorded(file) <= max(reached, (epoch, 0)) or not recorded(file)[1]:
-            assert process.poll() is None, process.communicate()[1]
-            time.sleep(0.01)
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-        reached = recorded(file)
-        assert reached[1] > 0
-    assert finish(output) == undisturbed
+        def finish(output):
+            _, err = (process := start(arguments(output))).communicate(timeout=500)
+            assert process.returncode == 0, err
+            return (output / "history.csv").read_text()
+
+        undisturbed = finish(tmp_path / "undisturbed")
+        output = tmp_path / "killed"
+        file, reached = output / "checkpoints/from_scratch.safetensors", (0, 0)
+        for epoch in range(2):
+            process = start(arguments(output))
+            wait_for(file, process)
+            while recorded(file) <= max(reached, (epoch, 0)) or not recorded(file)[1]:
+                assert process.poll() is None, process.communicate()[1]
+                time.sleep(0.01)
+            process.send_signal(signal.SIGKILL)
+            process.communicate()
+            reached = recorded(file)
+            assert reached[1] > 0
+        assert finish(output) == undisturbed

@@ -236,10 +236,27 @@ def add_explain(commands) -> None:
     answer.add_argument("--output", required=True, metavar="FILE", help="a .png file")
     answer.add_argument("--class", dest="class_name", help="class to explain (default: the best)")
     answer.add_argument("--top", type=int, default=5, metavar="N", help="classes to show")
+    way = command.add_argument_group("map")
+    way.add_argument(
+        "--method",
+        choices=["cam", "gradcam", "occlusion"],
+        help="cam: exact, for the default head; gradcam: any head and endpoint; occlusion: slow, "
+        "by covering parts (default: cam where it holds, else gradcam)",
+    )
+    way.add_argument(
+        "--endpoint",
+        metavar="NAME",
+        help="layer whose grid is drawn, such as mixed_6h (default: the last, mixed_7d)",
+    )
+    way.add_argument(
+        "--check",
+        action="store_true",
+        help="measure the map by deleting and inserting the pixels that it points to",
+    )
 
 
 def _explain(options) -> None:
-    from keras_inception_v4.inference.explanation import explain_file
+    from keras_inception_v4.inference.explanation import FINER, explain_file
 
     shown = explain_file(
         options.model,
@@ -247,10 +264,24 @@ def _explain(options) -> None:
         options.output,
         class_name=options.class_name,
         top=options.top,
+        method=options.method,
+        endpoint=options.endpoint,
+        check=options.check,
         pixels=options.pixels,
     )
     print_table(
         ["target" if shown.task.standardized else "class", shown.task.value],
         [[name, _value(value, shown.task)] for name, value in shown.top],
     )
-    print(f"{options.output} shows where {shown.explained} was seen.")
+    if shown.measured is not None:
+        print_table(
+            [f"{shown.method}, mean {shown.task.value}", "deletion", "insertion"],
+            [
+                [name, f"{found.deletion_area:.3g}", f"{found.insertion_area:.3g}"]
+                for name, found in zip(("map", "shuffled"), shown.measured, strict=True)
+            ],
+        )
+    way = shown.method if shown.endpoint is None else f"{shown.method} at {shown.endpoint}"
+    print(f"{options.output} shows where {shown.explained} was seen ({way}).")
+    if shown.cells == (1, 1):
+        print(f"That is one cell for the whole image. --endpoint {FINER} has a finer grid.")

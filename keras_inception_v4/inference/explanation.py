@@ -1,4 +1,4 @@
-"""Draw where in an image a class was seen."""
+"""Draw where in an image a class was seen, by one of three methods, and measure the map."""
 
 import os
 from typing import NamedTuple
@@ -6,32 +6,59 @@ from typing import NamedTuple
 import numpy as np
 
 from keras_inception_v4 import plots
-from keras_inception_v4.explain import class_activation_map, overlay
+from keras_inception_v4.architecture import ENDPOINTS
+from keras_inception_v4.errors import check_one_of
+from keras_inception_v4.explain import (
+    Faithfulness,
+    class_activation_map,
+    faithfulness,
+    grad_cam,
+    occlusion_map,
+    overlay,
+)
 from keras_inception_v4.files import check_name
 from keras_inception_v4.inference.opening import open_model
 from keras_inception_v4.inspection import (
+    classifier_of,
     image_size,
     model_input,
     names_of,
+    pool_and_dense,
     probabilities_of,
     task_of,
 )
 from keras_inception_v4.preprocessing import load_image
 from keras_inception_v4.tasks import Task
 
+CAM, GRADCAM, OCCLUSION = METHODS = ("cam", "gradcam", "occlusion")
+UNITS = {CAM: "logits", GRADCAM: "", OCCLUSION: "of probability lost"}
+LAST = list(ENDPOINTS)[-1]
+FINER = next(
+    name for name in reversed(ENDPOINTS) if ENDPOINTS[name].stride < ENDPOINTS[LAST].stride
+)
+"""The last endpoint whose grid is finer than the last one's."""
 
-class _Explanation(NamedTuple):
-    top: list[tuple[str, float]]
-    explained: str
 
+class Explanation(NamedTuple):
+    """What a picture shows, and how it was made.
 
-class Explanation(_Explanation):
-    """The best classes of an image, or its quantities, and which of them the map is of.
-
-    Besides, `task` is that of the model.
+    Attributes:
+        top: the best classes of the image, or its quantities.
+        explained: the one that the map is of.
+        task: that of the model.
+        method: one of `METHODS`.
+        endpoint: the layer whose grid is drawn; `None` for occlusion.
+        cells: height and width of the map.
+        measured: of the map, and of the same values in a random order; `None` if not asked for.
     """
 
+    top: list[tuple[str, float]]
+    explained: str
     task: Task
+    method: str
+    endpoint: str | None
+    cells: tuple[int, ...]
+    measured: list[Faithfulness] | None
 
 
 def explain_file(
@@ -41,9 +68,12 @@ def explain_file(
     *,
     class_name: str | None = None,
     top: int = 5,
+    method: str | None = None,
+    endpoint: str | None = None,
+    check: bool = False,
     pixels: str | None = None,
 ) -> Explanation:
-    """Draws an image, the class activation map over it and the best classes in one picture.
+    """Draws an image, a map over it and the best classes in one picture.
 
     Args:
         model_path: a run folder or a `.keras` file with a classifier; its run's class names and
@@ -52,6 +82,10 @@ def explain_file(
         output: path of a PNG; an old one is replaced.
         class_name: the class to explain; the best one if `None`.
         top: how many classes to show.
+        method: `"cam"` (exact, for a head of average pool and one dense layer), `"gradcam"` (any
+            head and endpoint) or `"occlusion"` (slow). By default the first that fits the head.
+        endpoint: name of the layer whose grid is drawn; another than the last takes Grad-CAM.
+        check: whether to measure the map by deletion and insertion.
         pixels: what the model takes, `"raw"` (0 to 255) or `"scaled"` (-1 to 1), where its layers
             do not tell.
 
@@ -61,11 +95,13 @@ def explain_file(
     Raises:
         FileNotFoundError: if the model or the image is not there.
         ValueError: if one of them cannot be read, the output is no `.png`, the class is
-            unknown, or the model's head has no exact map.
+            unknown, or the method does not fit the model or the endpoint.
         ImportError: without matplotlib; the message names the extra.
     """
     if not str(output).lower().endswith(".png"):
         raise ValueError(f"Received output={str(output)!r}. It must end in .png.")
+    if method is not None:
+        check_one_of(METHODS, method=method)
     plots.require_matplotlib()
     check_name(output)
     model, settings = open_model(model_path, pixels=pixels)
@@ -81,7 +117,8 @@ def explain_file(
         )
     best = np.argsort(-probabilities, kind="stable")[:top]
     index = int(best[0]) if class_name is None else names.index(class_name)
-    activation_map = class_activation_map(model, seen[None], index)[0]
+    method = method or _fitting(model, endpoint)
+    activation_map = _map(model, seen, index, method, endpoint)
     shown = [(names[i], float(probabilities[i])) for i in best]
     plots.plot_explanation(
         seen,
@@ -91,7 +128,43 @@ def explain_file(
         names[index],
         output,
         quantity=task.standardized,
+        unit="" if task.standardized else UNITS[method],
     )
-    explanation = Explanation(shown, names[index])
-    explanation.task = task
-    return explanation
+    measured = None
+    if check:
+        shuffled = np.random.default_rng(0).permutation(activation_map.ravel())
+        both = (activation_map, shuffled.reshape(activation_map.shape))
+        measured = [faithfulness(model, seen, each, index) for each in both]
+    return Explanation(
+        shown,
+        names[index],
+        task,
+        method,
+        None if method == OCCLUSION else endpoint or LAST,
+        activation_map.shape,
+        measured,
+    )
+
+
+def _fitting(model, endpoint: str | None) -> str:
+    """The exact map where it holds."""
+    if endpoint not in (None, LAST):
+        return GRADCAM
+    try:
+        pool_and_dense(classifier_of(model))
+    except ValueError:
+        return GRADCAM
+    return CAM
+
+
+def _map(model, seen, index: int, method: str, endpoint: str | None) -> np.ndarray:
+    if method != GRADCAM and endpoint not in (None, LAST):
+        raise ValueError(
+            f"Received endpoint={endpoint!r} with method={method!r}. Only 'gradcam' takes another "
+            f"endpoint than {LAST}."
+        )
+    if method == CAM:
+        return class_activation_map(model, seen[None], index)[0]
+    if method == OCCLUSION:
+        return occlusion_map(model, seen[None], index)[0]
+    return grad_cam(model, seen[None], index, endpoint=endpoint or LAST)[0]

@@ -2,10 +2,12 @@
 
 import weakref
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     import keras
+
+Made = TypeVar("Made")
 
 
 def run_through(model: "keras.Model", tensor, call: Callable):
@@ -31,8 +33,9 @@ def run_through(model: "keras.Model", tensor, call: Callable):
         return tensor
     if not getattr(model, "inputs", None):
         raise ValueError(f"The model {model.name!r} is no graph of layers.")
+    given = keras.tree.map_structure(lambda _: tensor, model.input)  # perhaps in a list
     return keras.models.clone_model(
-        model, input_tensors=tensor, clone_function=lambda layer: layer, call_function=call
+        model, input_tensors=given, clone_function=lambda layer: layer, call_function=call
     ).output
 
 
@@ -44,7 +47,7 @@ def input_of(model: "keras.Model"):
     return keras.Input(batch_shape=given.shape, dtype=given.dtype)
 
 
-def made_once(model: "keras.Model", name: str, make: Callable[[], "keras.Model"]) -> "keras.Model":
+def made_once(model: "keras.Model", name: str, make: Callable[[], Made]) -> Made:
     """What `make` made of a model, kept as long as the model; a new one takes seconds to trace.
 
     Args:

@@ -1,0 +1,16 @@
+"""Where in an image a class was seen: the exact map, by gradients, and by covering parts."""
+
+from keras_inception_v4.explain.cam import class_activation_map
+from keras_inception_v4.explain.curves import Faithfulness, faithfulness
+from keras_inception_v4.explain.drawing import overlay
+from keras_inception_v4.explain.gradcam import grad_cam
+from keras_inception_v4.explain.occlusion import occlusion_map
+
+__all__ = [
+    "Faithfulness",
+    "class_activation_map",
+    "faithfulness",
+    "grad_cam",
+    "occlusion_map",
+    "overlay",
+]

@@ -1,0 +1,43 @@
+"""What all maps are asked for: images, and a class of each."""
+
+import numpy as np
+
+
+def checked_images(images) -> np.ndarray:
+    """Return the images as an array.
+
+    Raises:
+        ValueError: if it is not `(images, height, width, channels)`.
+    """
+    images = np.asarray(images)
+    if images.ndim != 4:
+        raise ValueError(
+            f"Received images of shape {images.shape}. They must be (images, height, width, "
+            "channels); for one image pass image[None]."
+        )
+    return images
+
+
+def checked_indices(class_index, count: int, classes: int) -> np.ndarray | None:
+    """Return one index an image, or `None` for the best class of each.
+
+    Raises:
+        ValueError: if an index is not a class, or there are not as many as images.
+    """
+    if class_index is None:
+        return None
+    indices = (
+        np.broadcast_to(np.asarray(class_index), (count,))
+        if (np.ndim(class_index) == 0 or len(class_index) == count)
+        else None
+    )
+    if (
+        indices is None
+        or indices.dtype.kind not in "iu"
+        or not np.all((indices >= 0) & (indices < classes))
+    ):
+        raise ValueError(
+            f"Received class_index={class_index!r}. It must be None, an index from 0 to "
+            f"{classes - 1}, or one for each of the {count} images."
+        )
+    return indices

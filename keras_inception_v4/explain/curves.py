@@ -1,0 +1,91 @@
+"""Deletion and insertion: whether the pixels that a map points to decide the answer."""
+
+from typing import NamedTuple
+
+import keras
+import numpy as np
+from PIL import Image
+
+from keras_inception_v4.errors import check_at_least
+from keras_inception_v4.explain.asked import checked_images, checked_indices
+from keras_inception_v4.inspection import (
+    check_classifier,
+    classifier_of,
+    model_input,
+    probabilities_of,
+    say_pixels,
+)
+
+
+class Faithfulness(NamedTuple):
+    """What an answer is while pixels go or come, those first that a map points to.
+
+    Attributes:
+        shares: of the pixels, 0 to 1, `(steps + 1,)`.
+        deletion: the answer with that share of pixels in the image's mean colour.
+        insertion: the answer with that share of pixels, and the rest in the mean colour.
+    """
+
+    shares: np.ndarray
+    deletion: np.ndarray
+    insertion: np.ndarray
+
+    @property
+    def deletion_area(self) -> float:
+        """Mean height of the curve of deletion; the lower, the better the map."""
+        return float(np.trapezoid(self.deletion, self.shares))
+
+    @property
+    def insertion_area(self) -> float:
+        """Mean height of the curve of insertion; the higher, the better the map."""
+        return float(np.trapezoid(self.insertion, self.shares))
+
+
+def faithfulness(
+    model: keras.Model,
+    image,
+    activation_map: np.ndarray,
+    class_index: int | None = None,
+    *,
+    steps: int = 20,
+    pixels: str | None = None,
+) -> Faithfulness:
+    """Measure a map by what the model answers without, and with nothing but, its best pixels.
+
+    Source: Petsiuk, Das, Saenko, "RISE: Randomized Input Sampling for Explanation of Black-box
+    Models", 2018; pixels that are missing have the image's mean colour here.
+
+    Args:
+        model: Any classifier or model of quantities of this package, or one built on it.
+        image: Pixels `(height, width, channels)`, 0 to 255.
+        activation_map: `(h, w)`, any range, enlarged to the image.
+        class_index: Index of the class or quantity, or `None` for the best class.
+        steps: Equal shares of the pixels.
+        pixels: As in `grad_cam`.
+
+    Raises:
+        ValueError: if a shape is another, or the index is not a class.
+    """
+    check_at_least(1, steps=steps)
+    say_pixels(model, pixels)
+    model = classifier_of(model)
+    check_classifier(model)
+    (image,) = checked_images(np.asarray(image)[None]).astype("float32")
+    indices = checked_indices(class_index, 1, model.output_shape[-1])
+    activation_map = np.asarray(activation_map, "float32")
+    if activation_map.ndim != 2:
+        raise ValueError(f"Received a map of shape {activation_map.shape}. It must be (h, w).")
+    height, width = image.shape[:2]
+    large = Image.fromarray(activation_map).resize((width, height), Image.Resampling.BILINEAR)
+    rank = np.empty(height * width, int)  # 0: the pixel that the map points to most
+    rank[np.argsort(-np.asarray(large).ravel(), kind="stable")] = np.arange(height * width)
+    shares = np.linspace(0, 1, steps + 1)
+    counts = np.round(shares * height * width)
+    first = (rank.reshape(height, width) < counts[:, None, None])[..., None]
+    mean = image.mean(axis=(0, 1))
+    batch = np.concatenate([np.where(first, mean, image), np.where(first, image, mean)])
+    found = model.predict_on_batch(model_input(model, batch.astype("float32")))
+    answers = probabilities_of(model, np.asarray(found, "float32"))
+    index = answers[0].argmax() if indices is None else indices[0]
+    curves = answers[:, index].reshape(2, -1)
+    return Faithfulness(shares, *curves)
