@@ -28,7 +28,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # After each test Keras collects garbage, see `_clean_session`; that often is enough.
 gc.disable()
-FEW_OBJECTS = 100_000  # as many as two or three whole networks leave behind
+FEW_OBJECTS = 100_000  # as a whole network leaves that has answered once
 
 # Keras is imported where it is used: the process that hands out tests to the workers needs none.
 

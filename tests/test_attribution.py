@@ -166,6 +166,8 @@ def test_occlusion_by_hand():
     assert before - after > 0.01
     np.testing.assert_allclose(found, (before - after) * np.array([[1, 0.5], [0.5, 0.25]]),
                                rtol=1e-4)  # fmt: skip
+    with pytest.raises(ValueError, match=r"cells=33 for images of 32 x 32"):
+        occlusion_map(corner_model(), corner_image()[None], cells=33)
     with pytest.raises(ValueError, match="cells=0"):
         occlusion_map(corner_model(), corner_image()[None], cells=0)
 
@@ -228,6 +230,8 @@ def test_methods_that_do_not_fit(run, tmp_path, capsys):
     assert "Only 'gradcam' takes another endpoint" in capsys.readouterr().err
     assert main([*command, "--endpoint", "mixed_6x"]) == 1
     assert "no endpoint 'mixed_6x'" in capsys.readouterr().err
+    assert main([*command, "--method", "occlusion", "--endpoint", "mixed_7d"]) == 1
+    assert "which looks at no layer" in capsys.readouterr().err
     assert not (tmp_path / "map.png").exists()
 
 

@@ -3,10 +3,11 @@
 from keras_inception_v4.explain.cam import class_activation_map
 from keras_inception_v4.explain.curves import Faithfulness, faithfulness
 from keras_inception_v4.explain.drawing import overlay
-from keras_inception_v4.explain.gradcam import grad_cam
+from keras_inception_v4.explain.gradcam import LAST, grad_cam
 from keras_inception_v4.explain.occlusion import occlusion_map
 
 __all__ = [
+    "LAST",
     "Faithfulness",
     "class_activation_map",
     "faithfulness",

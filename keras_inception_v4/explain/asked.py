@@ -1,6 +1,9 @@
 """What all maps are asked for: images, and a class of each."""
 
+import keras
 import numpy as np
+
+from keras_inception_v4.inspection import model_input, probabilities_of
 
 
 def checked_images(images) -> np.ndarray:
@@ -41,3 +44,12 @@ def checked_indices(class_index, count: int, classes: int) -> np.ndarray | None:
             f"{classes - 1}, or one for each of the {count} images."
         )
     return indices
+
+
+def answers_of(model: keras.Model, images: np.ndarray, batch_size: int) -> np.ndarray:
+    """Return a classifier's probabilities, or quantities, of raw pixels, `(images, outputs)`."""
+    found = [
+        model.predict_on_batch(model_input(model, images[start : start + batch_size]))
+        for start in range(0, len(images), batch_size)
+    ]
+    return probabilities_of(model, np.concatenate(found).astype("float32"))

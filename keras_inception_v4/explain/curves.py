@@ -7,14 +7,8 @@ import numpy as np
 from PIL import Image
 
 from keras_inception_v4.errors import check_at_least
-from keras_inception_v4.explain.asked import checked_images, checked_indices
-from keras_inception_v4.inspection import (
-    check_classifier,
-    classifier_of,
-    model_input,
-    probabilities_of,
-    say_pixels,
-)
+from keras_inception_v4.explain.asked import answers_of, checked_images, checked_indices
+from keras_inception_v4.inspection import check_classifier, classifier_of, say_pixels
 
 
 class Faithfulness(NamedTuple):
@@ -33,12 +27,17 @@ class Faithfulness(NamedTuple):
     @property
     def deletion_area(self) -> float:
         """Mean height of the curve of deletion; the lower, the better the map."""
-        return float(np.trapezoid(self.deletion, self.shares))
+        return _area(self.deletion)
 
     @property
     def insertion_area(self) -> float:
         """Mean height of the curve of insertion; the higher, the better the map."""
-        return float(np.trapezoid(self.insertion, self.shares))
+        return _area(self.insertion)
+
+
+def _area(curve: np.ndarray) -> float:
+    """Under a curve over equal shares of 0 to 1."""
+    return float(np.mean((curve[1:] + curve[:-1]) / 2))
 
 
 def faithfulness(
@@ -48,6 +47,7 @@ def faithfulness(
     class_index: int | None = None,
     *,
     steps: int = 20,
+    batch_size: int = 32,
     pixels: str | None = None,
 ) -> Faithfulness:
     """Measure a map by what the model answers without, and with nothing but, its best pixels.
@@ -61,12 +61,13 @@ def faithfulness(
         activation_map: `(h, w)`, any range, enlarged to the image.
         class_index: Index of the class or quantity, or `None` for the best class.
         steps: Equal shares of the pixels.
+        batch_size: Images a batch.
         pixels: As in `grad_cam`.
 
     Raises:
         ValueError: if a shape is another, or the index is not a class.
     """
-    check_at_least(1, steps=steps)
+    check_at_least(1, steps=steps, batch_size=batch_size)
     say_pixels(model, pixels)
     model = classifier_of(model)
     check_classifier(model)
@@ -84,8 +85,7 @@ def faithfulness(
     first = (rank.reshape(height, width) < counts[:, None, None])[..., None]
     mean = image.mean(axis=(0, 1))
     batch = np.concatenate([np.where(first, mean, image), np.where(first, image, mean)])
-    found = model.predict_on_batch(model_input(model, batch.astype("float32")))
-    answers = probabilities_of(model, np.asarray(found, "float32"))
+    answers = answers_of(model, batch.astype("float32"), batch_size)
     index = answers[0].argmax() if indices is None else indices[0]
     curves = answers[:, index].reshape(2, -1)
     return Faithfulness(shares, *curves)

@@ -12,6 +12,7 @@ from keras_inception_v4.inspection import (
     classifier_of,
     input_of,
     is_channels_first,
+    last_layer,
     made_once,
     model_input,
     run_through,
@@ -104,7 +105,7 @@ class _Logits(keras.layers.Layer):
 
 
 def _cut(model: keras.Model, endpoint: str) -> _Cut:
-    last = _last_operation(model)
+    last = last_layer(model)
     grids = []
 
     def call(operation, *arguments, training=None, **named):
@@ -132,13 +133,6 @@ def _cut(model: keras.Model, endpoint: str) -> _Cut:
             "grid alone does not explain them. Name an endpoint that all ways pass."
         ) from error
     return _Cut(keras.Model(inputs, grids[-1]), above, _slopes_of(above))
-
-
-def _last_operation(model: keras.Model):
-    last = model
-    while isinstance(last, keras.Model):
-        last = last.layers[-1]
-    return last
 
 
 def _without_activation(layer, tensor):

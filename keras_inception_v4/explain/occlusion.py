@@ -1,17 +1,13 @@
 """Occlusion: how much an answer loses when a part of the image is covered."""
 
+import itertools
+
 import keras
 import numpy as np
 
 from keras_inception_v4.errors import check_at_least
-from keras_inception_v4.explain.asked import checked_images, checked_indices
-from keras_inception_v4.inspection import (
-    check_classifier,
-    classifier_of,
-    model_input,
-    probabilities_of,
-    say_pixels,
-)
+from keras_inception_v4.explain.asked import answers_of, checked_images, checked_indices
+from keras_inception_v4.inspection import check_classifier, classifier_of, say_pixels
 from keras_inception_v4.preprocessing import warn_of_scaled
 
 
@@ -28,7 +24,7 @@ def occlusion_map(
 
     A patch of two by two cells, in the image's mean colour, goes over the image cell by cell; a
     cell's value is the mean over the patches that cover it. Slow (an answer for each of `(cells +
-    1) ** 2` patches), and it looks into no model: a judge of other maps.
+    1) ** 2` patches), and it needs nothing of the model but its answers: a judge of other maps.
 
     Source: Zeiler, Fergus, "Visualizing and Understanding Convolutional Networks", 2014.
 
@@ -45,49 +41,41 @@ def occlusion_map(
         where covering raises the answer.
 
     Raises:
-        ValueError: if an index is not a class, or `cells` is below 1.
+        ValueError: if an index is not a class, or `cells` is not from 1 to the pixels of a side.
     """
     check_at_least(1, cells=cells, batch_size=batch_size)
     say_pixels(model, pixels)
     model = classifier_of(model)
     check_classifier(model)
     images = checked_images(images).astype("float32")
+    if cells > min(images.shape[1:3]):
+        raise ValueError(
+            f"Received cells={cells} for images of {images.shape[1]} x {images.shape[2]}. A cell "
+            "needs a pixel."
+        )
     indices = checked_indices(class_index, len(images), model.output_shape[-1])
     warn_of_scaled(images[:1])
 
-    def answers(batch):
-        found = model.predict_on_batch(model_input(model, batch))
-        return probabilities_of(model, np.asarray(found, "float32"))
-
-    maps = np.zeros((len(images), cells, cells), "float32")
+    maps = np.empty((len(images), cells, cells), "float32")
+    corners = list(itertools.product(range(-1, cells), range(-1, cells)))
     for number, image in enumerate(images):
-        before = answers(image[None])[0]
+        before = answers_of(model, image[None], 1)[0]
         index = before.argmax() if indices is None else indices[number]
-        windows = list(_windows(cells))
-        lost = np.empty(len(windows), "float32")
-        for start in range(0, len(windows), batch_size):
-            batch = np.stack([_covered(image, w, cells) for w in windows[start:][:batch_size]])
-            lost[start : start + len(batch)] = before[index] - answers(batch)[:, index]
-        counts = np.zeros((cells, cells), "float32")
-        for (rows, columns), value in zip(windows, lost, strict=True):
-            maps[number, rows, columns] += value
-            counts[rows, columns] += 1
-        maps[number] /= counts
+        found = []
+        for start in range(0, len(corners), batch_size):
+            covered = [_covered(image, *each, cells) for each in corners[start:][:batch_size]]
+            found.append(answers_of(model, np.stack(covered), batch_size)[:, index])
+        lost = before[index] - np.concatenate(found).reshape(cells + 1, cells + 1)
+        # Each cell is under four patches, those at the border being cut.
+        maps[number] = (lost[:-1, :-1] + lost[1:, :-1] + lost[:-1, 1:] + lost[1:, 1:]) / 4
     return maps
 
 
-def _windows(cells: int):
-    """Patches of two by two cells, those at the border cut: each cell is under four of them."""
-    for top in range(-1, cells):
-        for left in range(-1, cells):
-            yield slice(max(top, 0), top + 2), slice(max(left, 0), left + 2)
-
-
-def _covered(image: np.ndarray, window, cells: int) -> np.ndarray:
-    """The image with a window of cells in its mean colour."""
+def _covered(image: np.ndarray, top: int, left: int, cells: int) -> np.ndarray:
+    """The image with two by two cells in its mean colour, cut where they leave it."""
     place = tuple(
-        slice(*(round(edge * side / cells) for edge in (part.start, min(part.stop, cells))))
-        for part, side in zip(window, image.shape[:2], strict=True)
+        slice(*(round(np.clip(cell, 0, cells) * side / cells) for cell in (first, first + 2)))
+        for first, side in zip((top, left), image.shape[:2], strict=True)
     )
     image = image.copy()
     image[place] = image.mean(axis=(0, 1))

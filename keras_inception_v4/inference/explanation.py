@@ -9,6 +9,7 @@ from keras_inception_v4 import plots
 from keras_inception_v4.architecture import ENDPOINTS
 from keras_inception_v4.errors import check_one_of
 from keras_inception_v4.explain import (
+    LAST,
     Faithfulness,
     class_activation_map,
     faithfulness,
@@ -32,7 +33,6 @@ from keras_inception_v4.tasks import Task
 
 CAM, GRADCAM, OCCLUSION = METHODS = ("cam", "gradcam", "occlusion")
 UNITS = {CAM: "logits", GRADCAM: "", OCCLUSION: "of probability lost"}
-LAST = list(ENDPOINTS)[-1]
 FINER = next(
     name for name in reversed(ENDPOINTS) if ENDPOINTS[name].stride < ENDPOINTS[LAST].stride
 )
@@ -166,5 +166,9 @@ def _map(model, seen, index: int, method: str, endpoint: str | None) -> np.ndarr
     if method == CAM:
         return class_activation_map(model, seen[None], index)[0]
     if method == OCCLUSION:
+        if endpoint is not None:
+            raise ValueError(
+                f"Received endpoint={endpoint!r} with method={method!r}, which looks at no layer."
+            )
         return occlusion_map(model, seen[None], index)[0]
     return grad_cam(model, seen[None], index, endpoint=endpoint or LAST)[0]

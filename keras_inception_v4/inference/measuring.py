@@ -15,7 +15,7 @@ from keras_inception_v4.data.sources import ImageFiles
 from keras_inception_v4.data.tables import Columns, read_rows
 from keras_inception_v4.evaluation import answers_and_targets, columns_of
 from keras_inception_v4.files import check_name, has_columns, write_json
-from keras_inception_v4.inference.answers import check_answers_file, write_answers
+from keras_inception_v4.inference.answer_table import check_answers_file, write_answers
 from keras_inception_v4.inference.opening import chosen_thresholds, open_model
 from keras_inception_v4.inspection import ModelSettings, image_size, names_of, task_of
 from keras_inception_v4.preprocessing import imagenet_classes

@@ -42,7 +42,7 @@ def task_of(model: "keras.Model") -> Task:
     Quantities end in a linear activation layer of the name that `architecture.TARGETS` is: it
     changes nothing, and tells them from logits.
     """
-    last = _last_layer(model)
+    last = last_layer(model)
     if last.name == TARGETS and activation_of(model) == "linear":
         return TASKS[REGRESSION]
     return TASKS[MULTI_LABEL if activation_of(model) == "sigmoid" else SINGLE_LABEL]
@@ -56,14 +56,15 @@ def activation_of(model: "keras.Model") -> str | None:
     """
     import keras
 
-    last = _last_layer(model)
+    last = last_layer(model)
     if isinstance(last, keras.layers.Softmax):
         return "softmax"
     activation = getattr(last, "activation", None)
     return None if activation is None else getattr(activation, "__name__", "")
 
 
-def _last_layer(model: "keras.Model"):
+def last_layer(model: "keras.Model"):
+    """The layer that answers, also of a model whose last layer is a model."""
     import keras
 
     last = model

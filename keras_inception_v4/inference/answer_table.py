@@ -36,7 +36,8 @@ def write_answers(path: str | os.PathLike, paths: list[str], columns: dict[str, 
     Raises:
         OSError: if the file cannot be written.
     """
-    table = {PATH: [printable(each) for each in paths], **columns}
+    told = {name: [_printable(value) for value in values] for name, values in columns.items()}
+    table = {PATH: [printable(each) for each in paths], **told}
     with replacing(path) as new:
         if new.suffix == ".parquet":
             require_parquet().write_table(_arrow(table), new)
@@ -47,6 +48,13 @@ def write_answers(path: str | os.PathLike, paths: list[str], columns: dict[str, 
             writer.writerows(
                 [_cell(value) for value in row] for row in zip(*table.values(), strict=True)
             )
+
+
+def _printable(value):
+    """Names of classes may be those of folders, with bytes that are no text."""
+    if isinstance(value, list):
+        return [_printable(part) for part in value]
+    return printable(value) if isinstance(value, str) else value
 
 
 def _arrow(table: dict[str, list]):
