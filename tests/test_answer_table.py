@@ -17,6 +17,7 @@ from keras_inception_v4 import evaluate
 from keras_inception_v4.cli import main
 from keras_inception_v4.evaluation import columns_of
 from keras_inception_v4.files import read_json
+from keras_inception_v4.inference.answer_table import write_answers
 from keras_inception_v4.tasks import TASKS, Measured
 
 NAMES = ["ant", "bee", "cat"]
@@ -184,3 +185,18 @@ def test_another_kind_of_file_is_refused_before_work(photos, tmp_path, capsys):
     assert main([*command, str(tmp_path / "answers.xlsx")]) == 1
     assert "It must end in .parquet or .csv" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".csv"])
+def test_names_that_are_no_text_are_escaped(tmp_path, suffix):
+    """Of folders whose names are bytes of another time."""
+    path, name = tmp_path / f"answers{suffix}", b"caf\xe9".decode("utf-8", "surrogateescape")
+    write_answers(path, [f"{name}/0.png"], {"label": [name], "classes": [[name, "tea"]]})
+    if suffix == ".parquet":
+        (row,) = parquet.read_table(path).to_pylist()
+        assert row["classes"] == ["caf\\udce9", "tea"]
+    else:
+        (row,) = csv.DictReader(path.read_text().splitlines())
+        assert row["classes"] == "caf\\udce9|tea"
+    assert row["path"] == "caf\\udce9/0.png"
+    assert row["label"] == "caf\\udce9"
