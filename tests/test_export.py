@@ -19,6 +19,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import tensorflow as tf
+from forked import Forked
 from PIL import Image
 from tiny import tiny
 
@@ -564,11 +565,9 @@ def test_ctrl_c_at_any_moment_leaves_one_whole_artefact(run, tmp_path):
     path = tmp_path / "artefact"
     export_model(tiny(), path, format="openvino", verification=False)
     before = (path / "model.bin").read_bytes()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "keras_inception_v4", "export", str(run / "model.keras"), str(path),
-         "--format", "openvino", "--overwrite"],
-        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    process = Forked(
+        main, ["export", str(run / "model.keras"), str(path), "--format", "openvino", "--overwrite"]
+    )
     deadline = time.monotonic() + 120
     while not [entry for entry in os.listdir(tmp_path) if entry.startswith(".artefact-")]:
         assert process.poll() is None

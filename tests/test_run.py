@@ -14,6 +14,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from forked import Forked
 from PIL import Image
 from safetensors import safe_open
 from thin import thin_network
@@ -25,6 +26,7 @@ from keras_inception_v4.data.digits import digit_scans
 from keras_inception_v4.data.sources import ImageFiles
 from keras_inception_v4.files import read_json
 from keras_inception_v4.preprocessing import imagenet_classes
+from keras_inception_v4.runs.run import Parts, read_images
 from keras_inception_v4.training.caching import Features
 
 THIN = str(Path(__file__).with_name("thin.py"))  # the command on a thin network
@@ -402,31 +404,19 @@ def test_changed_images_are_noticed(scans, weights, tmp_path, capsys):
     assert "images have changed" in capsys.readouterr().err
 
 
-def start(arguments, prefix=()):
-    return subprocess.Popen(
-        [*prefix, sys.executable, THIN, *arguments],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+def start(arguments):
+    return Forked(main, arguments, depth="shallow")
 
 
-def start_scanning(arguments, sign):
+def scan_slowly(arguments, sign):
     """The command with a scan so slow that it can be killed; a file tells that it goes on."""
-    code = (
-        "import pathlib, sys, time\n"
-        "from thin import thin_network\n"
-        "from keras_inception_v4 import cli\n"
-        "from keras_inception_v4.runs.run import Parts, read_images\n"
-        "def slow(settings, **options):\n"
-        "    pathlib.Path(sys.argv[1]).touch()\n"
-        "    time.sleep(60)\n"
-        "    return read_images(settings, **options)\n"
-        "with thin_network('shallow'):\n"
-        "    sys.exit(cli.main(sys.argv[2:], parts=Parts(slow)))"
-    )
-    return subprocess.Popen(
-        [sys.executable, "-c", code, str(sign), *arguments], cwd=Path(__file__).parent,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+
+    def slow(settings, **options):
+        sign.touch()
+        time.sleep(60)
+        return read_images(settings, **options)
+
+    return main(arguments, parts=Parts(slow))
 
 
 def wait_for(path, process, seconds=240):
@@ -457,9 +447,13 @@ class TestOutput:
         output = tmp_path / "disk"
         output.mkdir()
         mount = f"mount -t tmpfs -o {options} none {output}"
-        process = start(command(scans, weights, output / "run"), namespace(mount, output))
-        out, err = process.communicate(timeout=400)
-        assert process.returncode == 1
+        done = subprocess.run(
+            [*namespace(mount, output), sys.executable, THIN,
+             *command(scans, weights, output / "run")],
+            capture_output=True, text=True, timeout=400,
+        )  # fmt: skip
+        out, err = done.stdout, done.stderr
+        assert done.returncode == 1
         assert message in err
         assert err.splitlines()[-1].startswith("error: ")
         left = out.splitlines()[out.splitlines().index(str(output)) :]
@@ -507,8 +501,10 @@ class TestKilledAnywhere:
         output = tmp_path / "killed"
         kills = 0
         if task == "single-label":
-            process = start_scanning(command(data, weights, output, *more), tmp_path / "scan")
-            wait_for(tmp_path / "scan", process)
+            sign = tmp_path / "scan"
+            arguments = command(data, weights, output, *more)
+            process = Forked(scan_slowly, arguments, sign, depth="shallow")
+            wait_for(sign, process)
             process.kill()
             process.communicate()
             assert not output.exists()

@@ -4,7 +4,6 @@ import errno
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow
 import pytest
+from forked import Forked
 from PIL import Image
 from pyarrow import parquet
 from tiny import CHANNELS, tiny
@@ -319,6 +319,10 @@ def test_without_pyarrow_the_error_names_the_extra(pictures, model, tmp_path, mo
         stream_embeddings(model, pictures, tmp_path / "out")
 
 
+def embed_in_small_parts(model, folder, output):
+    stream_embeddings(model, folder, output, part=40)
+
+
 @pytest.mark.slow
 def test_killed_thrice_it_ends_with_the_same_rows(pictures, model, tmp_path):
     """SIGKILL after the first, second and third part."""
@@ -327,19 +331,16 @@ def test_killed_thrice_it_ends_with_the_same_rows(pictures, model, tmp_path):
     for index in range(300):
         source = sorted(pictures.glob("*.png"))[index % 15]
         shutil.copyfile(source, folder / f"{index:04}.png")
-    code = (
-        "import sys\n"
-        "from functools import partial\n"
-        "from keras_inception_v4.inference import embedding\n"
-        "embedding.stream_embeddings(sys.argv[1], sys.argv[2], sys.argv[3], part=40)"
-    )
 
     def start(output):
-        return subprocess.Popen([sys.executable, "-c", code, str(model), str(folder), str(output)],
-                                stderr=subprocess.PIPE, text=True)  # fmt: skip
+        return Forked(embed_in_small_parts, model, folder, output)
 
-    whole = start(tmp_path / "whole")
-    assert whole.wait(240) == 0, whole.communicate()[1]
+    def finish(output):
+        process = start(output)
+        _, err = process.communicate(timeout=240)
+        assert process.returncode == 0, err
+
+    finish(tmp_path / "whole")
     output = tmp_path / "killed"
     for number in range(3):
         process = start(output)
@@ -350,8 +351,7 @@ def test_killed_thrice_it_ends_with_the_same_rows(pictures, model, tmp_path):
             time.sleep(0.001)
         process.send_signal(signal.SIGKILL)
         process.communicate()
-    last = start(output)
-    assert last.wait(240) == 0, last.communicate()[1]
+    finish(output)
     found, expected = rows(output), rows(tmp_path / "whole")
     assert [row["path"] for row in found] == [row["path"] for row in expected]
     assert len({row["path"] for row in found}) == len(found) == 280

@@ -1,5 +1,4 @@
 import os
-import subprocess
 import sys
 from functools import partial
 from pathlib import Path
@@ -9,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 from conftest import ordered
+from forked import Forked
 from thin import thin_network
 
 from keras_inception_v4 import load_image, train
@@ -312,29 +312,24 @@ def test_label_smoothing_by_hand():
     np.testing.assert_allclose(keras.ops.convert_to_numpy(found), [expected], rtol=1e-5)
 
 
+def train_on_few_digits(output):
+    scans, labels = digit_scans()
+    few = partial(read_images, scans=lambda: (scans[::12], labels[::12]))
+    settings = Settings(data="digits", weights=None, epochs=1, seed=5, deterministic=True)
+    run_settings(settings, output, parts=Parts(few))
+
+
 @pytest.mark.slow
 def test_deterministic_runs_agree(tmp_path):
     """In processes of their own: TensorFlow cannot take determinism back. Every twelfth scan.
 
     On the thin network; `python -m benchmarks digits` does it at full width.
     """
-    code = (
-        "import sys\n"
-        "from functools import partial\n"
-        "from thin import thin_network\n"
-        "from keras_inception_v4.data.digits import digit_scans\n"
-        "from keras_inception_v4.runs.run import Parts, read_images, run_settings\n"
-        "from keras_inception_v4.runs.settings import Settings\n"
-        "scans, labels = digit_scans()\n"
-        "few = partial(read_images, scans=lambda: (scans[::12], labels[::12]))\n"
-        "settings = Settings(data='digits', weights=None, epochs=1, seed=5, deterministic=True)\n"
-        "with thin_network('shallow'):\n"
-        "    run_settings(settings, sys.argv[1], parts=Parts(few))"
-    )
     first, second = (tmp_path / name for name in ("first", "second"))
     for output in (first, second):
-        subprocess.run([sys.executable, "-c", code, output], capture_output=True, check=True,
-                       cwd=Path(__file__).parent)  # fmt: skip
+        process = Forked(train_on_few_digits, output, depth="shallow")
+        _, err = process.communicate()
+        assert process.returncode == 0, err
     reports = [read_json(output / "report.json") for output in (first, second)]
     for name in ("accuracy", "confusion_matrix", "calibration_error"):
         assert reports[0][name] == reports[1][name]

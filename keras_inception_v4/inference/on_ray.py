@@ -20,7 +20,23 @@ CHUNK = 100  # parts an actor of a Ray data set, with each of which the actors b
 TOGETHER = 4  # pieces that a task reads
 KERAS_FORMATS = (None, "saved_model")  # what computes on a GPU where there is one
 FIRST = re.compile(r"[\w.]+(Error|Exception): ")
-ENVIRONMENT = ("KERAS_BACKEND", "TF_CPP_MIN_LOG_LEVEL", "TF_ENABLE_ONEDNN_OPTS", "HF_HUB_CACHE")
+PATIENCE = "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S"
+DEFAULTS = {
+    "RAY_USAGE_STATS_ENABLED": "0",  # Ray tells its makers of its use else
+    # Ray's 15 is for a desk's machine: beside two busy processes its workers get 3 % of a core.
+    "RAY_worker_niceness": "0",
+    # How long a server's door may take to open. Ray's 5 s are over on a busy machine while it still
+    # imports; then it is killed and the start fails. The start itself waits for 60 s.
+    PATIENCE: "60",
+}
+"""Variables that Ray reads when it starts, unless the user has set them."""
+ENVIRONMENT = (
+    "KERAS_BACKEND",
+    "TF_CPP_MIN_LOG_LEVEL",
+    "TF_ENABLE_ONEDNN_OPTS",
+    "HF_HUB_CACHE",
+    PATIENCE,
+)
 """Variables that the workers get from this process."""
 
 
@@ -57,7 +73,8 @@ def connected(address: str | None = None) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray tells its makers of its use else
+    for name, value in DEFAULTS.items():
+        os.environ.setdefault(name, value)
     variables = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
     with _quiet():
         try:
