@@ -20,6 +20,7 @@ TENSORBOARD = ["tensorboardX>=2.6.4"]
 TABLES = [*DEMO, "pyarrow>=15"]
 DATASETS = [*TABLES, "datasets>=3"]
 RAY = [*TABLES, "ray[data,serve]>=2.49", "fsspec>=2024.2"]
+AUDIT = [*TABLES, "imagehash>=4.3", "cleanlab>=2.7", "threadpoolctl>=3.1"]
 RECORDS = [*DEMO, "array_record>=0.6"]
 TESTING = [
     "nbmake>=1.5",
@@ -30,7 +31,7 @@ TESTING = [
     "playwright>=1.50",
     "tritonclient[http]>=2.50",
 ]
-TEST = [*NOTEBOOKS, *DATASETS, *RECORDS, *RAY, *TENSORBOARD, *TESTING]
+TEST = [*NOTEBOOKS, *AUDIT, *DATASETS, *RECORDS, *RAY, *TENSORBOARD, *TESTING]
 
 setup(
     name="keras-inception-v4",
@@ -68,6 +69,7 @@ setup(
         "notebooks": NOTEBOOKS,
         "tables": TABLES,
         "datasets": DATASETS,
+        "audit": AUDIT,
         "records": RECORDS,
         "ray": RAY,
         "tensorboard": TENSORBOARD,

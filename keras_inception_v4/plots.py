@@ -257,6 +257,39 @@ def plot_feature_maps(image, maps: dict, path: str | os.PathLike) -> None:
     save_figure(figure, path)
 
 
+def plot_gallery(
+    sections: dict[str, list[tuple[np.ndarray, str]]], path: str | os.PathLike, *, columns: int = 8
+) -> None:
+    """Draw pictures with captions, section by section, as a PNG.
+
+    Args:
+        sections: Title to pictures, `(height, width, 3)`, RGB, 0 to 255, each with its caption.
+        path: Where the PNG goes.
+        columns: Pictures a row.
+
+    Raises:
+        ImportError: without matplotlib; the message names the extra.
+    """
+    rows = {title: -(-len(tiles) // columns) for title, tiles in sections.items()}
+    high = max(1, sum(rows.values()))
+    whole = require_matplotlib().Figure(figsize=(1.6 * columns, 2.1 * high), layout="constrained")
+    parts = whole.subfigures(
+        max(1, len(sections)), 1, squeeze=False, height_ratios=[*rows.values()] or None
+    )[:, 0]
+    for part, (title, tiles) in zip(parts, sections.items(), strict=False):
+        part.suptitle(printable(title), fontsize=11, fontweight="bold", x=0.01, ha="left")
+        axes = part.subplots(rows[title], columns, squeeze=False)
+        for axis in axes.flat:
+            axis.set_axis_off()
+        for axis, (pixels, caption) in zip(axes.flat, tiles, strict=False):
+            axis.imshow(np.asarray(pixels, "uint8"))
+            lines = [_shorten(line) for line in caption.splitlines()]
+            axis.set_title("\n".join(lines), fontsize=7)
+    if not sections:
+        parts[0].suptitle("nothing to show", fontsize=11)
+    save_figure(whole, path)
+
+
 def require_pca():
     """Imports and returns scikit-learn's principal component analysis.
 

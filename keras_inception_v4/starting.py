@@ -17,7 +17,7 @@ GREETING = re.compile(
 )
 """TensorFlow's, on a machine without a GPU: lines that reach stderr before its log is set up."""
 
-WORDS = ("digits",)  # in the place of a path
+WORDS = ("digits", "imagenet")  # in the place of a path
 LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 
 

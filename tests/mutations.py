@@ -120,7 +120,7 @@ FAULTS = [
     Fault(
         "a corrupt image accepted",
         "preprocessing/images.py",
-        "    with opened(path_or_bytes, name) as picture:\n        picture.check()",
+        "    with opened(path_or_bytes, name) as picture:\n        picture.thumbnail(1)",
         "    return",
         "test_data test_features",
     ),

@@ -108,10 +108,11 @@ def test_what_is_no_greeting_is_kept(capfd):
     assert "other.cc:31] something\ncudart is broken\n" in err
 
 
-COMMANDS = ["train", "evaluate", "predict", "embed", "explain", "serve", "convert", "export",
-            "summary"]  # fmt: skip
+COMMANDS = ["audit", "train", "evaluate", "predict", "embed", "explain", "serve", "convert",
+            "export", "summary"]  # fmt: skip
 
 DEFAULTS = {
+    "audit": ("--batch-size", 32),
     "train": ("--batch-size", 32),
     "evaluate": ("--batch-size", 32),
     "predict": ("--top", 3),

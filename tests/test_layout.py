@@ -38,7 +38,8 @@ FLOORS = {
     "export": 6,
     "inference": 7,
     "runs": 7,
-    "cli": 8,
+    "audit": 8,
+    "cli": 9,
 }
 MODULES = sorted(
     path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py") if path.parent != PACKAGE

@@ -133,7 +133,7 @@ def test_the_scan_looks_at_every_band(tmp_path, row):
         pytest.raises(ValueError, match="not finite"),
         opened(tmp_path / "a.tiff", limits=bands_of(1000)) as picture,
     ):
-        picture.check()
+        picture.thumbnail(1)
 
 
 @pytest.mark.parametrize(("each", "at_once"), [(1, 4), (2, 2), (3, 1), (9, 1)])

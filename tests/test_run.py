@@ -396,7 +396,7 @@ def test_changed_images_are_noticed(scans, weights, tmp_path, capsys):
     process = start(command(tmp_path / "photos", weights, tmp_path / "run"))
     wait_for(tmp_path / "run" / "data.json", process)
     process.kill()
-    process.wait()
+    process.communicate()
     (tmp_path / "photos" / "one" / "new.png").write_bytes(
         next((scans / "one").iterdir()).read_bytes()
     )

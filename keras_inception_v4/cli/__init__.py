@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from keras_inception_v4 import __version__
+from keras_inception_v4.cli.auditing import add_audit
 from keras_inception_v4.cli.files import add_convert, add_export
 from keras_inception_v4.cli.network import add_summary
 from keras_inception_v4.cli.serving import add_serve
@@ -48,6 +49,7 @@ def parser() -> argparse.ArgumentParser:
     )
     whole.add_argument("--version", action="version", version=__version__)
     commands = whole.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    add_audit(commands)
     add_train(commands)
     add_evaluate(commands)
     add_predict(commands)

@@ -38,7 +38,7 @@ def add_train(commands) -> None:
         group = item.metadata["group"]
         if group not in groups:
             groups[group] = command.add_argument_group(group)
-        _add_setting(groups[group], item)
+        add_setting(groups[group], item)
     fit = groups["training"]
     fit.add_argument(
         "--checkpoint-every",
@@ -59,7 +59,8 @@ def add_train(commands) -> None:
     many.add_argument("--process-id", type=int, default=0, metavar="I", help="of this one, from 0")
 
 
-def _add_setting(group, item: Field) -> None:
+def add_setting(group, item: Field) -> None:
+    """Adds the option of a setting."""
     about, name = item.metadata, "--" + item.name.replace("_", "-")
     if item.name == "data":
         group.add_argument("data", help=about["help"])
@@ -168,7 +169,7 @@ def add_evaluate(commands) -> None:
     table = command.add_argument_group("table")
     for item in fields(Settings):
         if item.name in OF_TABLES and item.name != "task":
-            _add_setting(table, item)
+            add_setting(table, item)
     answer = command.add_argument_group("answer")
     add_threshold(answer)
     answer.add_argument("--report", metavar="FILE", help="a .json file for all numbers")

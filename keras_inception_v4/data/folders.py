@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from keras_inception_v4.data.findings import name_in_findings
 from keras_inception_v4.data.layout import (
     WHOLE,
     Layout,
@@ -121,6 +122,7 @@ def read_labelled_folder(
     fold: tuple[int, int] | None = None,
     skip_corrupt: bool = False,
     nested: bool = False,
+    exclude: frozenset[str] = frozenset(),
     verbose: Verbose = True,
 ) -> LabelledData:
     """A folder with a subfolder a class, scanned, as training, held-out and test images.
@@ -137,6 +139,7 @@ def read_labelled_folder(
         skip_corrupt: whether to leave out files that cannot be read, and then classes of
             less than two images.
         nested: whether folders that hold only folders are classes all the same.
+        exclude: pictures to leave out, as `findings.read_exclusions` names them.
         verbose: whether to show a progress bar, and to print how the folder was read.
 
     Returns:
@@ -149,10 +152,23 @@ def read_labelled_folder(
             `skip_corrupt`.
     """
     layout = read_layout(folder, nested=nested)
-    parts = layout.parts
     _check_classes(layout)
+    parts = layout.parts
+    if exclude:
+        parts = {
+            part: {
+                name: [p for p in paths if name_in_findings(p, folder) not in exclude]
+                for name, paths in classes.items()
+            }
+            for part, classes in parts.items()
+        }
     files = [path for part in parts.values() for paths in part.values() for path in paths]
-    problems = [*layout.problems, *scan_images(files, verbose=verbose)]
+    problems = [
+        (path, reason)
+        for path, reason in layout.problems
+        if name_in_findings(Path(path), folder) not in exclude
+    ]
+    problems += scan_images(files, verbose=verbose)
     bad = {path for path, _ in problems}
     parts = {
         part: {name: [p for p in paths if str(p) not in bad] for name, paths in classes.items()}

@@ -1,13 +1,13 @@
 """From a source to batches: Grain orders, draws and reads ahead, threads decode."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 import grain
 import numpy as np
 
-from keras_inception_v4.data.sources import RandomCrops, read_all
+from keras_inception_v4.data.sources import RandomCrops, content_of, read_all
 from keras_inception_v4.preprocessing import load_image
 
 AHEAD = 1  # batches that a thread makes while the caller uses one
@@ -144,12 +144,12 @@ def padded(batch: np.ndarray, count: int) -> np.ndarray:
 
 
 def pixel_batches(
-    images: np.ndarray | list, batch_size: int, size: tuple[int, int], crop: float
+    images: np.ndarray | Sequence, batch_size: int, size: tuple[int, int], crop: float
 ) -> Iterator[np.ndarray]:
     """Raw pixels in batches, in order and read ahead; files are decoded by all cores.
 
     Args:
-        images: pixels, or paths and the bytes of encoded images.
+        images: pixels, or paths, records and the bytes of encoded images.
         batch_size: images a batch; the last one may have fewer.
         size: as in `load_image`, for files.
         crop: likewise.
@@ -158,7 +158,7 @@ def pixel_batches(
     def read(numbers):
         if isinstance(images, np.ndarray):
             return images[numbers]
-        return read_all(lambda i: load_image(images[i], size, crop), numbers, size)
+        return read_all(lambda i: load_image(content_of(images[i]), size, crop), numbers, size)
 
     batches = grain.MapDataset.range(len(images)).batch(batch_size).map(read)
     return read_ahead(batches, range(len(batches)))

@@ -69,9 +69,9 @@ class Record(Protocol):
         ...
 
 
-def content_of(place: Path | Record) -> Path | bytes:
-    """What an image is read from: its file, or its bytes."""
-    return place if isinstance(place, Path) else place.read()
+def content_of(place):
+    """What an image is read from, its path or its bytes: given as it is, or as a record."""
+    return place.read() if hasattr(place, "read") else place
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,13 @@ from keras_inception_v4.data.columns import (
     find_columns,
     read_table,
 )
+from keras_inception_v4.data.findings import name_in_findings
 from keras_inception_v4.data.folders import refuse_problems, scan_images
 from keras_inception_v4.data.layout import Problems, few, part_of
 from keras_inception_v4.data.records import Record, open_collection
 from keras_inception_v4.data.sources import ImageFiles, LabelledData
 from keras_inception_v4.data.splits import split
-from keras_inception_v4.files import is_table, require
+from keras_inception_v4.files import is_table, printable, require
 from keras_inception_v4.progress import Verbose
 from keras_inception_v4.tasks import task_named
 
@@ -57,6 +58,7 @@ def read_labelled_table(
     seed: int = 0,
     fold: tuple[int, int] | None = None,
     skip_corrupt: bool = False,
+    exclude: frozenset[str] = frozenset(),
     verbose: Verbose = True,
 ) -> LabelledData:
     """A table of image files and targets, scanned, as training, held-out and test images.
@@ -76,6 +78,7 @@ def read_labelled_table(
         seed: of the split.
         fold: as in `splits.split_fold`; `None` without.
         skip_corrupt: whether to leave out rows that cannot be used.
+        exclude: pictures to leave out, as `findings.read_exclusions` names them.
         verbose: whether to show a progress bar, and to print how the table was read.
 
     Returns:
@@ -88,8 +91,9 @@ def read_labelled_table(
         ImportError: without pyarrow; the message names the extra.
     """
     rows = read_rows(
-        table, images=images, columns=columns, task=task, skip_corrupt=skip_corrupt, verbose=verbose
-    )
+        table, images=images, columns=columns, task=task, skip_corrupt=skip_corrupt,
+        exclude=exclude, verbose=verbose,
+    )  # fmt: skip
     names, least = rows.targets.names, task_named(rows.targets.task).least_outputs
     if len(names) < least:
         raise ValueError(f"{table} has {len(names)} classes with images; training needs two.")
@@ -116,6 +120,8 @@ def read_rows(
     task: str | None = None,
     names: list[str] | None = None,
     skip_corrupt: bool = False,
+    exclude: frozenset[str] = frozenset(),
+    scan: bool = True,
     verbose: Verbose = True,
 ) -> Rows:
     """The rows of a table whose images can be decoded.
@@ -127,6 +133,8 @@ def read_rows(
         task: of `TASKS`, or `None` to find out.
         names: of the classes or quantities, where they are known; `None` takes the table's own.
         skip_corrupt: whether to leave out rows that cannot be used.
+        exclude: pictures to leave out, as `findings.read_exclusions` names them.
+        scan: whether to decode the images, to find out which can be.
         verbose: whether to show a progress bar.
 
     Raises:
@@ -149,11 +157,15 @@ def read_rows(
     )
     usable, problems = _usable(table, content, found, root, targets, places)
     paths = {i: places[i] if places else root / content[found["path"][0]][i] for i in usable}
-    bad = scan_images(list(paths.values()), verbose=verbose)
+    if exclude:
+        named = {i: name_in_findings(path, root) for i, path in paths.items()}
+        paths = {i: path for i, path in paths.items() if named[i] not in exclude}
+        problems = [(row, reason) for row, reason in problems if printable(row) not in exclude]
+    bad = scan_images(list(paths.values()), verbose=verbose) if scan else []
     problems += bad
     refuse_problems(problems, "rows", skip_corrupt=skip_corrupt, verbose=verbose)
     unreadable = {path for path, _ in bad}
-    kept = [i for i in usable if str(paths[i]) not in unreadable]
+    kept = [i for i, path in paths.items() if str(path) not in unreadable]
     if not kept:
         raise ValueError(f"{table} has no rows that can be used.")
 

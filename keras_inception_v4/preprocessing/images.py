@@ -132,7 +132,7 @@ def check_image(path_or_bytes: str | os.PathLike | bytes, name: str = "the given
         ValueError: if it cannot be read as an image.
     """
     with opened(path_or_bytes, name) as picture:
-        picture.check()
+        picture.thumbnail(1)
 
 
 def resize_image(

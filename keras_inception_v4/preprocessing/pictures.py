@@ -77,22 +77,36 @@ class Picture:
             top, bottom = self.height - bottom, self.height - top
         box = (top, left, bottom, right) if swapped else (left, top, right, bottom)
         sides = size[::-1] if swapped else size
+        boxes = [box] * len(self._images)
+        return self._turned(boxes, sides, resampling)
+
+    def thumbnail(self, side: int) -> np.ndarray:
+        """Decode all of the picture to a small square, whatever its aspect.
+
+        Args:
+            side: of the square, in pixels.
+
+        Returns:
+            float32 `(side, side, channels)`, 0 to 255, accurate to a few grey levels.
+        """
+        for image in self._images:
+            # An eighth of a JPEG is made in a fifth of the time. It is no way to smaller pixels:
+            # where they clip, a result at 299 changes by up to several grey levels.
+            image.draft(None, (2 * side, 2 * side))
+        boxes = [(0, 0, *image.size) for image in self._images]
+        return np.clip(self._turned(boxes, (side, side), Image.Resampling.BICUBIC), 0, 255)
+
+    def _turned(self, boxes, sides, resampling: Image.Resampling) -> np.ndarray:
+        """A part of each image as it lies, scaled and turned upright."""
+        swapped, rows, columns = self._turn
         channels = [
             channel
-            for image in self._images
+            for image, box in zip(self._images, boxes, strict=True)
             for channel in _window(image, box, sides, resampling, self._limits)
         ]
         pixels = np.stack(channels * 3 if len(channels) == 1 else channels, axis=-1)
         pixels = pixels.swapaxes(0, 1) if swapped else pixels
         return np.ascontiguousarray(pixels[:: -1 if rows else 1, :: -1 if columns else 1])
-
-    def check(self) -> None:
-        """Decodes all of it, and throws the pixels away."""
-        for image in self._images:
-            # An eighth of a JPEG is made in a fifth of the time. It is no way to smaller pixels:
-            # where they clip, a result at 299 changes by up to several grey levels.
-            image.draft(None, (1, 1))
-            _window(image, (0, 0, *image.size), (1, 1), Image.Resampling.BOX, self._limits)
 
 
 @contextmanager

@@ -14,6 +14,7 @@ import keras
 from keras_inception_v4 import plots
 from keras_inception_v4.architecture import SINGLE_LABEL
 from keras_inception_v4.data.digits import digit_scans, load_digits_data
+from keras_inception_v4.data.findings import read_exclusions
 from keras_inception_v4.data.folders import read_labelled_folder
 from keras_inception_v4.data.sources import LabelledData
 from keras_inception_v4.data.tables import Columns, read_labelled_table
@@ -257,6 +258,7 @@ def read_images(settings: Settings, *, verbose: bool, scans=digit_scans) -> Labe
     size = settings.image_size
     if settings.data == DIGITS:
         return load_digits_data(size, scans=scans, **share)
+    exclude = frozenset() if settings.exclude is None else read_exclusions(settings.exclude)
     if has_columns(settings.data):
         columns = Columns(
             settings.path_column,
@@ -272,6 +274,7 @@ def read_images(settings: Settings, *, verbose: bool, scans=digit_scans) -> Labe
             columns=columns,
             task=settings.task,
             skip_corrupt=settings.skip_corrupt,
+            exclude=exclude,
             verbose=verbose,
             **share,
         )
@@ -281,6 +284,7 @@ def read_images(settings: Settings, *, verbose: bool, scans=digit_scans) -> Labe
         crop=settings.crop,
         skip_corrupt=settings.skip_corrupt,
         nested=settings.nested,
+        exclude=exclude,
         verbose=verbose,
         **share,
     )

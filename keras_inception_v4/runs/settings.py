@@ -44,7 +44,7 @@ OF_TRANSFER = (
 """What only a training from trained weights uses."""
 OF_TABLES = ("images", "task", "path_column", "label_column", "split_column", "group_column")
 """What only a table has a use for."""
-NEW = ("nested", *OF_TABLES, "loss", "folds", "fold")
+NEW = ("nested", "exclude", *OF_TABLES, "loss", "folds", "fold")
 """Recorded where asked for, so that a run from before they were there is known again."""
 LOSSES = ("huber", "mean_squared_error")
 
@@ -104,6 +104,11 @@ class Settings:
     skip_corrupt: bool = _option(False, "leave out what cannot be used", IMAGES)
     nested: bool = _option(
         False, "subfolders that hold only folders are classes all the same", IMAGES
+    )
+    exclude: str | os.PathLike | None = _option(
+        None,
+        "a .parquet of findings that audit wrote: leave out the pictures that it marks so",
+        IMAGES,
     )
     images: str | os.PathLike | None = _option(
         None, "with a table: the folder that its paths are relative to (default: its own)", TABLE
@@ -199,6 +204,8 @@ class Settings:
                 f"Received {', '.join(given)} with data={os.fspath(self.data)!r}, which is no "
                 f"table ({', '.join(TABLES)}), no file of records and no saved data set."
             )
+        if self.exclude is not None and self.data == DIGITS:
+            raise ValueError(f"Received exclude={self.exclude!r} with digits, which are no files.")
         if self.nested and has_columns(self.data):
             raise ValueError("Received nested with a table. It is for folders of classes.")
         regression = self.task == REGRESSION
@@ -268,8 +275,9 @@ class Settings:
         for name in NEW:
             if not values[name]:
                 del values[name]
-        if self.images is not None:
-            values["images"] = os.fspath(self.images)
+        for name in ("images", "exclude"):
+            if values.get(name) is not None:
+                values[name] = os.fspath(values[name])
         return values
 
 

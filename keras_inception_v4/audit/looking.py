@@ -1,0 +1,90 @@
+"""One look at every picture: whether it can be read, its size, and what it looks like in small."""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from keras_inception_v4.data.records import Record
+from keras_inception_v4.data.sources import content_of
+from keras_inception_v4.errors import require_extra
+from keras_inception_v4.files import require
+from keras_inception_v4.preprocessing import opened
+from keras_inception_v4.progress import Verbose, progress
+
+SIDE = 32  # of what the perceptual hash sees, in pixels
+GREY = np.array([0.299, 0.587, 0.114], "float32")  # ITU-R BT.601, as Pillow converts
+
+
+class Look(NamedTuple):
+    """What one look at a picture gave.
+
+    Attributes:
+        reason: Why it cannot be read, else empty; then the rest is of no meaning.
+        width: In pixels.
+        height: In pixels.
+        digest: Of the file's bytes.
+        hash: Perceptual hash, 64 bits.
+        small: The whole picture as uint8 `(16, 16, 3)`.
+        spread: Largest standard deviation of a channel in the picture of `SIDE` pixels.
+    """
+
+    reason: str
+    width: int = 0
+    height: int = 0
+    digest: bytes = b""
+    hash: int = 0
+    small: np.ndarray | None = None
+    spread: float = 0.0
+
+
+def look_at_all(places: Sequence[Path | Record], *, verbose: Verbose = True) -> list[Look]:
+    """Read and decode every picture once, with all cores.
+
+    Raises:
+        ImportError: without imagehash; the message names the extra.
+    """
+    require_extra("imagehash", "An audit needs", "imagehash", "audit")
+    with progress(len(places), "looking", "files", verbose) as advance:
+
+        def look(place) -> Look:
+            try:
+                return _look_at(place)
+            except (ValueError, OSError) as error:
+                return Look(str(error))
+            finally:
+                advance(1)
+
+        with ThreadPoolExecutor(os.cpu_count()) as threads:
+            return list(threads.map(look, places))
+
+
+def _look_at(place: Path | Record) -> Look:
+    content = content_of(place)
+    if isinstance(content, Path):
+        content = require(content, "image file").read_bytes()
+    with opened(content, str(place)) as picture:
+        pixels = picture.thumbnail(SIDE)
+        width, height = picture.width, picture.height
+    small = pixels.reshape(SIDE // 2, 2, SIDE // 2, 2, 3).mean(axis=(1, 3))
+    return Look(
+        "",
+        width,
+        height,
+        hashlib.blake2b(content, digest_size=16).digest(),
+        _perceptual_hash(pixels @ GREY),
+        small.round().astype("uint8"),
+        float(pixels.std(axis=(0, 1)).max()),
+    )
+
+
+def _perceptual_hash(grey: np.ndarray) -> int:
+    import imagehash
+    from PIL import Image
+
+    bits = imagehash.phash(Image.fromarray(grey.round().astype("uint8"))).hash
+    return int.from_bytes(np.packbits(bits).tobytes(), "big")
