@@ -49,6 +49,7 @@ setup(
         "keras_inception_v4": ["py.typed"],
         "keras_inception_v4.preprocessing": ["imagenet_classes.csv"],
         "keras_inception_v4.export": ["page/*"],
+        "keras_inception_v4.inference": ["report.html"],
     },
     install_requires=[
         "tensorflow>=2.18",

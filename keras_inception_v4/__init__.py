@@ -12,6 +12,7 @@ _HOME = {
     "ENDPOINTS": "architecture",
     "IMAGENET": "weights.imagenet",
     "InceptionV4": "model",
+    "calibrate": "training.calibrating",
     "class_activation_map": "explain",
     "convert_weights": "convert",
     "decode_predictions": "preprocessing",
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
     from keras_inception_v4.runs.run import train as train
     from keras_inception_v4.training.building import transfer_model as transfer_model
     from keras_inception_v4.training.building import unfreeze as unfreeze
+    from keras_inception_v4.training.calibrating import calibrate as calibrate
     from keras_inception_v4.training.fine_tuning import fine_tune as fine_tune
     from keras_inception_v4.training.head import train_head as train_head
     from keras_inception_v4.weights.imagenet import IMAGENET as IMAGENET

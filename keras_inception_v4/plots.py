@@ -258,7 +258,11 @@ def plot_feature_maps(image, maps: dict, path: str | os.PathLike) -> None:
 
 
 def plot_gallery(
-    sections: dict[str, list[tuple[np.ndarray, str]]], path: str | os.PathLike, *, columns: int = 8
+    sections: dict[str, list[tuple[np.ndarray, str]]],
+    path: str | os.PathLike,
+    *,
+    columns: int = 8,
+    aspect: float = 1.0,
 ) -> None:
     """Draw pictures with captions, section by section, as a PNG.
 
@@ -266,13 +270,16 @@ def plot_gallery(
         sections: Title to pictures, `(height, width, 3)`, RGB, 0 to 255, each with its caption.
         path: Where the PNG goes.
         columns: Pictures a row.
+        aspect: Width of a picture, in heights.
 
     Raises:
         ImportError: without matplotlib; the message names the extra.
     """
     rows = {title: -(-len(tiles) // columns) for title, tiles in sections.items()}
     high = max(1, sum(rows.values()))
-    whole = require_matplotlib().Figure(figsize=(1.6 * columns, 2.1 * high), layout="constrained")
+    whole = require_matplotlib().Figure(
+        figsize=(1.6 * aspect * columns, 2.1 * high), layout="constrained"
+    )
     parts = whole.subfigures(
         max(1, len(sections)), 1, squeeze=False, height_ratios=[*rows.values()] or None
     )[:, 0]
@@ -283,7 +290,7 @@ def plot_gallery(
             axis.set_axis_off()
         for axis, (pixels, caption) in zip(axes.flat, tiles, strict=False):
             axis.imshow(np.asarray(pixels, "uint8"))
-            lines = [_shorten(line) for line in caption.splitlines()]
+            lines = [_shorten(line, int(22 * aspect)) for line in caption.splitlines()]
             axis.set_title("\n".join(lines), fontsize=7)
     if not sections:
         parts[0].suptitle("nothing to show", fontsize=11)

@@ -5,10 +5,12 @@ import numpy as np
 import pytest
 from PIL import Image
 from skimage.data import lfw_subset
+from test_audit import duplicate_across, write_digits
 from test_tflite_metadata import classified
 from test_web import browser, photographs
 
 from keras_inception_v4 import (
+    calibrate,
     evaluate,
     export_model,
     open_artefact,
@@ -16,7 +18,9 @@ from keras_inception_v4 import (
     transfer_model,
 )
 from keras_inception_v4.architecture import DIGITS_CROP
+from keras_inception_v4.audit import audit
 from keras_inception_v4.data.digits import load_digits_data
+from keras_inception_v4.data.findings import EXACT, LABEL, NEAR
 from keras_inception_v4.files import read_json
 from keras_inception_v4.inference.classification import predict_files
 from keras_inception_v4.preprocessing import resize_image
@@ -104,6 +108,33 @@ def test_its_features_are_worth_more_than_those_of_a_network_that_has_learned_no
         found.append(report["accuracy"])
     assert found[0] >= 0.75
     assert found[0] - found[1] >= 0.15
+
+
+def test_an_audit_finds_wrong_labels_and_duplicates(digits_run, tmp_path):
+    """Ten wrong labels among 500, and five digits that are held out too."""
+    wrong = write_digits(tmp_path / "digits")
+    pairs = duplicate_across(tmp_path / "digits")
+    done = audit(tmp_path / "digits", model=digits_run, verbose=False)
+    first = {finding.path for finding in done.findings[:20] if finding.kind == LABEL}
+    print(f"wrong labels among the first 20 findings: {len(first & set(wrong))} of 10")
+    assert len(first & set(wrong)) >= 8
+    twice = {(f.path, f.other) for f in done.findings if f.kind in (EXACT, NEAR)}
+    print(f"duplicates: {len(twice)}, {len(pairs)} of them put there")
+    assert set(pairs) <= twice
+    assert len(twice) <= len(pairs) + 2
+
+
+def test_calibration_holds_on_pictures_that_neither_saw(digits_run, data):
+    model = keras.saving.load_model(digits_run / "model.keras")
+    halves = [data.validation.take(range(start, 360, 2)) for start in (0, 1)]
+    labels = [data.validation.labels[start::2] for start in (0, 1)]
+    before = evaluate(model, (halves[1], labels[1]), verbose=False)
+    temperature = calibrate(model, (halves[0], labels[0]), verbose=False)
+    after = evaluate(model, (halves[1], labels[1]), verbose=False)
+    errors = [report["calibration_error"] for report in (before, after)]
+    print(f"temperature {temperature:.2f}: calibration error {errors[0]:.1%} to {errors[1]:.1%}")
+    assert errors[1] < errors[0]
+    assert after["confusion_matrix"] == before["confusion_matrix"]
 
 
 def from_noise(digits_run, model, path, most):

@@ -59,7 +59,7 @@ def command(scans, weights, output, *options):
 def run(scans, shallow_file, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "photos"
     with thin_network("shallow"):
-        assert main(command(scans, shallow_file, folder)) == 0
+        assert main(command(scans, shallow_file, folder, "--calibrate")) == 0
     return folder
 
 
@@ -85,9 +85,11 @@ def test_a_run_has_both_phases_and_everything(run, scans, weights, capsys):
         with Image.open(run / picture) as image:
             assert image.width > 400
     capsys.readouterr()
-    assert main(command(scans, weights, run)) == 0
-    assert "is complete; nothing was trained" in capsys.readouterr().out
-    assert main(command(scans, weights, run, "--seed", "4")) == 1
+    again = command(scans, weights, run, "--calibrate")
+    assert main(again) == 0
+    assert "is complete; nothing was trained" in (out := capsys.readouterr().out)
+    assert f"{report['temperature']:.3g}" in out.split("temperature")[1].splitlines()[0]
+    assert main([*again, "--seed", "4"]) == 1
     assert "seed is 0 there and 4 here" in capsys.readouterr().err
 
 

@@ -112,6 +112,7 @@ def _train(options: argparse.Namespace) -> None:
             *([f"epochs, {name}", epochs] for name, epochs in report["epochs"].items()),
             ["weights", f"{report['weights']:,}"],
             ["time", f"{report['seconds']:.0f} s"],
+            *([["temperature", f"{report['temperature']:.3g}"]] if "temperature" in report else []),
             *_task(report).rows(report, "held-out "),
         ],
     )
@@ -179,6 +180,18 @@ def add_evaluate(commands) -> None:
         help="a .parquet or .csv file with a row an image: path, label, prediction, loss, margin",
     )
     answer.add_argument(
+        "--gallery",
+        metavar="FILE",
+        help="a .png of the worst errors and the least certain answers, with maps of where the "
+        "model looked",
+    )
+    answer.add_argument(
+        "--html",
+        metavar="FILE",
+        help="a .html of everything, in one file: measures, curves, a confusion matrix whose cells "
+        "show their pictures, reliability, galleries",
+    )
+    answer.add_argument(
         "--picture",
         metavar="FILE",
         help="a .png of the confusion matrix; of each class's measures where there may "
@@ -206,6 +219,8 @@ def _evaluate(options) -> None:
         report=options.report,
         picture=options.picture,
         answers=options.answers,
+        gallery=options.gallery,
+        html=options.html,
     )
     task = _task(report)
     counts = [["images", f"{report['images']:,}"], ["left out", report["left_out"]]]

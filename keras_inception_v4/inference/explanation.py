@@ -118,7 +118,7 @@ def explain_file(
     best = np.argsort(-probabilities, kind="stable")[:top]
     index = int(best[0]) if class_name is None else names.index(class_name)
     method = method or _fitting(model, endpoint)
-    activation_map = _map(model, seen, index, method, endpoint)
+    activation_map = _maps(model, seen[None], [index], method, endpoint)[0]
     shown = [(names[i], float(probabilities[i])) for i in best]
     plots.plot_explanation(
         seen,
@@ -157,18 +157,39 @@ def _fitting(model, endpoint: str | None) -> str:
     return CAM
 
 
-def _map(model, seen, index: int, method: str, endpoint: str | None) -> np.ndarray:
+def clear_maps(model, images: np.ndarray, indices) -> np.ndarray | None:
+    """Map each image by the first method whose grid has more than one cell.
+
+    Args:
+        model: A classifier, or one of quantities.
+        images: Raw pixels `(images, height, width, 3)`.
+        indices: One class an image.
+
+    Returns:
+        float32 `(images, h, w)`; `None` for a model that has no such grid.
+    """
+    for endpoint in (None, FINER):
+        try:
+            maps = _maps(model, images, indices, _fitting(model, endpoint), endpoint)
+        except ValueError:  # built by other hands: no layer of that name leads to the answer
+            return None
+        if maps[0].size > 1:
+            return maps
+    return None
+
+
+def _maps(model, images, indices, method: str, endpoint: str | None) -> np.ndarray:
     if method != GRADCAM and endpoint not in (None, LAST):
         raise ValueError(
             f"Received endpoint={endpoint!r} with method={method!r}. Only 'gradcam' takes another "
             f"endpoint than {LAST}."
         )
     if method == CAM:
-        return class_activation_map(model, seen[None], index)[0]
+        return class_activation_map(model, images, indices)
     if method == OCCLUSION:
         if endpoint is not None:
             raise ValueError(
                 f"Received endpoint={endpoint!r} with method={method!r}, which looks at no layer."
             )
-        return occlusion_map(model, seen[None], index)[0]
-    return grad_cam(model, seen[None], index, endpoint=endpoint or LAST)[0]
+        return occlusion_map(model, images, indices)
+    return grad_cam(model, images, indices, endpoint=endpoint or LAST)

@@ -16,7 +16,9 @@ from keras_inception_v4.data.tables import Columns, read_rows
 from keras_inception_v4.evaluation import answers_and_targets, columns_of
 from keras_inception_v4.files import check_name, has_columns, write_json
 from keras_inception_v4.inference.answer_table import check_answers_file, write_answers
+from keras_inception_v4.inference.gallery import draw_sections, worst_and_uncertain
 from keras_inception_v4.inference.opening import chosen_thresholds, open_model
+from keras_inception_v4.inference.report import Evaluated, write_report
 from keras_inception_v4.inspection import ModelSettings, image_size, names_of, task_of
 from keras_inception_v4.preprocessing import imagenet_classes
 from keras_inception_v4.progress import Verbose
@@ -40,6 +42,8 @@ def evaluate_files(
     report: str | os.PathLike | None = None,
     picture: str | os.PathLike | None = None,
     answers: str | os.PathLike | None = None,
+    gallery: str | os.PathLike | None = None,
+    html: str | os.PathLike | None = None,
     verbose: Verbose = "auto",
 ) -> dict:
     """Measures a model on a folder with a subfolder a class, or on a table.
@@ -64,6 +68,9 @@ def evaluate_files(
             over targets.
         answers: A `.parquet` or `.csv` file to write, or `None`: a row an image with its path and
             the columns that `evaluation.evaluate` calls `answers`.
+        gallery: A PNG to write, or `None`: the worst errors and the least certain answers, with
+            maps of where the model looked.
+        html: A `.html` to write, or `None`: all of it in one page, as `report.write_report`.
         verbose: as in `keras.Model.fit`; 0 shows no progress.
 
     Returns:
@@ -74,16 +81,21 @@ def evaluate_files(
         ValueError: if one cannot be read, or the data have what is no class of the model.
         OSError: if the weights cannot be had or a result cannot be written.
     """
-    for output in (report, picture, answers):
+    for output in (report, picture, answers, gallery, html):
         if output is not None:
             check_name(output)
     require_scikit_learn()
     if answers is not None:
         check_answers_file(answers)
-    if picture is not None:
-        plots.require_matplotlib()
-        if Path(picture).suffix != ".png":
-            raise ValueError(f"Received picture={str(picture)!r}. It must end in .png.")
+    for name, output, suffix in (
+        ("picture", picture, ".png"),
+        ("gallery", gallery, ".png"),
+        ("html", html, ".html"),
+    ):
+        if output is not None:
+            plots.require_matplotlib()
+            if Path(output).suffix != suffix:
+                raise ValueError(f"Received {name}={str(output)!r}. It must end in {suffix}.")
     layout = None if has_columns(data) else read_layout(data, nested=nested)
     if layout is not None:
         if images is not None or columns not in (None, Columns()):
@@ -115,9 +127,18 @@ def evaluate_files(
         write_json(report, metrics)
     if picture is not None:
         task.draw(given, metrics, names, Path(picture))
+    if answers is None and gallery is None and html is None:
+        return metrics
+    each = columns_of(task, given, names, thresholds)
     if answers is not None:
-        each = columns_of(task, given, names, thresholds)
         write_answers(answers, [str(place) for place in files.paths], each)
+    if gallery is not None or html is not None:
+        sections = worst_and_uncertain(model, files, task, given, each)
+        if gallery is not None:
+            draw_sections(sections, gallery)
+        if html is not None:
+            about = Evaluated(task, names, files, given, each, metrics)
+            write_report(html, about, sections, model=model_path, data=data)
     return metrics
 
 

@@ -29,6 +29,7 @@ from keras_inception_v4.runs.results import write_results
 from keras_inception_v4.runs.settings import DIGITS, Settings, documented, keywords_of
 from keras_inception_v4.tasks import require_scikit_learn, task_named
 from keras_inception_v4.training import devices
+from keras_inception_v4.training.calibrating import calibrate
 from keras_inception_v4.training.fitting import make_reproducible
 from keras_inception_v4.training.precision import fastest_precision
 from keras_inception_v4.training.timeline import require_tensorboard
@@ -224,6 +225,9 @@ def _run(run: RunFolder, settings: Settings, watching: Watching, parts: Parts) -
     if not run.writes:
         return
     task = task_named(images.task)
+    temperature = None
+    if settings.calibrate:
+        temperature = calibrate(model, images.validation, verbose=False)
     if settings.fold is not None:  # each fold is measured on what it holds out
         images = images._replace(test=None)
     given = answers_and_targets(model, images.measured, verbose=False)
@@ -240,6 +244,7 @@ def _run(run: RunFolder, settings: Settings, watching: Watching, parts: Parts) -
         "training_images": len(images.train),
         "measured_on": "validation" if images.test is None else "test",
         "left_out": len(images.left_out),
+        **({} if temperature is None else {"temperature": temperature}),
         "epochs": {name: len(history["loss"]) for name, history in histories.items()},
         "weights": model.count_params(),
         "seconds": round(time.monotonic() - started, 1),

@@ -44,7 +44,7 @@ OF_TRANSFER = (
 """What only a training from trained weights uses."""
 OF_TABLES = ("images", "task", "path_column", "label_column", "split_column", "group_column")
 """What only a table has a use for."""
-NEW = ("nested", "exclude", *OF_TABLES, "loss", "folds", "fold")
+NEW = ("nested", "exclude", "calibrate", *OF_TABLES, "loss", "folds", "fold")
 """Recorded where asked for, so that a run from before they were there is known again."""
 LOSSES = ("huber", "mean_squared_error")
 
@@ -168,6 +168,12 @@ class Settings:
     patience: int = _option(
         None, "epochs of fine-tuning without a lower held-out loss after which to stop", TRAINING
     )
+    calibrate: bool = _option(
+        False,
+        "scale the logits by one number, so that the held-out probabilities are right as often as "
+        "they say",
+        TRAINING,
+    )
     seed: int = _option(0, "for splitting, initialization, shuffling and augmentation", TRAINING)
     precision: str = _option(
         AUTO,
@@ -211,6 +217,8 @@ class Settings:
         regression = self.task == REGRESSION
         if self.loss is not None and not regression:
             raise ValueError(f"Received loss={self.loss!r}. It is for task='regression'.")
+        if self.calibrate and regression:
+            raise ValueError("Received calibrate with task='regression', which has no classes.")
         if self.balanced and regression:
             raise ValueError("Received balanced with task='regression', which has no classes.")
         if self.fold is not None and (self.folds is None or not 1 <= self.fold <= self.folds):

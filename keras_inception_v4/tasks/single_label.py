@@ -1,5 +1,7 @@
 """One class a picture: softmax and cross entropy."""
 
+from typing import NamedTuple
+
 import numpy as np
 
 from keras_inception_v4 import plots
@@ -188,6 +190,32 @@ def classification_report(
     }
 
 
+class Reliability(NamedTuple):
+    """Images in bins of equal width by the probability of their best class, 0 to 1.
+
+    `confidence` and `accuracy` are means of each bin, 0 where it is empty; `images` are counts, or
+    sums of weights.
+    """
+
+    confidence: np.ndarray
+    accuracy: np.ndarray
+    images: np.ndarray
+
+
+def reliability(probabilities, labels, sample_weight=None) -> Reliability:
+    """How often answers are right, by how sure they are; arguments as in `calibration_error`."""
+    confidence = np.max(probabilities, axis=1)
+    right = np.argmax(probabilities, axis=1) == labels
+    bins = np.minimum((confidence * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
+    weights = np.ones(len(right)) if sample_weight is None else np.asarray(sample_weight)
+    images, said, true = (
+        np.bincount(bins, values, minlength=CALIBRATION_BINS)
+        for values in (weights, weights * confidence, weights * right)
+    )
+    some = np.where(images == 0, 1, images)
+    return Reliability(said / some, true / some, images)
+
+
 def calibration_error(probabilities, labels, sample_weight=None) -> float:
     """Expected calibration error: how far confidence is from accuracy, on average.
 
@@ -205,9 +233,6 @@ def calibration_error(probabilities, labels, sample_weight=None) -> float:
     Returns:
         0 (an answer of 80 % is right in 80 of 100 cases) to 1.
     """
-    confidence = np.max(probabilities, axis=1)
-    right = np.argmax(probabilities, axis=1) == labels
-    bins = np.minimum((confidence * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
-    weights = np.ones(len(right)) if sample_weight is None else np.asarray(sample_weight)
-    gaps = np.bincount(bins, weights * right) - np.bincount(bins, weights * confidence)
-    return float(np.sum(np.abs(gaps)) / np.sum(weights))
+    bins = reliability(probabilities, labels, sample_weight)
+    gaps = np.abs(bins.accuracy - bins.confidence)
+    return float(np.average(gaps, weights=bins.images))

