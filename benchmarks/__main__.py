@@ -47,6 +47,7 @@ LONG = {
     "web": "int8 in a browser beside ONNX Runtime, five minutes",
     "serving": "sixteen clients of a server, four minutes",
     "targets": "several digits a picture, and their sum, by transfer, half an hour",
+    "audit": "a data set looked at, beside its files read once, two minutes",
     "digits": "the README's first command on three seeds, a quarter of an hour",
     "recipe": "digits by the paper's recipe beside the README's command, a quarter of an hour",
     "transfer": "digits 0 to 4 help with 5 to 9, three seeds, twenty minutes",

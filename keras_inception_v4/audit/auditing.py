@@ -120,7 +120,9 @@ def audit(
             extra.
         OSError: if the output cannot be written.
     """
-    check_at_least(1, batch_size=batch_size, size=size or 1)
+    check_at_least(1, batch_size=batch_size, size=DEFAULT_SIZE if size is None else size)
+    if crop is not None and not 0 < crop <= 1:
+        raise ValueError(f"Received crop={crop}. It must be above 0 and at most 1.")
     if output is not None:
         check_findings_file(output)
     if gallery is not None:

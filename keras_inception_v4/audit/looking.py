@@ -30,7 +30,7 @@ class Look(NamedTuple):
         digest: Of the file's bytes.
         hash: Perceptual hash, 64 bits.
         small: The whole picture as uint8 `(16, 16, 3)`.
-        spread: Largest standard deviation of a channel in the picture of `SIDE` pixels.
+        spread: Largest standard deviation of a channel of `small`, in grey levels.
     """
 
     reason: str
@@ -78,7 +78,7 @@ def _look_at(place: Path | Record) -> Look:
         hashlib.blake2b(content, digest_size=16).digest(),
         _perceptual_hash(pixels @ GREY),
         small.round().astype("uint8"),
-        float(pixels.std(axis=(0, 1)).max()),
+        float(small.std(axis=(0, 1)).max()),
     )
 
 
