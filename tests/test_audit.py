@@ -93,6 +93,7 @@ def test_a_training_leaves_out_what_was_found(digits, tmp_path, capsys):
     assert (len(images.train), len(images.validation)) == (395, 105)
     names = {path.relative_to(root).as_posix() for path in images.train.paths}
     assert not names & {path for path, _ in pairs}
+    assert len(images.left_out) == 5
     assert settings.as_json()["exclude"] == str(output)
     assert "exclude" not in Settings(data=root, weights=None).as_json()
 
@@ -279,6 +280,32 @@ def test_what_is_wrong_is_said(digits, tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "cleanlab", None)
     with pytest.raises(ImportError, match=r"Finding wrong labels needs cleanlab.*\[audit\]"):
         audit(root, model="imagenet", verbose=False)
+
+
+def test_findings_of_other_data_are_refused(digits, tmp_path):
+    """Those of a part, from which its pictures have other names."""
+    root, _, _ = digits
+    (tmp_path / "few").mkdir()
+    for name in ("a", "b"):
+        (tmp_path / "few" / name).mkdir()
+        for index in range(2):
+            path = tmp_path / "few" / name / f"{index}.png"
+            path.write_bytes(next((root / "train").glob("*/*.png")).read_bytes())
+    audit(tmp_path / "few", tmp_path / "f.parquet", verbose=False)
+    settings = Settings(data=root, weights=None, image_size=75, exclude=tmp_path / "f.parquet")
+    with pytest.raises(ValueError, match=r"None of the 4 pictures to exclude is in the data"):
+        read_images(settings, verbose=False)
+
+
+def test_options_of_the_other_kind_of_data_are_refused(digits, tmp_path):
+    root, _, _ = digits
+    with pytest.raises(ValueError, match=r"Received images, task with data=.*, which is no table"):
+        audit(root, images=tmp_path, task="multi-label", verbose=False)
+    (tmp_path / "t.csv").write_text("file,label\n1.png,a\n")
+    with pytest.raises(ValueError, match="Received nested with a table"):
+        audit(tmp_path / "t.csv", nested=True, verbose=False)
+    with pytest.raises(ValueError, match=r"Received crop=1.5. It must be above 0 and at most 1"):
+        audit(root, crop=1.5, verbose=False)
 
 
 def test_a_list_of_ones_own_may_exclude(tmp_path):

@@ -120,6 +120,10 @@ def test_what_cannot_be_calibrated_is_said():
     apart = keras.Model(base.input, keras.layers.Softmax()(keras.layers.LeakyReLU()(base.output)))
     with pytest.raises(ValueError, match=r"come from .*, a LeakyReLU. Calibration scales"):
         calibrate(apart, (np.zeros((2, 75, 75, 3)), np.zeros(2, int)))
+    bent = tiny(activation="tanh")
+    apart = keras.Model(bent.input, keras.layers.Softmax()(bent.output))
+    with pytest.raises(ValueError, match="several activations after its last weights"):
+        calibrate(apart, (np.zeros((2, 75, 75, 3)), np.zeros(2, int)))
     with pytest.raises(ValueError, match="calibrate with task='regression'"):
         Settings(data="t.csv", task="regression", calibrate=True)
     assert "calibrate" not in Settings().as_json()

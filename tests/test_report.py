@@ -60,7 +60,7 @@ def test_the_page_has_everything_and_asks_for_nothing(page):
     titles = re.findall(r"<h2>(.*?)</h2>", text)
     assert titles[:5] == ["Measures", "Training", "Confusion matrix", "Reliability", "Classes"]
     assert set(titles[5:]) <= {"Worst errors", "Right, but least certain"}
-    assert "default-src &#x27;none&#x27;" in text or "default-src 'none'" in text
+    assert "default-src 'none'" in text
     assert not re.findall(
         r"(?:https?:)?//[\w.]+", re.sub(r"data:image/\w+;base64,[\w+/=]+", "", text)
     )
@@ -146,8 +146,8 @@ def test_other_tasks(photos, tmp_path, capsys, task):
     assert (tmp_path / "g.png").stat().st_size > 5_000
 
 
-def test_fifty_classes_are_legible(tmp_path):
-    """Long names are cut to what fits above a picture."""
+def test_long_names_do_not_touch(tmp_path):
+    """They are cut to what fits above a picture."""
     tile = np.zeros((75, 150, 3), "uint8")
     shown = [gallery.Shown(i, tile, f"a_very_long_name_of_a_file_{i}.png\n"
                            f"{'x' * 40} → {'y' * 40} 99%") for i in range(16)]  # fmt: skip

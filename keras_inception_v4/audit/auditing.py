@@ -17,7 +17,6 @@ from keras_inception_v4.architecture import (
 from keras_inception_v4.audit.duplicates import groups_of, near_pairs
 from keras_inception_v4.audit.features import (
     WrongLabel,
-    embed_pictures,
     look_around,
     require_cleanlab,
     wrong_labels,
@@ -43,10 +42,12 @@ from keras_inception_v4.data.findings import (
 )
 from keras_inception_v4.errors import check_at_least
 from keras_inception_v4.files import check_name
+from keras_inception_v4.inference.embedding import features_of
 from keras_inception_v4.inference.opening import open_embedder
 from keras_inception_v4.plots import require_matplotlib
 from keras_inception_v4.preprocessing import covering_size
 from keras_inception_v4.progress import Verbose
+from keras_inception_v4.runs.settings import Settings
 
 ONE_COLOUR = 0.5  # grey levels: standard deviation of a picture in small
 KEPT = 0.5  # least share of a picture that the crop should keep
@@ -121,8 +122,12 @@ def audit(
         OSError: if the output cannot be written.
     """
     check_at_least(1, batch_size=batch_size, size=DEFAULT_SIZE if size is None else size)
-    if crop is not None and not 0 < crop <= 1:
-        raise ValueError(f"Received crop={crop}. It must be above 0 and at most 1.")
+    named = columns or Columns()
+    Settings(  # refuses what contradicts itself
+        data=data, crop=EVALUATION_CROP if crop is None else crop, nested=nested, images=images,
+        task=task, path_column=named.path, label_column=named.label, split_column=named.split,
+        group_column=named.group,
+    )  # fmt: skip
     if output is not None:
         check_findings_file(output)
     if gallery is not None:
@@ -149,7 +154,7 @@ def audit(
     by_features = np.empty((0, 2), "int64")
     if extractor is not None and len(textured) > 1:
         places = [listed.places[i] for i in textured]
-        features = embed_pictures(extractor, places, batch_size=batch_size, verbose=verbose)
+        features = features_of(extractor, places, batch_size=batch_size, verbose=verbose)
         around = look_around(features, small)
         by_features = textured[around.same]
         findings += [

@@ -1,19 +1,13 @@
 """What a model makes of the pictures: wrong labels, odd ones out, and more duplicates."""
 
 import warnings
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
 from keras_inception_v4.architecture import MULTI_LABEL, REGRESSION, SINGLE_LABEL
-from keras_inception_v4.data.pipeline import padded, pixel_batches
-from keras_inception_v4.data.records import Record
 from keras_inception_v4.errors import require_extra
-from keras_inception_v4.inference.opening import Extractor
-from keras_inception_v4.preprocessing import check_finite
-from keras_inception_v4.progress import Verbose, progress
 
 FOLDS = 5
 NEIGHBOURS = 10
@@ -42,27 +36,6 @@ class WrongLabel(NamedTuple):
     picture: int
     score: float
     suggested: list
-
-
-def embed_pictures(
-    extractor: Extractor,
-    places: Sequence[Path | Record],
-    *,
-    batch_size: int,
-    verbose: Verbose = True,
-) -> np.ndarray:
-    """Embed readable pictures, `(pictures, features)`.
-
-    Raises:
-        ValueError: if a feature is NaN or infinite.
-    """
-    found = []
-    with progress(len(places), "embedding", "images", verbose) as advance:
-        for batch in pixel_batches(places, batch_size, extractor.size, extractor.crop):
-            found.append(extractor.embed(padded(batch, batch_size))[: len(batch)])
-            check_finite(found[-1], "features")
-            advance(len(batch))
-    return np.concatenate(found)
 
 
 def require_cleanlab() -> None:

@@ -1,7 +1,7 @@
 """Findings of an audit: a table with a row for each, and what a training leaves out by it."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -117,6 +117,33 @@ def read_exclusions(path: str | os.PathLike) -> frozenset[str]:
         return frozenset(paths)
     chosen = zip(paths, table["exclude"].to_pylist(), strict=True)
     return frozenset(path for path, exclude in chosen if exclude)
+
+
+def excluded_places(
+    places: Iterable, root: str | os.PathLike, exclude: frozenset[str]
+) -> dict[str, str]:
+    """Find which places of a data set are excluded, each with that reason.
+
+    Args:
+        places: Paths, records, and rows that cannot be used.
+        root: Folder that paths are relative to.
+        exclude: As `read_exclusions` gives them.
+
+    Raises:
+        ValueError: if pictures are to be excluded and none of them is in the data set.
+    """
+    found = {
+        str(place): f"{place} is excluded by the findings"
+        for place in (places if exclude else ())
+        if name_in_findings(place, root) in exclude
+    }
+    if exclude and not found:
+        raise ValueError(
+            f"None of the {len(exclude)} pictures to exclude is in the data; one is called "
+            f"{min(exclude)!r}. Findings name pictures relative to the audited folder, or to that "
+            f"of a table's images; here that is {root}."
+        )
+    return found
 
 
 def name_in_findings(place, root: str | os.PathLike) -> str:

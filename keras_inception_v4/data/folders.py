@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_inception_v4.data.findings import name_in_findings
+from keras_inception_v4.data.findings import excluded_places
 from keras_inception_v4.data.layout import (
     WHOLE,
     Layout,
@@ -154,22 +154,13 @@ def read_labelled_folder(
     layout = read_layout(folder, nested=nested)
     _check_classes(layout)
     parts = layout.parts
-    if exclude:
-        parts = {
-            part: {
-                name: [p for p in paths if name_in_findings(p, folder) not in exclude]
-                for name, paths in classes.items()
-            }
-            for part, classes in parts.items()
-        }
     files = [path for part in parts.values() for paths in part.values() for path in paths]
-    problems = [
-        (path, reason)
-        for path, reason in layout.problems
-        if name_in_findings(Path(path), folder) not in exclude
-    ]
+    strays = [Path(path) for path, _ in layout.problems]
+    excluded = excluded_places([*files, *strays], folder, exclude)
+    problems = [each for each in layout.problems if each[0] not in excluded]
+    files = [path for path in files if str(path) not in excluded]
     problems += scan_images(files, verbose=verbose)
-    bad = {path for path, _ in problems}
+    bad = {path for path, _ in problems} | excluded.keys()
     parts = {
         part: {name: [p for p in paths if str(p) not in bad] for name, paths in classes.items()}
         for part, classes in parts.items()
@@ -201,7 +192,8 @@ def read_labelled_folder(
                 whole.labels, None, validation_split=validation_split, seed=seed, fold=fold
             )
         )
-    return LabelledData(train, validation, names, crop, problems, sides.get("test"))
+    left_out = [*problems, *excluded.items()]
+    return LabelledData(train, validation, names, crop, left_out, sides.get("test"))
 
 
 def _reading(layout: Layout, sides: dict, names: list[str]) -> str:

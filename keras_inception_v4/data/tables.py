@@ -16,13 +16,13 @@ from keras_inception_v4.data.columns import (
     find_columns,
     read_table,
 )
-from keras_inception_v4.data.findings import name_in_findings
+from keras_inception_v4.data.findings import excluded_places
 from keras_inception_v4.data.folders import refuse_problems, scan_images
 from keras_inception_v4.data.layout import Problems, few, part_of
 from keras_inception_v4.data.records import Record, open_collection
 from keras_inception_v4.data.sources import ImageFiles, LabelledData
 from keras_inception_v4.data.splits import split
-from keras_inception_v4.files import is_table, printable, require
+from keras_inception_v4.files import is_table, require
 from keras_inception_v4.progress import Verbose
 from keras_inception_v4.tasks import task_named
 
@@ -157,10 +157,9 @@ def read_rows(
     )
     usable, problems = _usable(table, content, found, root, targets, places)
     paths = {i: places[i] if places else root / content[found["path"][0]][i] for i in usable}
-    if exclude:
-        named = {i: name_in_findings(path, root) for i, path in paths.items()}
-        paths = {i: path for i, path in paths.items() if named[i] not in exclude}
-        problems = [(row, reason) for row, reason in problems if printable(row) not in exclude]
+    excluded = excluded_places([*paths.values(), *(row for row, _ in problems)], root, exclude)
+    paths = {i: path for i, path in paths.items() if str(path) not in excluded}
+    problems = [each for each in problems if each[0] not in excluded]
     bad = scan_images(list(paths.values()), verbose=verbose) if scan else []
     problems += bad
     refuse_problems(problems, "rows", skip_corrupt=skip_corrupt, verbose=verbose)
@@ -180,7 +179,7 @@ def read_rows(
         [None if cell is None else part_of(cell) for cell in column("split")],
         column("group"),
         targets.of_rows(kept, known=names is not None),
-        problems,
+        [*problems, *excluded.items()],
     )
 
 

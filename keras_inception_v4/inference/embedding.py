@@ -1,6 +1,7 @@
 """Embed image files: a folder into one `.npz`, or any number into Parquet."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from keras_inception_v4.errors import check_at_least
 from keras_inception_v4.files import check_name, replacing
 from keras_inception_v4.inference.answering import Embedder
 from keras_inception_v4.inference.engines import run_on
-from keras_inception_v4.inference.opening import open_embedder
+from keras_inception_v4.inference.opening import Extractor, open_embedder
 from keras_inception_v4.inference.parts import Streamed
 from keras_inception_v4.inference.streaming import PART
 from keras_inception_v4.plots import plot_embedding, require_matplotlib, require_pca
@@ -133,6 +134,37 @@ def stream_embeddings(
     )  # fmt: skip
 
 
+def features_of(
+    extractor: Extractor, images: Sequence, *, batch_size: int, verbose: Verbose = "auto"
+) -> np.ndarray:
+    """Embed images that can be read, in memory.
+
+    Args:
+        extractor: As `open_embedder` gives it.
+        images: Paths, records or bytes of encoded images.
+        batch_size: Images a batch.
+        verbose: Whether to show progress.
+
+    Returns:
+        float32 `(images, features)`.
+
+    Raises:
+        ValueError: if a feature is NaN or infinite.
+    """
+    features = np.empty((0, 0), "float32")
+    with progress(len(images), "embedding", "images", verbose) as advance:
+        done = 0
+        for batch in pixel_batches(images, batch_size, extractor.size, extractor.crop):
+            found = extractor.embed(padded(batch, batch_size))[: len(batch)]
+            check_finite(found, "features")
+            if not done:
+                features = np.empty((len(images), found.shape[1]), "float32")
+            features[done : done + len(found)] = found
+            done += len(found)
+            advance(len(found))
+    return features
+
+
 def embed_folder(
     model_path: str | os.PathLike | None,
     folder: str | os.PathLike,
@@ -184,18 +216,7 @@ def embed_folder(
     if picture is not None and len(paths) < 2:
         raise ValueError(f"{folder} holds one image. A picture needs at least two.")
     extractor = open_embedder(model_path, precision=precision, pixels=pixels)
-    batches = pixel_batches(paths, batch_size, extractor.size, extractor.crop)
-    features = np.empty((0, 0), "float32")
-    with progress(len(paths), "embedding", "images", verbose) as advance:
-        done = 0
-        for batch in batches:
-            found = extractor.embed(padded(batch, batch_size))[: len(batch)]
-            check_finite(found, "features")
-            if not done:
-                features = np.empty((len(paths), found.shape[1]), "float32")
-            features[done : done + len(found)] = found
-            done += len(found)
-            advance(len(found))
+    features = features_of(extractor, paths, batch_size=batch_size, verbose=verbose)
     relative = np.array([path.relative_to(folder).as_posix() for path in paths])
     with replacing(output) as new:
         np.savez(new, features=features, paths=relative)

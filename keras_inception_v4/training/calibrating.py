@@ -59,7 +59,7 @@ def calibrate(
     layer = _layer_of_logits(own)
     given = answers_and_targets(model, data, batch_size=batch_size, pixels=pixels, verbose=verbose)
     temperature = _best_temperature(given, several=task.name == MULTI_LABEL)
-    for weight in layer.trainable_weights or layer.weights:
+    for weight in layer.weights:
         weight.assign(weight / temperature)
     return temperature
 
@@ -75,6 +75,17 @@ def _layer_of_logits(model: keras.Model):
         raise ValueError(
             f"The logits of {model.name!r} come from {layer.name!r}, a {type(layer).__name__}. "
             "Calibration scales the weights of a dense layer that is not quantized."
+        )
+    following = inner.layers[inner.layers.index(layer) + 1 :]
+    bent = [
+        each.name
+        for each in (layer, *following)
+        if getattr(each, "activation", None) is not keras.activations.linear
+    ]
+    if len(bent) > 1:  # scaling what one bends would not scale what the next one takes
+        raise ValueError(
+            f"{model.name!r} has several activations after its last weights, in {', '.join(bent)}. "
+            "Calibration needs logits that nothing but the last one changes."
         )
     return layer
 
