@@ -41,8 +41,9 @@ def import_keras(options: Namespace) -> None:
     needs = options.needs_keras
     if not (needs(options) if callable(needs) else needs):
         return
-    for name, value in options.environment.items():
-        os.environ.setdefault(name, value)
+    for name, value in options.environment(options).items():
+        if value is not None:
+            os.environ.setdefault(name, value)
     if LOG_LEVEL in os.environ:
         return
     os.environ[LOG_LEVEL] = "3"

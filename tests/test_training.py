@@ -11,7 +11,7 @@ from conftest import ordered
 from forked import Forked
 from thin import thin_network
 
-from keras_inception_v4 import load_image, train
+from keras_inception_v4 import cli, load_image, train
 from keras_inception_v4.blocks import dtype_policy
 from keras_inception_v4.data.digits import digit_scans, load_digits_data
 from keras_inception_v4.files import read_json
@@ -25,7 +25,9 @@ from keras_inception_v4.runs.run import (
     run_settings,
 )
 from keras_inception_v4.runs.settings import Settings
+from keras_inception_v4.starting import import_keras
 from keras_inception_v4.tasks import TASKS
+from keras_inception_v4.training.options import ONEDNN
 from keras_inception_v4.training.precision import fastest_precision, processor_has_bfloat16
 from keras_inception_v4.training.scratch import scratch_model
 
@@ -77,6 +79,23 @@ def test_the_folder_has_everything(run):
     assert epochs[0].startswith("1,from scratch,")
     assert report["epochs"] == {"from scratch": 1}
     assert sum(read_json(folder / "data.json")["validation"].values()) == 40
+
+
+@pytest.mark.parametrize("switch", [None, "0", "1"])
+def test_a_run_goes_on_with_the_kernels_that_it_began_with(run, tmp_path, monkeypatch, switch):
+    """Of the command: it sets the variable before TensorFlow is imported, unless the user has."""
+    recorded = read_json(run[0] / "config.json")["environment"]
+    on_tensorflow = keras.backend.backend() == "tensorflow"
+    assert recorded == ({ONEDNN: os.environ.get(ONEDNN)} if on_tensorflow else {})
+    RunFolder(tmp_path / "run", {}, crop=1.0, environment={ONEDNN: switch}).begin({})
+    for folder, expected in (("new", "1"), ("run", switch)):
+        options = cli.parser().parse_args(["train", "digits", "--output", str(tmp_path / folder)])
+        for own in (None, "of the user"):
+            monkeypatch.setenv(ONEDNN, own or "")  # so that it is put back
+            if own is None:
+                os.environ.pop(ONEDNN)
+            import_keras(options)
+            assert os.environ.get(ONEDNN) == (own or expected)
 
 
 def test_the_model_takes_raw_pixels_in_float32_without_augmentation(run):

@@ -23,7 +23,7 @@ def add_command(
     example: str,
     *,
     reads: dict[str, str] | None = None,
-    environment: dict[str, str] | None = None,
+    environment: Callable[[argparse.Namespace], dict[str, str | None]] | None = None,
     needs_keras: bool | Callable = True,
 ) -> argparse.ArgumentParser:
     """Adds a subcommand.
@@ -35,8 +35,8 @@ def add_command(
         help: in one line.
         example: a call, or some.
         reads: option to what its path is (`"image file"`), which must be there.
-        environment: variables that Keras's backend reads when it is imported; the user's own
-            come first.
+        environment: a function of the options that gives variables which Keras's backend reads
+            when it is imported, `None` for one to leave alone; the user's own come first.
         needs_keras: whether to import it before the command runs; or a function of the options that
             says so.
     """
@@ -48,7 +48,10 @@ def add_command(
         formatter_class=_Formatter,
     )
     command.set_defaults(
-        run=run, reads=reads or {}, environment=environment or {}, needs_keras=needs_keras
+        run=run,
+        reads=reads or {},
+        environment=environment or (lambda options: {}),
+        needs_keras=needs_keras,
     )
     return command
 

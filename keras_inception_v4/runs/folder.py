@@ -22,19 +22,27 @@ class RunFolder:
             arguments is refused.
         crop: what `load_image` must use for this run's model.
         writes: whether this process is the one that writes; the others find the same folder.
+        environment: variables that decide how the backend computes, recorded so that a resumed
+            command sets them again; `None` for one that is not set.
 
     Raises:
         ValueError: if the folder holds something else, or a run of other arguments.
     """
 
     def __init__(
-        self, path: str | os.PathLike, arguments: dict, *, crop: float, writes: bool = True
+        self,
+        path: str | os.PathLike,
+        arguments: dict,
+        *,
+        crop: float,
+        writes: bool = True,
+        environment: dict[str, str | None] | None = None,
     ):
         self.path = Path(path)
         self.writes = writes
         if self.path.exists() and not self.path.is_dir():
             raise ValueError(f"{path} is a file. Name a folder for the run.")
-        self.config = {"arguments": arguments, "crop": crop}
+        self.config = {"arguments": arguments, "crop": crop, "environment": environment or {}}
         if (self.path / "config.json").is_file():
             _check_same(self.path, recorded_arguments(self.path), arguments)
         elif self.path.is_dir() and any(
@@ -105,8 +113,17 @@ class RunFolder:
 
 def recorded_arguments(path: str | os.PathLike) -> dict:
     """Arguments of the run that a folder holds; empty if it holds none."""
-    config = Path(path) / "config.json"
-    return read_json(config).get("arguments", {}) if config.is_file() else {}
+    return _config(path).get("arguments", {})
+
+
+def recorded_environment(path: str | os.PathLike) -> dict[str, str | None]:
+    """What `RunFolder` was given of the run that a folder holds; empty if it holds none."""
+    return _config(path).get("environment", {})
+
+
+def _config(path: str | os.PathLike) -> dict:
+    file = Path(path) / "config.json"
+    return read_json(file) if file.is_file() else {}
 
 
 PATHS = ("data", "weights", "images")

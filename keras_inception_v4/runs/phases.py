@@ -94,6 +94,7 @@ def from_scratch(
         precision=settings.precision,
         augment=settings.augment,
         loss=settings.loss,
+        accumulate=settings.accumulate or 1,
         checkpoint=run.checkpoints / "from_scratch.safetensors",
         checkpoint_every=watching.checkpoint_every,
         callbacks=watching.of_phase(run),
@@ -148,6 +149,8 @@ def from_trained_weights(
             patience=settings.patience,
             precision=settings.precision,
             checkpoint_every=watching.checkpoint_every,
+            accumulate=settings.accumulate or 1,
+            cache_augmented=settings.cache_augmented,
             callbacks=watching.of_phase(run, len(head.epoch)),
             **shared,
         )

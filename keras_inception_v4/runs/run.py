@@ -31,6 +31,7 @@ from keras_inception_v4.tasks import require_scikit_learn, task_named
 from keras_inception_v4.training import devices
 from keras_inception_v4.training.calibrating import calibrate
 from keras_inception_v4.training.fitting import make_reproducible
+from keras_inception_v4.training.options import ONEDNN
 from keras_inception_v4.training.precision import fastest_precision
 from keras_inception_v4.training.timeline import require_tensorboard
 
@@ -169,7 +170,14 @@ def run_settings(
             ),
         )
     decided = given.decided(recorded_arguments(output), lambda: precision_for(processes))
-    run = RunFolder(output, decided.as_json(), crop=decided.crop, writes=process_id == 0)
+    on_tensorflow = keras.backend.backend() == "tensorflow"
+    run = RunFolder(
+        output,
+        decided.as_json(),
+        crop=decided.crop,
+        writes=process_id == 0,
+        environment={ONEDNN: os.environ.get(ONEDNN)} if on_tensorflow else {},
+    )
     if run.report is not None:
         return run.report
     plots.require_matplotlib()

@@ -40,11 +40,22 @@ OF_TRANSFER = (
     "learning_rate",
     "balanced",
     "patience",
+    "cache_augmented",
 )
 """What only a training from trained weights uses."""
 OF_TABLES = ("images", "task", "path_column", "label_column", "split_column", "group_column")
 """What only a table has a use for."""
-NEW = ("nested", "exclude", "calibrate", *OF_TABLES, "loss", "folds", "fold")
+NEW = (
+    "accumulate",
+    "cache_augmented",
+    "nested",
+    "exclude",
+    "calibrate",
+    *OF_TABLES,
+    "loss",
+    "folds",
+    "fold",
+)
 """Recorded where asked for, so that a run from before they were there is known again."""
 LOSSES = ("huber", "mean_squared_error")
 
@@ -156,6 +167,12 @@ class Settings:
     batch_size: int = _option(
         BATCH_SIZE, "images a step, of all devices and processes together", TRAINING
     )
+    accumulate: int = _option(
+        None,
+        "steps whose mean gradient makes one update, which then goes by so many times --batch-size "
+        "images in no more memory (default: 1)",
+        TRAINING,
+    )
     from_endpoint: str = _option(
         None, f"first endpoint to fine-tune (default: {FROM_ENDPOINT})", TRAINING
     )
@@ -167,6 +184,12 @@ class Settings:
     )
     patience: int = _option(
         None, "epochs of fine-tuning without a lower held-out loss after which to stop", TRAINING
+    )
+    cache_augmented: int = _option(
+        None,
+        "fine-tuning: draw so many augmented versions of each image, and keep what the frozen "
+        "blocks make of them; 0 keeps nothing (default: kept where no image is augmented)",
+        TRAINING,
     )
     calibrate: bool = _option(
         False,
@@ -230,6 +253,8 @@ class Settings:
             "folds": 2,
             "head_epochs": 1,
             "epochs": epochs,
+            "accumulate": 1,
+            "cache_augmented": 0,
             "image_size": self._least_size,
         }
         for name, allowed in least.items():
@@ -281,8 +306,8 @@ class Settings:
         for name in OF_TRANSFER if self.from_scratch else ("recipe",):
             del values[name]
         for name in NEW:
-            if not values[name]:
-                del values[name]
+            if not values.get(name):
+                values.pop(name, None)
         for name in ("images", "exclude"):
             if values.get(name) is not None:
                 values[name] = os.fspath(values[name])

@@ -1,7 +1,9 @@
 """Random changes of training images, as layers in front of a model; active in training only."""
 
+import keras
 from keras import layers
 
+from keras_inception_v4.architecture import PREPROCESSING
 from keras_inception_v4.training.options import AUGMENTATIONS
 
 
@@ -34,3 +36,10 @@ def augmentation_layers(kind: str) -> list[layers.Layer]:
             layers.RandomZoom(0.1, 0.1, name="augment_zoom", **edge),
         ]
     raise ValueError(f"Received augmentation {kind!r}. Allowed are {', '.join(AUGMENTATIONS)}.")
+
+
+def augmentation_of(model: keras.Model) -> list[layers.Layer]:
+    """The layers of a model that change raw pixels before they are scaled, in order."""
+    names = [layer.name for layer in model.layers]
+    before = names.index(PREPROCESSING) if PREPROCESSING in names else 0
+    return [x for x in model.layers[:before] if not isinstance(x, layers.InputLayer)]

@@ -1,23 +1,25 @@
-"""Features of images, computed once and kept for every epoch of a head."""
+"""What a frozen network makes of images, computed once and kept for every epoch."""
 
 import contextlib
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from types import MappingProxyType
+from typing import IO, NamedTuple
 
 import keras
 import numpy as np
 
-from keras_inception_v4.architecture import HEAD
-from keras_inception_v4.data.inputs import as_batches
-from keras_inception_v4.data.pipeline import Batches
+from keras_inception_v4.data.pipeline import Batches, read_ahead
 from keras_inception_v4.features import embedded
 from keras_inception_v4.files import read_json, write_json
-from keras_inception_v4.inspection import embedding_model, task_of
+from keras_inception_v4.inspection import task_of
+from keras_inception_v4.preprocessing import check_finite
 from keras_inception_v4.progress import progress
+
+MEMORY_BUDGET = 1 << 30  # bytes of features to hold in memory; beyond it they are on disk
 
 
 @dataclass(frozen=True)
@@ -41,45 +43,76 @@ class Features:
         return self.records["weight"] if weighted else None
 
     def take(self, indices) -> np.ndarray:
-        """The features of some images, `(images, 1536)`."""
+        """The features of some images, `(images, ...)`."""
         return self.records["features"][indices]
+
+
+class Part(NamedTuple):
+    """The part of a network whose output is kept.
+
+    Attributes:
+        model: from batches, as `Batches` have them, to features.
+        dtype: in which they are kept.
+        prepare: changes the pixels of a batch before; takes them and the batch's step.
+        about: what else decides the features, as JSON values.
+    """
+
+    model: keras.Model
+    dtype: str = "float32"
+    prepare: Callable[[np.ndarray, int], np.ndarray] | None = None
+    about: Mapping = MappingProxyType({})
+
+
+def record_of(model: keras.Model, part: Part, *, weights: bool) -> np.dtype:
+    """What is kept of an image.
+
+    Args:
+        model: classifier, which has labels.
+        part: whose output is kept.
+        weights: whether images have weights.
+    """
+    label = task_of(model).field(model.output_shape[-1])
+    fields = [("features", part.dtype, part.model.output_shape[1:]), label]
+    return np.dtype([*fields, ("weight", "float32")] if weights else fields)
 
 
 @contextlib.contextmanager
 def cached_features(
     model: keras.Model,
-    data,
+    batches: Batches,
+    part: Part,
     *,
     batch_size: int,
     memory_budget: int,
     path: Path | None,
     verbose: bool,
+    epoch: int = 0,
 ) -> Iterator[Features]:
-    """Passes every image through the backbone once and keeps what comes out.
+    """Passes every image through a part of a network once and keeps what comes out.
 
     Args:
-        model: a model of this package.
-        data: as in `train_head`.
+        model: the classifier.
+        batches: of images, in their own order.
+        part: of the model; begins with what the model takes, or behind its augmentation.
         batch_size: images a batch.
         memory_budget: bytes of features to hold in memory; beyond it they are on disk.
         path: a file that keeps them. A finished one is used as it is; one that grew under
             the name `path` + `.partial` is continued after its last whole batch, or anew for
             data that are batched already. `None` for a temporary one.
         verbose: whether to show a progress bar.
+        epoch: which one of the batches is kept, where they differ by epoch.
 
     Yields:
-        The features, in the data's own order.
+        The features, in the order of the batches.
 
     Raises:
         ValueError: if the file is of other images or another network.
     """
-    batches = as_batches(data, model, batch_size)
-    extractor = embedding_model(model)
-    label = task_of(model).field(model.output_shape[-1])
-    record = _record(extractor.output_shape[-1], label, weights=batches.weighted)
+    record = record_of(model, part, weights=batches.weighted)
+    steps = range(epoch * len(batches), (epoch + 1) * len(batches))
 
     def append(file):
-        _append(file, record, extractor, batches, batch_size, verbose)
+        _append(file, record, part, batches, steps, batch_size, verbose)
 
     with contextlib.ExitStack() as stack:
         file: IO[bytes]
@@ -87,7 +120,7 @@ def cached_features(
             file = stack.enter_context(tempfile.SpooledTemporaryFile(memory_budget))
             append(file)
         else:
-            _check_same(path, model, batches, batch_size)
+            _check_same(path, part, batches, batch_size)
             if not path.exists():
                 partial = path.with_name(f"{path.name}.partial")
                 partial.touch()
@@ -104,13 +137,16 @@ def cached_features(
         yield Features(records)
 
 
-def _check_same(path: Path, model, batches, batch_size: int) -> None:
+def _check_same(path: Path, part: Part, batches: Batches, batch_size: int) -> None:
     """Records beside the file whose features it holds, or checks that."""
     weights = 0
-    for layer in model.layers:
-        for weight in layer.weights if layer.name != HEAD else []:
+    for layer in part.model.layers:
+        for weight in layer.weights:
             weights = zlib.crc32(keras.ops.convert_to_numpy(weight).tobytes(), weights)
-    known = {"batch_size": batch_size, "network": weights, "batches": len(batches)}
+    known = {"batch_size": batch_size, "network": weights, "batches": len(batches), **part.about}
+    if part.dtype != "float32":
+        known["dtype"] = part.dtype
+
     if batches.labels is not None:
         known["labels"] = zlib.crc32(np.ascontiguousarray(batches.labels).tobytes())
     file = path.with_name(f"{path.name}.json")
@@ -123,17 +159,12 @@ def _check_same(path: Path, model, batches, batch_size: int) -> None:
         )
 
 
-def _record(features: int, label: tuple, *, weights: bool) -> np.dtype:
-    """What is kept of an image."""
-    fields = [("features", "float32", features), label]
-    return np.dtype([*fields, ("weight", "float32")] if weights else fields)
-
-
 def _append(
     file: IO[bytes],
     record: np.dtype,
-    extractor: keras.Model,
+    part: Part,
     batches: Batches,
+    steps: range,
     batch_size: int,
     verbose: bool,
 ) -> None:
@@ -147,14 +178,20 @@ def _append(
     known = []
 
     def pixels_only():
-        for pixels, *labels_and_weights in batches.each(first):
+        left = steps[first:]
+        for step, (pixels, *labels_and_weights) in zip(
+            left, read_ahead(batches, left), strict=True
+        ):
             known.append(labels_and_weights)
-            yield pixels
+            yield pixels if part.prepare is None else part.prepare(pixels, step)
 
     with progress(len(batches), "features", "batches", verbose) as advance:
         advance(first)
-        for found in embedded(extractor, pixels_only(), batch_size):
+        for found in embedded(part.model, pixels_only(), batch_size):
             records = np.empty(len(found), record)
+            with np.errstate(over="ignore"):
+                found = found.astype(part.dtype)
+            check_finite(found, f"features of {part.model.name!r} in {part.dtype}")
             for name, values in zip(record.names or (), (found, *known.pop(0)), strict=True):
                 records[name] = values
             file.write(records.tobytes())

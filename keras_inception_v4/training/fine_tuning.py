@@ -1,8 +1,10 @@
 """The second phase: the last blocks at a low rate."""
 
+import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import keras
 
@@ -14,8 +16,10 @@ from keras_inception_v4.progress import Verbose
 from keras_inception_v4.tasks import Task
 from keras_inception_v4.training.class_weights import weighted
 from keras_inception_v4.training.fitting import fit, held_out_of, trainable_twin
+from keras_inception_v4.training.frozen import Trained, above_frozen
 from keras_inception_v4.training.objectives import (
     LABEL_SMOOTHING,
+    accumulated,
     loss_for,
     own_objective,
     warmup_cosine,
@@ -23,6 +27,7 @@ from keras_inception_v4.training.objectives import (
 from keras_inception_v4.training.options import AUTO, BATCH_SIZE, EPOCHS, RATE
 from keras_inception_v4.training.precision import fastest_precision
 from keras_inception_v4.training.standardizing import standard_of, standardized
+from keras_inception_v4.training.timeline import Timeline
 
 WARMUP = 0.1  # share of all steps
 
@@ -47,6 +52,8 @@ def fine_tune(
     loss=None,
     validation_data=None,
     checkpoint_every: int | None = None,
+    accumulate: int = 1,
+    cache_augmented: int | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     verbose: Verbose = "auto",
 ) -> keras.callbacks.History:
@@ -86,8 +93,17 @@ def fine_tune(
         validation_data: Keras's name for `validation`.
         checkpoint_every: steps of an epoch after which the state is kept too, so that the same call
             goes on there; `None` keeps it after epochs alone.
-        callbacks: of Keras; their `model` is a twin of this one in `precision`. One that raises
-            ends the phase, which goes on from `folder`.
+        accumulate: steps whose mean gradient makes one update: with a quarter of `batch_size` and
+            4 the updates are those of the whole, in less memory. Batch norm that trains goes by the
+            statistics of each step's batch. Steps that are too few at the very end update nothing.
+        cache_augmented: how many augmented versions of each image are drawn and passed through the
+            frozen blocks, whose output is kept for the epochs, which take turns; 0 passes every
+            image in every epoch. `None` keeps the output where it has room, of arrays without
+            augmentation, and without callbacks. Up to a gigabyte is kept in memory, which changes
+            nothing; more in float16 in `folder` or a temporary file.
+        callbacks: of Keras; their `model` is a twin of this one in `precision`, with
+            `cache_augmented` of what is above the frozen blocks. One that raises ends the phase,
+            which goes on from `folder`.
         verbose: as in `keras.Model.fit`.
 
     Returns:
@@ -96,75 +112,115 @@ def fine_tune(
     Raises:
         ValueError: for a wrong argument, data of another kind, or a model without anything
             trainable.
-        OSError: if `folder` cannot be written.
+        OSError: if `folder` cannot be written, or what `cache_augmented` keeps has no room.
     """
-    check_at_least(1, epochs=epochs, batch_size=batch_size)
+    check_at_least(1, epochs=epochs, batch_size=batch_size, accumulate=accumulate)
+    check_at_least(0, cache_augmented=cache_augmented or 0)
     validation = held_out_of(validation, validation_data)
     if patience is not None and validation is None:
         raise ValueError("patience needs held-out images: pass validation.")
     task = task_of(model)
-    _check_objective(task, optimizer, loss, learning_rate, warmup, label_smoothing)
-    learning_rate = RATE if learning_rate is None else learning_rate
-    warmup = WARMUP if warmup is None else warmup
-    label_smoothing = LABEL_SMOOTHING if label_smoothing is None else label_smoothing
-    for name, share in (("warmup", warmup), ("label_smoothing", label_smoothing)):
-        if not 0 <= share < 1:
-            raise ValueError(f"Received {name}={share}. It must be at least 0 and below 1.")
+    own = _Own(optimizer, loss, learning_rate, warmup, label_smoothing, accumulate)
+    objective = _objective(task, own)
     check_one_of((AUTO, *PRECISIONS), precision=precision)
     precision = fastest_precision() if precision == AUTO else precision
-    arguments = {
-        "batch_size": batch_size,
-        "learning_rate": learning_rate,
-        "warmup": warmup,
-        "label_smoothing": label_smoothing,
-        "class_weight": str(class_weight),
-        "patience": patience,
-        "precision": precision,
-        "seed": seed,
-        **own_objective(optimizer, loss, resumable=folder is not None),
-    }
     say_pixels(model, pixels)
     _, dense = pool_and_dense(model)  # refuses other heads
     if not model.trainable_weights:
         raise ValueError(f"Nothing of {model.name!r} is trainable. Call unfreeze(model) first.")
     batches = as_batches(train, model, batch_size, seed=seed)
     held_out = None if validation is None else as_batches(validation, model, batch_size)
-    standard = standard_of(task, all_labels(batches)) if task.standardized else None
-    if standard is not None:
-        batches = standard.batches(batches)
-        held_out = held_out and standard.batches(held_out)
-    names = getattr(train, "class_names", None)
-    batches, positive = weighted(task, batches, class_weight, model.output_shape[-1], names)
-    if optimizer is None:
-        rate = warmup_cosine(learning_rate, epochs * len(batches), warmup)
-        optimizer = keras.optimizers.Adam(rate)
-    with standardized(dense, standard), trainable_twin(model, precision) as twin:
+    checkpoint = None if folder is None else Path(folder) / "fine_tuning.safetensors"
+    looked_at = any(not isinstance(callback, Timeline) for callback in callbacks)
+    with contextlib.ExitStack() as stack:
+        kept = above_frozen(
+            Trained(model, batches, held_out), train, validation,
+            asked=0 if cache_augmented is None and looked_at else cache_augmented,
+            batch_size=batch_size, epochs=epochs, seed=seed, checkpoint=checkpoint, verbose=verbose,
+        )  # fmt: skip
+        trained, batches, held_out, versions = stack.enter_context(kept)
+        standard = standard_of(task, all_labels(batches)) if task.standardized else None
+        if standard is not None:
+            batches = standard.batches(batches)
+            held_out = held_out and standard.batches(held_out)
+        names = getattr(train, "class_names", None)
+        batches, positive = weighted(task, batches, class_weight, model.output_shape[-1], names)
+        stack.enter_context(standardized(dense, standard))
+        twin = stack.enter_context(trainable_twin(trained, precision))
+        smoothed = loss_for(model, objective.label_smoothing, positive) if loss is None else loss
         return fit(
-            twin,
-            batches,
-            held_out,
-            epochs=epochs,
-            optimizer=optimizer,
-            loss=loss_for(model, label_smoothing, positive) if loss is None else loss,
-            metric=task.metric,
-            patience=patience,
-            keep_best=True,
-            checkpoint=None if folder is None else Path(folder) / "fine_tuning.safetensors",
-            checkpoint_every=checkpoint_every,
-            arguments=arguments,
-            callbacks=callbacks,
-            verbose=verbose,
+            twin, batches, held_out, epochs=epochs,
+            optimizer=objective.adam(epochs * len(batches)) if optimizer is None else optimizer,
+            loss=smoothed, metric=task.metric, patience=patience, keep_best=True,
+            checkpoint=checkpoint, checkpoint_every=checkpoint_every,
+            arguments={
+                "batch_size": batch_size,
+                **objective.recorded,
+                "class_weight": str(class_weight),
+                "patience": patience,
+                "precision": precision,
+                "seed": seed,
+                **own_objective(optimizer, loss, resumable=folder is not None),
+                **({"cached": versions} if versions else {}),
+            },
+            callbacks=callbacks, verbose=verbose,
+        )  # fmt: skip
+
+
+class _Own(NamedTuple):
+    """What a user says of the objective; `None` is the default."""
+
+    optimizer: keras.optimizers.Optimizer | None
+    loss: object
+    learning_rate: float | None
+    warmup: float | None
+    label_smoothing: float | None
+    accumulate: int
+
+
+class _Objective(NamedTuple):
+    """What is minimized, and at which rate."""
+
+    learning_rate: float
+    warmup: float
+    label_smoothing: float
+    accumulate: int
+
+    @property
+    def recorded(self) -> dict:
+        """As a checkpoint records it, also one from before updates took several steps."""
+        values = self._asdict()
+        if self.accumulate == 1:
+            del values["accumulate"]
+        return values
+
+    def adam(self, steps: int) -> keras.optimizers.Optimizer:
+        """The optimizer of so many steps."""
+        rate = warmup_cosine(self.learning_rate, steps // self.accumulate, self.warmup)
+        return keras.optimizers.Adam(**accumulated(rate, self.accumulate))
+
+
+def _objective(task: Task, own: _Own) -> _Objective:
+    """Checks what a user says, and fills in what is left open."""
+    if own.optimizer is not None and own.accumulate > 1:
+        raise ValueError(
+            f"Received optimizer with accumulate={own.accumulate}. Give it "
+            "gradient_accumulation_steps."
         )
-
-
-def _check_objective(task: Task, optimizer, loss, learning_rate, warmup, label_smoothing) -> None:
-    if optimizer is not None and (learning_rate, warmup) != (None, None):
+    if own.optimizer is not None and (own.learning_rate, own.warmup) != (None, None):
         raise ValueError(
             "Received optimizer with learning_rate or warmup. It has a rate of its own."
         )
-    if loss is not None and label_smoothing is not None:
+    if own.loss is not None and own.label_smoothing is not None:
         raise ValueError("Received loss with label_smoothing. Smooth in the loss.")
-    if task.standardized and label_smoothing:
+    if task.standardized and own.label_smoothing:
         raise ValueError(
-            f"Received label_smoothing={label_smoothing} for {task.name}, which has no labels."
+            f"Received label_smoothing={own.label_smoothing} for {task.name}, which has no labels."
         )
+    warmup = WARMUP if own.warmup is None else own.warmup
+    smoothing = LABEL_SMOOTHING if own.label_smoothing is None else own.label_smoothing
+    for name, share in (("warmup", warmup), ("label_smoothing", smoothing)):
+        if not 0 <= share < 1:
+            raise ValueError(f"Received {name}={share}. It must be at least 0 and below 1.")
+    rate = RATE if own.learning_rate is None else own.learning_rate
+    return _Objective(rate, warmup, smoothing, own.accumulate)

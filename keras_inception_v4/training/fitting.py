@@ -8,10 +8,11 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from keras_inception_v4.architecture import HEAD, PREPROCESSING, TARGETS
+from keras_inception_v4.architecture import HEAD, TARGETS
 from keras_inception_v4.blocks import dtype_policy
 from keras_inception_v4.data.pipeline import Batches
 from keras_inception_v4.progress import Verbose
+from keras_inception_v4.training.augmentation import augmentation_of
 from keras_inception_v4.training.checkpoint import Checkpoint, trained_weights
 from keras_inception_v4.training.devices import check_same, is_first, wait_for_all
 from keras_inception_v4.training.feeding import EpochSteps, indexed_dataset
@@ -37,15 +38,13 @@ def trainable_twin(model: keras.Model, precision: str) -> Iterator[keras.Model]:
         if precision == "float32":
             yield keras.Model(model.inputs, model.output, name=model.name)
             return
-        names = [layer.name for layer in model.layers]
-        raw = PREPROCESSING in names
-        augmentation = names[: names.index(PREPROCESSING)] if raw else []
+        augmentation = {layer.name for layer in augmentation_of(model)}
 
         def in_policy(layer):
             config = layer.get_config()
-            head = isinstance(layer, (keras.layers.Dense, keras.layers.Softmax))
-            head = head or layer.name == TARGETS
-            if layer.name not in augmentation and not head:
+            ends = (keras.layers.InputLayer, keras.layers.Dense, keras.layers.Softmax)
+            end = isinstance(layer, ends) or layer.name == TARGETS
+            if layer.name not in augmentation and not end:
                 config["dtype"] = precision
             return type(layer).from_config(config)
 

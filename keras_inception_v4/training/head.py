@@ -6,19 +6,18 @@ from pathlib import Path
 
 import keras
 
+from keras_inception_v4.data.inputs import as_batches
 from keras_inception_v4.data.pipeline import batched
 from keras_inception_v4.errors import check_at_least
-from keras_inception_v4.inspection import pool_and_dense, say_pixels, task_of
+from keras_inception_v4.inspection import embedding_model, pool_and_dense, say_pixels, task_of
 from keras_inception_v4.model import classifier
 from keras_inception_v4.progress import Verbose
-from keras_inception_v4.training.caching import cached_features
+from keras_inception_v4.training.caching import MEMORY_BUDGET, Part, cached_features
 from keras_inception_v4.training.class_weights import weighted
 from keras_inception_v4.training.fitting import fit, held_out_of
 from keras_inception_v4.training.objectives import loss_for, own_objective
 from keras_inception_v4.training.options import BATCH_SIZE, HEAD_EPOCHS, HEAD_RATE
 from keras_inception_v4.training.standardizing import standard_of
-
-MEMORY_BUDGET = 1 << 30
 
 
 def train_head(
@@ -94,7 +93,8 @@ def train_head(
     def cache(data, name):
         return cached_features(
             model,
-            data,
+            as_batches(data, model, batch_size),
+            Part(embedding_model(model)),
             batch_size=batch_size,
             memory_budget=memory_budget,
             path=folder and folder / f"{name}.features",

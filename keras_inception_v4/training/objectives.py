@@ -48,6 +48,39 @@ def warmup_cosine(peak: float, steps: int, warmup: float) -> keras.optimizers.sc
     )
 
 
+class PerUpdate(keras.optimizers.schedules.LearningRateSchedule):
+    """A rate by updates, for an optimizer that makes one in so many steps.
+
+    Args:
+        rate: of an update, counted from 0.
+        steps: of each.
+    """
+
+    def __init__(self, rate: keras.optimizers.schedules.LearningRateSchedule, steps: int):
+        super().__init__()
+        self.rate, self.steps = rate, steps
+
+    def __call__(self, step):
+        """The rate of a step, counted from 0."""
+        return self.rate(keras.ops.floor_divide(step, self.steps))
+
+    def get_config(self):
+        """The arguments, as Keras saves them."""
+        return {"rate": self.rate, "steps": self.steps}
+
+
+def accumulated(rate: keras.optimizers.schedules.LearningRateSchedule, steps: int) -> dict:
+    """Arguments of an optimizer that updates by the mean gradient of so many steps.
+
+    Args:
+        rate: of an update.
+        steps: of each; 1 accumulates nothing.
+    """
+    if steps == 1:
+        return {"learning_rate": rate}
+    return {"learning_rate": PerUpdate(rate, steps), "gradient_accumulation_steps": steps}
+
+
 def own_objective(optimizer, loss, *, resumable: bool) -> dict[str, str]:
     """A user's own optimizer and loss, as a checkpoint records them.
 

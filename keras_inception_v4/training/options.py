@@ -1,5 +1,8 @@
 """What can be chosen in a training, by name, and the defaults; standard library only."""
 
+ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
+"""TensorFlow reads it when it is imported; "1" switches oneDNN on where it leaves that off."""
+
 AUTO = "auto"  # `precision.fastest_precision`
 AUGMENTATIONS = ("photographs", "symbols", "none")
 RECIPES = {"adam": 5, "paper": 100, "paper-small": 8}

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import keras
 
-from keras_inception_v4.training.objectives import LABEL_SMOOTHING, warmup_cosine
+from keras_inception_v4.training.objectives import LABEL_SMOOTHING, accumulated, warmup_cosine
 from keras_inception_v4.training.options import RECIPES as EPOCHS_OF
 
 # Paper: Szegedy et al., "Inception-v4, Inception-ResNet and the Impact of Residual Connections on
@@ -51,6 +51,12 @@ class Schedule(NamedTuple):
     epochs: int
     steps: int  # an epoch
     batch_size: int
+    accumulate: int = 1  # steps of an update
+
+    @property
+    def updates(self) -> int:
+        """An epoch's."""
+        return max(1, self.steps // self.accumulate)
 
 
 class Recipe(NamedTuple):
@@ -108,8 +114,8 @@ class WarmupStaircase(keras.optimizers.schedules.LearningRateSchedule):
 
 
 def _adam(schedule: Schedule) -> keras.optimizers.Optimizer:
-    rate = warmup_cosine(ADAM_RATE, schedule.epochs * schedule.steps, ADAM_WARMUP)
-    return keras.optimizers.Adam(rate, beta_2=BETA_2)
+    rate = warmup_cosine(ADAM_RATE, schedule.epochs * schedule.updates, ADAM_WARMUP)
+    return keras.optimizers.Adam(**accumulated(rate, schedule.accumulate), beta_2=BETA_2)
 
 
 def _rms_prop(
@@ -121,19 +127,20 @@ def _rms_prop(
     pace: float = 1.0,
 ) -> keras.optimizers.Optimizer:
     """`pace`: how many of the paper's epochs one epoch counts for the rate."""
+    staircase = WarmupStaircase(
+        rate * schedule.batch_size * schedule.accumulate / RATE_BATCH,
+        max(1, round(WARMUP_EPOCHS * schedule.updates / pace)),
+        RATE_DECAY,
+        max(1, round(DECAY_EPOCHS * schedule.updates / pace)),
+    )
     return keras.optimizers.RMSprop(
-        WarmupStaircase(
-            rate * schedule.batch_size / RATE_BATCH,
-            max(1, round(WARMUP_EPOCHS * schedule.steps / pace)),
-            RATE_DECAY,
-            max(1, round(DECAY_EPOCHS * schedule.steps / pace)),
-        ),
+        **accumulated(staircase, schedule.accumulate),
         rho=RMS_DECAY,
         momentum=MOMENTUM,
         epsilon=epsilon,
         global_clipnorm=CLIP_NORM,
         use_ema=True,
-        ema_momentum=average_decay,
+        ema_momentum=average_decay ** (1 / schedule.accumulate),  # Keras averages at each step
     )
 
 

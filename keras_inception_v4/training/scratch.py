@@ -73,6 +73,7 @@ def train_from_scratch(
     precision: str,
     augment: str,
     loss: str | None = None,
+    accumulate: int = 1,
     checkpoint: Path | None = None,
     checkpoint_every: int | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
@@ -93,6 +94,7 @@ def train_from_scratch(
         precision: dtype policy of training.
         augment: `"photographs"`, `"symbols"` or `"none"`: a kind of random crops or layers.
         loss: by its name in Keras; `None` for the task's own.
+        accumulate: as in `fine_tune`; batch norm trains, by the statistics of each step's batch.
         checkpoint: a file for the state after each epoch.
         checkpoint_every: as in `fit`.
         callbacks: as in `fit`.
@@ -123,7 +125,7 @@ def train_from_scratch(
             train,
             validation,
             epochs=epochs,
-            optimizer=recipe.optimizer(Schedule(epochs, len(train), batch_size)),
+            optimizer=recipe.optimizer(Schedule(epochs, len(train), batch_size, accumulate)),
             loss=dict.fromkeys(both, answers) if recipe.auxiliary_weight else answers,
             metric=task.metric,
             loss_weights=both if recipe.auxiliary_weight else None,
