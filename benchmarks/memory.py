@@ -1,4 +1,4 @@
-"""Peak memory of a process that loads a contender and runs it, batch 8 at 299 x 299."""
+"""Peak memory of a process: one that answers 8 images of 299 x 299, and one that trains on 32."""
 
 import re
 import tempfile
@@ -6,10 +6,12 @@ from pathlib import Path
 
 from benchmarks import inference
 from benchmarks.inference import LIMIT, REFERENCE
-from benchmarks.report import Findings, Row, Table
+from benchmarks.networks import train_keras
+from benchmarks.report import Claim, Findings, Row, Table
 from benchmarks.workers import Contender, NotMeasuredError, Spread, Worker, in_a_process
 
 BATCH, SIZE, ROUNDS = 8, 299, 2
+UPDATE = 32  # images
 LEFT_OUT = re.compile(rf"^{LIMIT}|predict$|compiled$")
 IDLE = "imports TensorFlow and no more"
 
@@ -39,6 +41,11 @@ def measure(run: Path) -> Findings:
                     peaks.setdefault(name, []).append(_peak(contender))
                 except NotMeasuredError as reason:
                     reasons[name] = str(reason)
+    table, claim = _training()
+    return Findings([_answering(chosen, peaks, reasons), table], [claim])
+
+
+def _answering(chosen: dict, peaks: dict[str, list[float]], reasons: dict[str, str]) -> Table:
     reference = f"{REFERENCE} float32"
     rows = []
     for name in chosen:
@@ -47,13 +54,33 @@ def measure(run: Path) -> Findings:
             continue
         relative = [a / b for a, b in zip(peaks[name], peaks[reference], strict=True)]
         rows.append(Row(name, Spread.of(peaks[name]), Spread.of(relative)))
-    return Findings([Table("Peak of a process", "GB", reference, rows, "memory")], [])
+    return Table("Peak of a process", "GB", reference, rows, "memory")
 
 
-def _peak(contender: Contender) -> float:
+def _training() -> tuple[Table, Claim]:
+    """An update by 32 images, at once and in quarters."""
+    peaks: dict[int, list[float]] = {1: [], 4: []}
+    for _ in range(ROUNDS):
+        for parts, found in peaks.items():
+            options = {"network": "InceptionV4", "precision": "float32", "accumulate": parts}
+            contender = Contender("training", train_keras, options)
+            found.append(_peak(contender, UPDATE // parts, runs=parts))
+    relative = Spread.of([b / a for a, b in zip(peaks[1], peaks[4], strict=True)])
+    whole = f"batch {UPDATE}"
+    rows = [
+        Row(whole, Spread.of(peaks[1]), Spread(1, 1, 1)),
+        Row(f"batch {UPDATE // 4}, four steps an update", Spread.of(peaks[4]), relative),
+    ]
+    claim = Claim("peak of a training in quarters / at once", relative, 0.45, at_most=True)
+    return Table(f"Peak of a training at {SIZE} x {SIZE}", "GB", whole, rows), claim
+
+
+def _peak(contender: Contender, batch: int = BATCH, runs: int = 0) -> float:
     worker = Worker(contender)
     try:
-        worker.prepare({"batch": BATCH, "size": SIZE})
+        worker.prepare({"batch": batch, "size": SIZE})
+        for _ in range(runs):
+            worker.run()
         return worker.peak() / 1e9
     finally:
         worker.stop()

@@ -102,8 +102,11 @@ def predict_keras(network: str, precision: str = "float32", method: str = "predi
     return prepare
 
 
-def train_keras(network: str, precision: str, batch_norm: bool = True):
-    """One step of Adam, as `fit` takes it; without `batch_norm` that stays in inference mode."""
+def train_keras(network: str, precision: str, batch_norm: bool = True, accumulate: int = 1):
+    """One step of Adam, as `fit` takes it; without `batch_norm` that stays in inference mode.
+
+    With `accumulate` every so manieth step updates the weights.
+    """
     import keras
     import numpy as np
 
@@ -119,7 +122,8 @@ def train_keras(network: str, precision: str, batch_norm: bool = True):
             if isinstance(layer, keras.layers.BatchNormalization):
                 layer.trainable = batch_norm
         on_jax = keras.backend.backend() == "jax"
-        model.compile(keras.optimizers.Adam(1e-4), loss, jit_compile=on_jax)
+        several = {"gradient_accumulation_steps": accumulate} if accumulate > 1 else {}
+        model.compile(keras.optimizers.Adam(1e-4, **several), loss, jit_compile=on_jax)
         images, labels = map(keras.ops.convert_to_tensor, (inputs(batch, size), np.arange(batch)))
 
         def run():

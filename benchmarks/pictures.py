@@ -11,7 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-CANVAS, CANVASES, EPOCHS = 171, 480, 4
+CANVAS, CANVASES, EPOCHS = 171, 1200, 5
 DOCS = Path(__file__).parent.parent / "docs"
 
 

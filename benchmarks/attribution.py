@@ -1,0 +1,54 @@
+"""Whether Grad-CAM at `mixed_6h` points to what decides: by deletion, beside the map shuffled.
+
+Held-out digits at random places of a canvas, by the first command's network after some epochs on
+such canvases; at 171 pixels that endpoint has 9 x 9 cells.
+"""
+
+import tempfile
+from pathlib import Path
+
+from benchmarks.pictures import canvas_model, canvases
+from benchmarks.report import Claim, Findings, Row, Table
+from benchmarks.workers import Spread, require_complete
+
+ENDPOINT, CANVASES, SEED = "mixed_6h", 50, 3
+
+
+def areas(model, pixels) -> list[tuple[float, float]]:
+    """The area below the curve of deletion of each canvas, by its map and by the map shuffled."""
+    import numpy as np
+
+    from keras_inception_v4 import faithfulness, grad_cam
+
+    rng = np.random.default_rng(SEED)
+    maps = grad_cam(model, pixels, endpoint=ENDPOINT)
+    found = []
+    for image, cells in zip(pixels, maps, strict=True):
+        shuffled = rng.permutation(cells.ravel()).reshape(cells.shape)
+        both = (
+            faithfulness(model, image, a, batch_size=42).deletion_area for a in (cells, shuffled)
+        )
+        found.append(tuple(both))
+    return found
+
+
+def measure(run: Path) -> Findings:
+    """A table; `run` is of the first command."""
+    require_complete(run)
+    import keras
+
+    from keras_inception_v4.data.digits import load_digits_data
+    from keras_inception_v4.files import read_json
+
+    arguments = read_json(run / "config.json")["arguments"]
+    data = load_digits_data(arguments["image_size"], seed=arguments["seed"])
+    with tempfile.TemporaryDirectory() as folder:
+        model = keras.saving.load_model(canvas_model(run, data, Path(folder)))
+    pixels, _ = canvases(data.validation, CANVASES, SEED)
+    found = areas(model, pixels)
+    own, shuffled = zip(*found, strict=True)
+    better = 100 * sum(a < b for a, b in found) / len(found)
+    rows = [Row("its map", Spread.of(own)), Row("the map shuffled", Spread.of(shuffled))]
+    claim = Claim("% of canvases whose map is better than shuffled", Spread.of([better]), 90)
+    table = Table(f"Deletion at {ENDPOINT}, {CANVASES} held-out digits", "area", "", rows)
+    return Findings([table], [claim])
