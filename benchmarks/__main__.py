@@ -47,7 +47,7 @@ LONG = {
     "web": "int8 in a browser beside ONNX Runtime, five minutes",
     "serving": "sixteen clients of a server, four minutes",
     "targets": "several digits a picture, and their sum, by transfer, half an hour",
-    "attribution": "Grad-CAM on canvases by deletion, half an hour",
+    "attribution": "Grad-CAM on canvases by deletion, twenty minutes",
     "fine_tuning": "the frozen blocks' output kept, beside every epoch anew, a quarter of an hour",
     "onednn": "TensorFlow's oneDNN off and on, a quarter of an hour",
     "audit": "a data set looked at, beside its files read once, two minutes",

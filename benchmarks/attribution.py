@@ -1,7 +1,7 @@
 """Whether Grad-CAM at `mixed_6h` points to what decides: by deletion, beside the map shuffled.
 
 Held-out digits at random places of a canvas, by the first command's network after some epochs on
-such canvases; at 171 pixels that endpoint has 9 x 9 cells.
+such canvases; at 139 pixels that endpoint has 7 x 7 cells.
 """
 
 import tempfile
@@ -12,6 +12,7 @@ from benchmarks.report import Claim, Findings, Row, Table
 from benchmarks.workers import Spread, require_complete
 
 ENDPOINT, CANVASES, SEED = "mixed_6h", 50, 3
+SIZE, TRAINING = 139, 1200  # pixels, canvases
 
 
 def areas(model, pixels) -> list[tuple[float, float]]:
@@ -43,8 +44,10 @@ def measure(run: Path) -> Findings:
     arguments = read_json(run / "config.json")["arguments"]
     data = load_digits_data(arguments["image_size"], seed=arguments["seed"])
     with tempfile.TemporaryDirectory() as folder:
-        model = keras.saving.load_model(canvas_model(run, data, Path(folder)))
-    pixels, _ = canvases(data.validation, CANVASES, SEED)
+        model = keras.saving.load_model(
+            canvas_model(run, data, Path(folder), size=SIZE, count=TRAINING)
+        )
+    pixels, _ = canvases(data.validation, CANVASES, SEED, SIZE)
     found = areas(model, pixels)
     own, shuffled = zip(*found, strict=True)
     better = 100 * sum(a < b for a, b in found) / len(found)

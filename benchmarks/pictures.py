@@ -11,25 +11,27 @@ import sys
 import tempfile
 from pathlib import Path
 
-CANVAS, CANVASES, EPOCHS = 171, 1200, 5
+CANVAS, CANVASES, EPOCHS = 171, 480, 4
 DOCS = Path(__file__).parent.parent / "docs"
 
 
-def canvases(images, count: int, seed: int):
+def canvases(images, count: int, seed: int, size: int = CANVAS):
     """Digits of a run, each at a random place of a black square; and their labels."""
     import numpy as np
 
     rng = np.random.default_rng(seed)
     chosen = rng.choice(len(images), count, replace=False)
     side = images.pixels.shape[1]
-    pixels = np.zeros((count, CANVAS, CANVAS, 3), "float32")
+    pixels = np.zeros((count, size, size, 3), "float32")
     for canvas, index in zip(pixels, chosen, strict=True):
-        top, left = rng.integers(0, CANVAS - side + 1, 2)
+        top, left = rng.integers(0, size - side + 1, 2)
         canvas[top : top + side, left : left + side] = images.pixels[index]
     return pixels, images.labels[chosen]
 
 
-def canvas_model(run: Path, data, folder: Path) -> Path:
+def canvas_model(
+    run: Path, data, folder: Path, *, size: int = CANVAS, count: int = CANVASES
+) -> Path:
     """The run's network, trained on for digits at any place, saved as a run leaves it."""
     import keras
 
@@ -37,14 +39,14 @@ def canvas_model(run: Path, data, folder: Path) -> Path:
 
     keras.utils.set_random_seed(0)
     model = InceptionV4(
-        weights=run / "model.keras", input_shape=(CANVAS, CANVAS, 3), classes=10,
+        weights=run / "model.keras", input_shape=(size, size, 3), classes=10,
         batch_norm_momentum=0.9, include_preprocessing=True,
     )  # fmt: skip
     fine_tune(
-        model, canvases(data.train, CANVASES, 0), epochs=EPOCHS, batch_size=16,
+        model, canvases(data.train, count, 0, size), epochs=EPOCHS, batch_size=16,
         learning_rate=5e-4, precision="auto", verbose=2,
     )  # fmt: skip
-    accuracy = evaluate(model, canvases(data.validation, 200, 1), verbose=False)["accuracy"]
+    accuracy = evaluate(model, canvases(data.validation, 200, 1, size), verbose=False)["accuracy"]
     print(f"held-out digits at any place: {accuracy:.1%}")
     for name in ("class_names.json", "config.json"):
         shutil.copy(run / name, folder / name)

@@ -21,6 +21,7 @@ from keras_inception_v4.training.augmentation import augmentation_of
 from keras_inception_v4.training.caching import MEMORY_BUDGET, Part, cached_features, record_of
 
 LARGE = "float16"  # of what is too much for memory: half of the bytes, rounded by a thousandth
+SHARE = 0.8  # of what is free on a disk; the rest is for checkpoints
 DRAWS = 64  # more than a layer of augmentation draws for a batch
 
 
@@ -224,7 +225,7 @@ class _Room:
             folder.mkdir(parents=True, exist_ok=True)
             there = sum(file.stat().st_size for file in folder.glob("fine_tuning.*.features*"))
         self.free = shutil.disk_usage(os.fspath(self.place)).free + there
-        self.suffices = needed < self.free or (folder is None and self.in_memory)
+        self.suffices = needed <= SHARE * self.free or (folder is None and self.in_memory)
 
 
 @dataclass(frozen=True)
