@@ -198,6 +198,13 @@ def test_much_is_kept_on_disk_in_half_the_bytes(tune, tmp_path, monkeypatch, cap
     assert unkept["loss"] == pytest.approx(rounded["loss"], rel=1e-4)
 
 
+def test_mixed_precision_computes_what_moves(tune):
+    _, exact = tune()
+    model, mixed = tune(precision="mixed_bfloat16")
+    assert {weight.dtype for weight in model.weights} == {"float32"}
+    assert mixed["loss"] == pytest.approx(exact["loss"], rel=0.1)
+
+
 def test_where_everything_moves_nothing_can_be_kept(tune):
     with pytest.raises(ValueError, match="cache_augmented=2, and the first block of"):
         tune(from_endpoint="mixed_6h", cache_augmented=2)

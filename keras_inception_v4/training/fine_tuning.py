@@ -100,7 +100,7 @@ def fine_tune(
             frozen blocks, whose output is kept for the epochs, which take turns; 0 passes every
             image in every epoch. `None` keeps the output where it has room, of arrays without
             augmentation, and without callbacks. Up to a gigabyte is kept in memory, which changes
-            nothing; more in float16 in `folder` or a temporary file.
+            nothing in float32; more in float16 in `folder` or a temporary file.
         callbacks: of Keras; their `model` is a twin of this one in `precision`, with
             `cache_augmented` of what is above the frozen blocks. One that raises ends the phase,
             which goes on from `folder`.
