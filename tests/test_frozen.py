@@ -30,10 +30,10 @@ def digits():
     return pixels, labels[chosen]
 
 
-def two_blocks(augment, dropout_rate):
+def two_blocks(augment, dropout_rate, size=75):
     """A model of the package's form with two convolutions, quick to trace."""
     keras.utils.set_random_seed(0)
-    x = inputs = keras.Input(ordered(75, 75, 3))
+    x = inputs = keras.Input(ordered(size, size, 3))
     for layer in augmentation_layers(augment):
         x = layer(x)
     x = keras.layers.Rescaling(1 / 127.5, offset=-1, name="preprocessing")(x)
@@ -205,8 +205,16 @@ def test_mixed_precision_computes_what_moves(tune):
     assert mixed["loss"] == pytest.approx(exact["loss"], rel=0.1)
 
 
+def test_images_of_any_size_are_not_kept(digits, tmp_path):
+    model = unfreeze(two_blocks("none", 0, size=None), "mixed_7a")
+    fine_tune(model, digits, epochs=2, folder=tmp_path, verbose=0)
+    assert features_in(tmp_path) == []
+    with pytest.raises(ValueError, match=r"cache_augmented=1, .* or takes images of any size"):
+        fine_tune(model, digits, epochs=2, cache_augmented=1, verbose=0)
+
+
 def test_where_everything_moves_nothing_can_be_kept(tune):
-    with pytest.raises(ValueError, match="cache_augmented=2, and the first block of"):
+    with pytest.raises(ValueError, match="cache_augmented=2, and nothing can be kept"):
         tune(from_endpoint="mixed_6h", cache_augmented=2)
     model, _ = tune(from_endpoint="mixed_6h", epochs=2)
     assert frozen_endpoint(model) is None

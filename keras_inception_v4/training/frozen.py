@@ -22,6 +22,7 @@ from keras_inception_v4.training.caching import MEMORY_BUDGET, Part, cached_feat
 
 LARGE = "float16"  # of what is too much for memory: half of the bytes, rounded by a thousandth
 SHARE = 0.8  # of what is free on a disk; the rest is for checkpoints
+SEED_STATE = (2,)  # the shape of what a `keras.random.SeedGenerator` keeps
 DRAWS = 64  # more than a layer of augmentation draws for a batch
 
 
@@ -99,8 +100,9 @@ def above_frozen(
     if parts is None:
         if asked is not None:
             raise ValueError(
-                f"Received cache_augmented={asked}, and the first block of {model.name!r} is "
-                "trained, or other ways lead around the frozen ones: nothing can be kept."
+                f"Received cache_augmented={asked}, and nothing can be kept: {model.name!r} trains "
+                "its first block, or takes images of any size, or other ways lead around the "
+                "frozen blocks."
             )
         yield whole
         return
@@ -167,6 +169,8 @@ def _parts(model: keras.Model) -> tuple[Part, keras.Model] | None:
     augmentation = augmentation_of(model)
     (inputs,) = model.inputs
     grid = model.get_layer(endpoint).output
+    if None in grid.shape[1:]:
+        return None
     start = augmentation[-1].output if augmentation else inputs
     below = keras.Model(start, grid, name=f"{model.name}_to_{endpoint}")
     if below.trainable_weights or any(_seeds(layer) for layer in below.layers):
@@ -188,7 +192,7 @@ def _seeds(layer: keras.layers.Layer) -> list[keras.Variable]:
 
 def _drawing(augmentation: Sequence[keras.layers.Layer]):
     """Augments a batch as training does; what is drawn depends on the seeds and the step alone."""
-    states = [state for layer in augmentation for state in _seeds(layer)]
+    states = [s for layer in augmentation for s in _seeds(layer) if s.shape == SEED_STATE]
 
     def draw(pixels: np.ndarray, step: int) -> np.ndarray:
         for state in states:  # a seed, and how often it was drawn from
