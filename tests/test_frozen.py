@@ -248,7 +248,8 @@ def test_four_steps_of_a_quarter_make_the_updates_of_the_whole(digits):
             ).history["loss"]
         )  # fmt: skip
         ends.append(model.get_weights())
-    assert histories[0][-1] < 0.95 * histories[0][0]
+    moved = max(np.abs(end - begin).max() for end, begin in zip(ends[0], start, strict=True))
+    assert moved > 0.02  # two hundred times what they may differ by
     np.testing.assert_allclose(histories[1], histories[0], rtol=1e-4)
     for whole, quarters in zip(*ends, strict=True):
         np.testing.assert_allclose(quarters, whole, atol=1e-4)
