@@ -9,7 +9,8 @@ import time
 from pathlib import Path
 
 from benchmarks.report import Claim, Findings, Row, Table
-from benchmarks.workers import NotMeasuredError, Spread, output_of, require_complete
+from benchmarks.workers import Spread, output_of, require_complete
+from keras_inception_v4.training.options import ONEDNN
 
 SIDE, IMAGES, EPOCHS, HEAD_EPOCHS = 139, 1000, 5, 20
 WAYS = {"each epoch anew": 0, "kept": None}
@@ -41,17 +42,14 @@ def seconds_and_accuracy(run: str, kept: int | None) -> str:
 def measure(run: Path) -> Findings:
     """One after the other, each in a process of its own; `run` is of the first command."""
     require_complete(run)
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as the command `train` sets it
+    os.environ.setdefault(ONEDNN, "1")  # as the command `train` sets it
     seconds, accuracies = {}, {}
     for name, kept in WAYS.items():
         code = (
             "from benchmarks.fine_tuning import seconds_and_accuracy as s; "
             f"print(s({str(run)!r}, {kept}))"
         )
-        answer = output_of(code)
-        if ":" not in answer:
-            raise NotMeasuredError(answer)
-        seconds[name], accuracies[name] = map(float, answer.split(":"))
+        seconds[name], accuracies[name] = map(float, output_of(code).split(":"))
     anew, kept = WAYS
     rows = [
         Row(f"{name}: {accuracies[name]:.1%} of held-out digits", Spread.of([seconds[name]]))

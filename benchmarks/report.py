@@ -159,7 +159,7 @@ def write(results: dict, folder: Path, readme: Path | None = None) -> None:
         "least and the largest. Absolute figures belong to the machine.",
     ]
     for subject, found in results.items():
-        title = subject.upper() if subject == "gpu" else subject.capitalize()
+        title = subject.upper() if subject == "gpu" else subject.capitalize().replace("_", "-")
         lines += ["", f"## {title}", "", _where(found), *_claims(found["claims"])]
         lines += [line for remark in found["remarks"] for line in ("", remark)]
         for table in found["tables"]:

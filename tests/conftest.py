@@ -150,6 +150,18 @@ def digits_run(tmp_path_factory):
     return Path(folder)
 
 
+def three_digits(each):
+    """So many scans each of 0, 1 and 2 as RGB images of 75 x 75, with their labels."""
+    import numpy as np
+
+    from keras_inception_v4.data.digits import digit_scans
+    from keras_inception_v4.preprocessing import resize_image
+
+    scans, labels = digit_scans()
+    chosen = np.concatenate([np.flatnonzero(labels == digit)[:each] for digit in range(3)])
+    return np.stack([resize_image(scan, (75, 75), 1.0) for scan in scans[chosen]]), labels[chosen]
+
+
 def ordered(height, width, channels):
     """An image shape in the current data format."""
     import keras

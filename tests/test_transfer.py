@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from conftest import ordered
+from conftest import ordered, three_digits
 from tiny import tiny
 
 from keras_inception_v4 import (
@@ -16,20 +16,15 @@ from keras_inception_v4 import (
     transfer_model,
     unfreeze,
 )
-from keras_inception_v4.data.digits import digit_scans
 from keras_inception_v4.data.pipeline import Batches, batched
 from keras_inception_v4.data.sources import Images
-from keras_inception_v4.preprocessing import resize_image
 from keras_inception_v4.training.class_weights import class_weights
 
 
 @pytest.fixture(scope="module")
 def digits():
     """60 scans of 0, 1 and 2 as RGB images, with their labels."""
-    scans, labels = digit_scans()
-    chosen = np.concatenate([np.flatnonzero(labels == digit)[:20] for digit in range(3)])
-    pixels = np.stack([resize_image(scan, (75, 75), 1.0) for scan in scans[chosen]])
-    return pixels, labels[chosen]
+    return three_digits(20)
 
 
 @pytest.fixture

@@ -45,17 +45,8 @@ OF_TRANSFER = (
 """What only a training from trained weights uses."""
 OF_TABLES = ("images", "task", "path_column", "label_column", "split_column", "group_column")
 """What only a table has a use for."""
-NEW = (
-    "accumulate",
-    "cache_augmented",
-    "nested",
-    "exclude",
-    "calibrate",
-    *OF_TABLES,
-    "loss",
-    "folds",
-    "fold",
-)
+NEW = ("nested", "exclude", "calibrate", *OF_TABLES, "loss", "folds", "fold",
+       "accumulate", "cache_augmented")  # fmt: skip
 """Recorded where asked for, so that a run from before they were there is known again."""
 LOSSES = ("huber", "mean_squared_error")
 
@@ -168,9 +159,9 @@ class Settings:
         BATCH_SIZE, "images a step, of all devices and processes together", TRAINING
     )
     accumulate: int = _option(
-        None,
-        "steps whose mean gradient makes one update, which then goes by so many times --batch-size "
-        "images in no more memory (default: 1)",
+        1,
+        "update the weights once in so many steps, by the mean of their gradients: batches of 8 "
+        "and 4 steps update as batches of 32 do, in less memory",
         TRAINING,
     )
     from_endpoint: str = _option(
@@ -187,8 +178,9 @@ class Settings:
     )
     cache_augmented: int = _option(
         None,
-        "fine-tuning: draw so many augmented versions of each image, and keep what the frozen "
-        "blocks make of them; 0 keeps nothing (default: kept where no image is augmented)",
+        "fine-tuning: augment each image so many times, pass these versions through the frozen "
+        "blocks once, and train on what comes out; 0 passes every image in every epoch (default: "
+        "once with --augment none, else every epoch)",
         TRAINING,
     )
     calibrate: bool = _option(
@@ -305,9 +297,9 @@ class Settings:
         values["weights"] = None if self.weights is None else os.fspath(self.weights)
         for name in OF_TRANSFER if self.from_scratch else ("recipe",):
             del values[name]
-        for name in NEW:
-            if not values.get(name):
-                values.pop(name, None)
+        for item in fields(self):
+            if item.name in NEW and values.get(item.name) == item.default:
+                values.pop(item.name, None)
         for name in ("images", "exclude"):
             if values.get(name) is not None:
                 values[name] = os.fspath(values[name])

@@ -231,14 +231,18 @@ def trained_weights(model: keras.Model) -> dict[str, keras.Variable]:
     }
 
 
+def seeds_of(layer: keras.layers.Layer) -> list[keras.Variable]:
+    """What a layer keeps beside its weights: the states of its seed generators."""
+    weights = {id(weight) for weight in layer.weights}
+    return [variable for variable in layer.variables if id(variable) not in weights]
+
+
 def _moving(model: keras.Model, *, weights_only: bool) -> dict[str, keras.Variable]:
     """Every variable that training moves, under a name that another process finds too."""
     variables: dict[str, keras.Variable] = {}
     for index, layer in enumerate(model.layers):
-        weights = {id(weight) for weight in layer.weights}
-        seeds = [variable for variable in layer.variables if id(variable) not in weights]
         if not weights_only:
-            variables |= {f"seed/{index}/{i}": seed for i, seed in enumerate(seeds)}
+            variables |= {f"seed/{index}/{i}": seed for i, seed in enumerate(seeds_of(layer))}
     variables |= trained_weights(model)
     if not weights_only:
         variables |= {f"optimizer/{i}": v for i, v in enumerate(model.optimizer.variables)}

@@ -93,14 +93,15 @@ def fine_tune(
         validation_data: Keras's name for `validation`.
         checkpoint_every: steps of an epoch after which the state is kept too, so that the same call
             goes on there; `None` keeps it after epochs alone.
-        accumulate: steps whose mean gradient makes one update: with a quarter of `batch_size` and
-            4 the updates are those of the whole, in less memory. Batch norm that trains goes by the
-            statistics of each step's batch. Steps that are too few at the very end update nothing.
-        cache_augmented: how many augmented versions of each image are drawn and passed through the
-            frozen blocks, whose output is kept for the epochs, which take turns; 0 passes every
-            image in every epoch. `None` keeps the output where it has room, of arrays without
-            augmentation, and without callbacks. Up to a gigabyte is kept in memory, which changes
-            nothing in float32; more in float16 in `folder` or a temporary file.
+        accumulate: steps of an update, which goes by the mean of their gradients. Batches of 8 and
+            4 steps update as batches of 32 do, in less memory; but batch norm that trains goes by
+            the statistics of 8. Fewer steps that are left at the end update nothing.
+        cache_augmented: augmented versions of each image, at least 1. They pass the frozen blocks
+            once; what comes out is kept, and the epochs train on one version after the other.
+            0 passes every image in every epoch. `None` is 1 for arrays that no layer augments, if
+            there is room, no callback is given and there is more than one epoch; else it is 0.
+            Up to a gigabyte is kept in memory, in float32; more in `folder` or a temporary file,
+            in float16.
         callbacks: of Keras; their `model` is a twin of this one in `precision`, with
             `cache_augmented` of what is above the frozen blocks. One that raises ends the phase,
             which goes on from `folder`.

@@ -183,8 +183,15 @@ def fit(
         Loss and metric an epoch, training and held-out, of resumed epochs too.
 
     Raises:
-        ValueError: if the loss is not finite; the weights are those of the last sound epoch.
+        ValueError: if the loss is not finite, where the weights are those of the last sound epoch;
+            or if the optimizer would not update within so many epochs.
     """
+    several, steps = optimizer.gradient_accumulation_steps or 1, epochs * len(train)
+    if several > steps:
+        raise ValueError(
+            f"Received {several} steps an update and {steps} steps in all: nothing would be "
+            "trained. Accumulate fewer."
+        )
     # XLA compiles convolutions for CPUs badly; JAX is nothing without it.
     jit = "auto" if keras.backend.backend() == "jax" else False
     metrics = [metric] if loss_weights is None else {HEAD: [metric]}

@@ -1,7 +1,6 @@
 """What the blocks below the first one that moves make of images: computed once, and kept."""
 
 import contextlib
-import os
 import shutil
 import sys
 import tempfile
@@ -19,6 +18,7 @@ from keras_inception_v4.data.pipeline import Batches, batched
 from keras_inception_v4.progress import Verbose
 from keras_inception_v4.training.augmentation import augmentation_of
 from keras_inception_v4.training.caching import MEMORY_BUDGET, Part, cached_features, record_of
+from keras_inception_v4.training.checkpoint import seeds_of
 
 LARGE = "float16"  # of what is too much for memory: half of the bytes, rounded by a thousandth
 SHARE = 0.8  # of what is free on a disk; the rest is for checkpoints
@@ -90,75 +90,100 @@ def above_frozen(
         OSError: likewise, if there is no room for it.
     """
     folder = None if checkpoint is None else checkpoint.parent
-    model, drawn = whole.model, bool(augmentation_of(whole.model))
-    fixed = whole.batches.labels is not None and not drawn
-    going_on = checkpoint is not None and checkpoint.exists() and not _path(folder, 0).exists()
-    if asked == 0 or (asked is None and (not fixed or epochs == 1 or going_on)):
+    plan = _plan(whole, asked, epochs, checkpoint, bool(verbose))
+    if plan is None:
         yield whole
         return
-    parts = _parts(model)
-    if parts is None:
-        if asked is not None:
-            raise ValueError(
-                f"Received cache_augmented={asked}, and nothing can be kept: {model.name!r} trains "
-                "its first block, or takes images of any size, or other ways lead around the "
-                "frozen blocks."
-            )
-        yield whole
-        return
-    below, above = parts
-    versions = 1 if fixed else min(asked or 1, epochs)
-    size = batch_size if whole.batches.labels is not None else len(whole.batches[0][1])
-    if _bytes_of(whole, below, versions) > MEMORY_BUDGET:
-        below = below._replace(dtype=LARGE)
-    room = _Room(folder, _bytes_of(whole, below, versions))
-    if not room.suffices:
-        text = (
-            f"The output of {below.model.name} takes {room.needed / 1e6:,.0f} MB, and "
-            f"{room.free / 1e6:,.0f} MB are free in {room.place}"
-        )
-        if asked is not None:
-            raise OSError(f"{text}. Ask for fewer versions, or make room.")
-        if verbose:
-            print(f"{text}: each epoch computes it again.", file=sys.stderr)
-        yield whole
-        return
-    if verbose:
-        where = "memory" if room.in_memory else room.place
-        print(f"Kept in {where}: {below.model.name}, {room.needed / 1e6:,.0f} MB.", file=sys.stderr)
     with contextlib.ExitStack() as stack:
 
-        def kept(data, part: Part, path: Path | None, epoch: int = 0):
+        def kept(data, part: Part, which, epoch: int = 0):
             return stack.enter_context(
                 cached_features(
-                    model,
-                    as_batches(data, model, batch_size),
+                    whole.model,
+                    as_batches(data, whole.model, batch_size),
                     part,
                     batch_size=batch_size,
-                    memory_budget=MEMORY_BUDGET if room.in_memory else 1,
-                    path=path,
+                    memory_budget=MEMORY_BUDGET if plan.in_memory else 1,
+                    path=None if folder is None else _path(folder, which),
                     verbose=bool(verbose),
                     epoch=epoch,
                 )
             )
 
+        size = batch_size if whole.batches.labels is not None else len(whole.batches[0][1])
         turns = [
-            batched(kept(train, below, folder and _path(folder, epoch), epoch), size, seed=seed)
-            for epoch in range(versions)
+            batched(kept(train, plan.below, epoch, epoch), size, seed=seed)
+            for epoch in range(plan.versions)
         ]
-        batches = turns[0]
-        if versions > 1:
-            batches = Batches(_InTurn(turns), batches.labels, batches.weighted)
+        batches = Batches(_InTurn(turns), turns[0].labels, turns[0].weighted)
         held_out = None
         if whole.held_out is not None:
-            as_it_is = below._replace(prepare=None)
-            features = kept(validation, as_it_is, folder and _path(folder, "validation"))
-            held_out = batched(features, batch_size)
-        yield Trained(above, batches, held_out, versions)
+            as_it_is = plan.below._replace(prepare=None)
+            held_out = batched(kept(validation, as_it_is, "validation"), batch_size)
+        yield Trained(plan.above, batches, held_out, plan.versions)
 
 
-def _path(folder: Path | None, which) -> Path:
-    return (folder or Path()) / f"fine_tuning.{which}.features"
+class _Plan(NamedTuple):
+    """What is kept: the output of `below`, `versions` times, for the training of `above`."""
+
+    below: Part
+    above: keras.Model
+    versions: int
+    in_memory: bool
+
+
+def _plan(
+    whole: Trained, asked: int | None, epochs: int, checkpoint: Path | None, verbose: bool
+) -> _Plan | None:
+    """Decides what is kept, and says so; `None` where nothing is."""
+    folder = None if checkpoint is None else checkpoint.parent
+    fixed = whole.batches.labels is not None and not augmentation_of(whole.model)
+    begun = checkpoint is not None and checkpoint.exists()
+    going_on = begun and folder is not None and not _path(folder, 0).exists()
+    if asked == 0 or (asked is None and (not fixed or epochs == 1 or going_on)):
+        return None
+    parts = _parts(whole.model)
+    if parts is None:
+        if asked is None:
+            return None
+        raise ValueError(
+            f"Received cache_augmented={asked}, and nothing can be kept: {whole.model.name!r} "
+            "trains its first block, or takes images of any size, or other ways lead around the "
+            "frozen blocks."
+        )
+    below, above = parts
+    versions = 1 if fixed else min(asked or 1, epochs)
+    in_memory = _bytes_of(whole, below, versions) <= MEMORY_BUDGET
+    if not in_memory:
+        below = below._replace(dtype=LARGE)
+    needed = _bytes_of(whole, below, versions)
+    what = (
+        f"What the frozen blocks, up to {below.about['endpoint']}, make of {versions} "
+        f"version{'s' * (versions > 1)} of each image: {needed / 1e6:,.0f} MB"
+    )
+    place = Path(tempfile.gettempdir()) if folder is None else folder
+    free = _free(place)
+    if needed > SHARE * free and (folder is not None or not in_memory):
+        told = f"{what}, which is more than {SHARE:.0%} of the {free / 1e6:,.0f} MB free in {place}"
+        if asked is not None:
+            raise OSError(f"{told}. Ask for fewer versions, or make room.")
+        if verbose:
+            print(f"{told}. It is computed again in each epoch.", file=sys.stderr)
+        return None
+    if verbose:
+        print(f"{what}, kept {'in memory' if in_memory else f'in {place}'}.", file=sys.stderr)
+    return _Plan(below, above, versions, in_memory)
+
+
+def _path(folder: Path, which) -> Path:
+    return folder / f"fine_tuning.{which}.features"
+
+
+def _free(place: Path) -> int:
+    """Bytes that are free in a folder, or hold what an interrupted call kept there."""
+    place.mkdir(parents=True, exist_ok=True)
+    kept = sum(file.stat().st_size for file in place.glob(f"{_path(place, '*').name}*"))
+    return shutil.disk_usage(place).free + kept
 
 
 def _parts(model: keras.Model) -> tuple[Part, keras.Model] | None:
@@ -173,7 +198,7 @@ def _parts(model: keras.Model) -> tuple[Part, keras.Model] | None:
         return None
     start = augmentation[-1].output if augmentation else inputs
     below = keras.Model(start, grid, name=f"{model.name}_to_{endpoint}")
-    if below.trainable_weights or any(_seeds(layer) for layer in below.layers):
+    if below.trainable_weights or any(seeds_of(layer) for layer in below.layers):
         return None
     try:
         above = keras.Model(grid, model.output, name=model.name)
@@ -184,15 +209,9 @@ def _parts(model: keras.Model) -> tuple[Part, keras.Model] | None:
     return Part(below, prepare=prepare, about=about), above
 
 
-def _seeds(layer: keras.layers.Layer) -> list[keras.Variable]:
-    """The states of a layer's seed generators."""
-    weights = {id(weight) for weight in layer.weights}
-    return [variable for variable in layer.variables if id(variable) not in weights]
-
-
 def _drawing(augmentation: Sequence[keras.layers.Layer]):
     """Augments a batch as training does; what is drawn depends on the seeds and the step alone."""
-    states = [s for layer in augmentation for s in _seeds(layer) if s.shape == SEED_STATE]
+    states = [s for layer in augmentation for s in seeds_of(layer) if s.shape == SEED_STATE]
 
     def draw(pixels: np.ndarray, step: int) -> np.ndarray:
         for state in states:  # a seed, and how often it was drawn from
@@ -216,20 +235,6 @@ def _bytes_of(whole: Trained, part: Part, versions: int) -> int:
             record = record_of(whole.model, part, weights=batches.weighted)
             total += times * images * record.itemsize
     return total
-
-
-class _Room:
-    """Where so many bytes would lie, and whether they can."""
-
-    def __init__(self, folder: Path | None, needed: int):
-        self.needed, self.in_memory = needed, needed <= MEMORY_BUDGET
-        self.place = Path(tempfile.gettempdir()) if folder is None else folder
-        there = 0
-        if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
-            there = sum(file.stat().st_size for file in folder.glob("fine_tuning.*.features*"))
-        self.free = shutil.disk_usage(os.fspath(self.place)).free + there
-        self.suffices = needed <= SHARE * self.free or (folder is None and self.in_memory)
 
 
 @dataclass(frozen=True)

@@ -54,9 +54,9 @@ class Schedule(NamedTuple):
     accumulate: int = 1  # steps of an update
 
     @property
-    def updates(self) -> int:
-        """An epoch's."""
-        return max(1, self.steps // self.accumulate)
+    def updates(self) -> float:
+        """An epoch's; no whole number where an epoch ends between two."""
+        return self.steps / self.accumulate
 
 
 class Recipe(NamedTuple):
@@ -114,7 +114,7 @@ class WarmupStaircase(keras.optimizers.schedules.LearningRateSchedule):
 
 
 def _adam(schedule: Schedule) -> keras.optimizers.Optimizer:
-    rate = warmup_cosine(ADAM_RATE, schedule.epochs * schedule.updates, ADAM_WARMUP)
+    rate = warmup_cosine(ADAM_RATE, int(schedule.epochs * schedule.updates), ADAM_WARMUP)
     return keras.optimizers.Adam(**accumulated(rate, schedule.accumulate), beta_2=BETA_2)
 
 
