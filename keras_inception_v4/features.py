@@ -1,7 +1,8 @@
 """The network as a backbone: endpoints as outputs, and embeddings of images."""
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -122,13 +123,19 @@ def embed(
     return features
 
 
-def embedded(extractor: keras.Model, batches: Iterable, batch_size: int) -> Iterator[np.ndarray]:
+def embedded(
+    extractor: keras.Model,
+    batches: Iterable,
+    batch_size: int,
+    place: Callable[[np.ndarray], Any] = np.asarray,
+) -> Iterator[np.ndarray]:
     """The features of each image, batch by batch.
 
     Args:
         extractor: from `embedding_model`.
         batches: what it takes.
         batch_size: to which smaller batches are padded.
+        place: puts a batch where the extractor is.
 
     Yields:
         float32 `(images of the batch, 1536)`.
@@ -137,7 +144,7 @@ def embedded(extractor: keras.Model, batches: Iterable, batch_size: int) -> Iter
         ValueError: if one is not finite, as with weights that have diverged.
     """
     for batch in batches:
-        answers = extractor.predict_on_batch(padded(batch, batch_size))
+        answers = extractor.predict_on_batch(place(padded(batch, batch_size)))
         found = np.asarray(answers, "float32")[: len(batch)]
         check_finite(found, f"features of {extractor.name!r}")
         yield found

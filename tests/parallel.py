@@ -1,14 +1,18 @@
-"""The command, on a network of one convolution with batch norm and both heads; see test_devices.py.
+"""The command, for test_devices.py: from scratch on a network of one convolution with batch norm
+and both heads, from trained weights on the shallow network.
 
-InceptionV4 itself cannot be compared so: from random weights its gradients change by 8 % when the
+From random weights InceptionV4 itself cannot be compared: its gradients change by 8 % when the
 input changes by a millionth, so no two orders of summation in float32 agree. `benchmarks/curves.py`
 compares it from trained weights.
 """
 
+import atexit
+import contextlib
 import sys
 from functools import partial
 
 from test_tasks import TaskNetwork
+from thin import thin_network
 
 from keras_inception_v4 import cli
 from keras_inception_v4.runs.phases import from_scratch
@@ -28,6 +32,10 @@ PARTS = Parts(
         recipes={"paper": SLOWER},
     ),
 )
+
+SHALLOW = contextlib.ExitStack()
+atexit.register(SHALLOW.close)
+SHALLOW.enter_context(thin_network("shallow"))  # in the children too, which import this
 
 if __name__ == "__main__":
     sys.exit(cli.main(sys.argv[1:], parts=PARTS))

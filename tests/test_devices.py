@@ -22,21 +22,36 @@ from PIL import Image
 from safetensors import safe_open
 
 from keras_inception_v4.data.digits import digit_scans
+from keras_inception_v4.data.pipeline import batched
+from keras_inception_v4.data.sources import Images, LabelledData
 from keras_inception_v4.files import read_json
+from keras_inception_v4.runs import phases
+from keras_inception_v4.runs.folder import RunFolder
+from keras_inception_v4.runs.phases import Watching
 from keras_inception_v4.training import devices
 
 STEPS = 20
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _compiled_once(tmp_path_factory):
+    """All processes of these tests share what JAX has compiled."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path_factory.mktemp("compiled")))
+        patch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+        patch.setenv("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+        yield
+
+
 @pytest.fixture(scope="module")
 def scans(tmp_path_factory):
-    """A folder with 10 training and 6 held-out scans of two digits."""
+    """A folder with 12 training and 6 held-out scans of two digits."""
     pytest.importorskip("jax", reason="many devices need JAX")
     folder = tmp_path_factory.mktemp("scans") / "photos"
     images, labels = digit_scans()
     for digit, name in enumerate(("zero", "one")):
-        for index, which in enumerate(np.flatnonzero(labels == digit)[:8]):
-            path = folder / ("train" if index < 5 else "validation") / name / f"{which}.png"
+        for index, which in enumerate(np.flatnonzero(labels == digit)[:9]):
+            path = folder / ("train" if index < 6 else "validation") / name / f"{which}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(images[which]).resize((120, 120)).save(path)
     return folder
@@ -48,16 +63,22 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def start(scans, output, *options, epochs=STEPS, devices=1):
+FROM_SCRATCH = ("--weights", "none", "--recipe", "paper", "--batch-size", "8")
+
+
+def start(scans, output, *options, kind=FROM_SCRATCH, epochs=STEPS, devices=1):
     command = [sys.executable, str(Path(__file__).with_name("parallel.py")), "train", str(scans),
-               "--weights", "none", "--recipe", "paper", "--image-size", "107", "--batch-size", "8",
-               "--epochs", str(epochs), "--augment", "symbols",
+               "--image-size", "107", *kind, "--epochs", str(epochs), "--augment", "symbols",
                "--precision", "float32", "--output", str(output), *options]  # fmt: skip
+    flags = [f"--xla_force_host_platform_device_count={devices}"]
+    if kind != FROM_SCRATCH:  # many layers: compiled as quickly as can be
+        flags.append("--xla_backend_optimization_level=0")
     environment = {
         **os.environ,
         "KERAS_BACKEND": "jax",
         "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+        "NPROC": "16",  # threads: on as few as devices XLA waits for itself, now and then
+        "XLA_FLAGS": " ".join(flags),
     }
     return subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -131,6 +152,61 @@ def test_they_follow_the_losses_of_one_device(scans, alone, tmp_path, kind):
     assert read_json(run / "report.json")["images"] == 6
 
 
+@pytest.fixture(scope="module")
+def transfer(shallow_file):
+    """Options of a training from trained weights, every epoch a step of all images."""
+    return ("--weights", str(shallow_file), "--head-epochs", str(STEPS), "--batch-size", "12",
+            "--image-size", "75", "--learning-rate", "0.001")  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def tuned_alone(scans, transfer, tmp_path_factory):
+    run = tmp_path_factory.mktemp("tuned_alone") / "run"
+    finish(start(scans, run, kind=transfer))
+    return run
+
+
+@pytest.mark.slow
+def test_transfer_on_two_processes_of_two_devices_follows_one(
+    scans, transfer, tuned_alone, tmp_path
+):
+    """Both phases, with drawn augmentation and dropout."""
+    run = tmp_path / "run"
+    printed, _ = finish(*start_two(scans, run, kind=transfer, devices=2))
+    assert "12 images a step, on 4 devices of 2 processes." in printed
+    expected = losses(tuned_alone)
+    assert len(expected) == 2 * STEPS
+    assert np.ptp(expected[:STEPS]) > 0.1
+    assert np.ptp(expected[STEPS:]) > 0.1
+    for column in ("loss", "val_loss"):
+        found, expected = losses(run, column), losses(tuned_alone, column)
+        np.testing.assert_allclose(found[:STEPS], expected[:STEPS], rtol=1e-5)
+        np.testing.assert_allclose(found[STEPS:], expected[STEPS:], rtol=1e-4)
+    heads = [
+        keras.saving.load_model(folder / "model.keras", compile=False).get_layer("predictions")
+        for folder in (run, tuned_alone)
+    ]
+    for found, expected in zip(*(head.get_weights() for head in heads), strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
+
+
+@pytest.mark.slow
+def test_one_of_two_is_killed_in_fine_tuning(scans, transfer, tmp_path):
+    """What both had made of the frozen blocks serves one process of two devices that goes on."""
+    run, kept = tmp_path / "run", ("--augment", "none")
+    processes = start_two(scans, run, *kept, kind=transfer, epochs=6)
+    wait_for(run / "checkpoints" / "fine_tuning.safetensors", processes)
+    processes[1].send_signal(signal.SIGKILL)
+    _, err = processes[0].communicate(timeout=120)
+    assert processes[0].returncode == 1
+    assert "error: Another process of this run has ended" in err, err[-3000:]
+    features = {path.name for path in (run / "checkpoints").glob("*.features*")}
+    names = ("train", "validation", "fine_tuning.0", "fine_tuning.validation")
+    assert features == {f"{name}.features{end}" for name in names for end in ("", ".json")}
+    finish(start(scans, run, *kept, kind=transfer, epochs=6, devices=2))
+    assert read_json(run / "report.json")["epochs"] == {"head": STEPS, "fine-tuning": 6}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("task", ["multi-label", "regression"])
 def test_other_tasks_follow_one_device_too(scans, tmp_path, task):
@@ -151,17 +227,21 @@ def test_other_tasks_follow_one_device_too(scans, tmp_path, task):
     np.testing.assert_allclose(*held_out, rtol=1e-4)
 
 
+def wait_for(file, processes):
+    deadline = time.monotonic() + 900
+    while not file.exists():
+        assert all(process.poll() is None for process in processes)
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("killed", [1, 0])
 def test_one_of_two_is_killed(scans, tmp_path, killed):
     run = tmp_path / "run"
     processes = start_two(scans, run, epochs=6)
     checkpoint = run / "checkpoints" / "from_scratch.safetensors"
-    deadline = time.monotonic() + 900
-    while not checkpoint.exists():
-        assert all(process.poll() is None for process in processes)
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_for(checkpoint, processes)
     processes[killed].send_signal(signal.SIGKILL)
     killed_at = time.monotonic()
     out, err = processes[1 - killed].communicate(timeout=120)
@@ -206,6 +286,53 @@ def test_a_batch_that_does_not_fit_the_devices_writes_nothing(scans, tmp_path):
     assert process.returncode == 1
     assert "error: Received batch_size=9. It must be a multiple of the 2 devices" in err
     assert not (tmp_path / "run").exists()
+
+
+@pytest.fixture
+def many(monkeypatch):
+    """As a process of two, with four devices each."""
+    monkeypatch.setattr(devices, "count_devices", lambda: 8)
+    monkeypatch.setattr(devices, "part", lambda: (1, 2))
+    return monkeypatch
+
+
+def test_what_devices_share(many):
+    arrays = (np.zeros((10, 4, 4, 3)), np.zeros(10))
+    assert devices.can_share(8, arrays)
+    assert devices.can_share(8, Images(*arrays), arrays)
+    assert devices.share(True) == {"last": "dropped", "part": (1, 2)}
+    assert devices.share(True, held_out=True) == {"last": "padded", "part": (1, 2)}
+    assert devices.share(False) == devices.share(False, held_out=True) == {}
+    with pytest.raises(ValueError, match=r"batch_size=12\. It must be a multiple of the 8 devices"):
+        devices.can_share(12, arrays)
+    own = [(arrays[0], arrays[1])]
+    for data in ((iter(own), None), (arrays, iter(own))):
+        with pytest.raises(ValueError, match=r"list_iterator and many processes.* Pass arrays or"):
+            devices.can_share(8, *data)
+    many.setattr(devices, "part", lambda: (0, 1))
+    assert not devices.can_share(12, iter(own))  # on one device, which shares nothing
+    many.setattr(devices, "count_devices", lambda: 1)
+    assert not devices.can_share(12, arrays)
+    assert devices.share(True) == {}
+
+
+@pytest.mark.parametrize("count", [1, 8])
+def test_batches_that_the_images_do_not_fill(many, count):
+    many.setattr(devices, "count_devices", lambda: count)
+    with pytest.raises(ValueError, match=r"batch_size=16 and 10 training images.* lower it"):
+        devices.check_batch(16, 10, whole=True)
+    with pytest.raises(ValueError, match=r"batch_size=16 and 10 images.* lower it"):
+        batched(Images(np.zeros((10, 4, 4, 3)), np.zeros(10)), 16, last="dropped")
+    devices.check_batch(8, 10, whole=True)
+
+
+def test_a_backend_of_one_device_names_what_it_leaves_idle(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(devices, "count_idle", lambda: 3)
+    monkeypatch.setattr(keras.backend, "backend", lambda: "torch")
+    run = RunFolder(tmp_path / "run", {}, crop=1.0, writes=True, environment={})
+    images = Images(np.zeros((10, 4, 4, 3)), np.zeros(10))
+    phases._begin(run, LabelledData(images, images, ["a", "b"], 1.0, []), 8, Watching(verbose=1))
+    assert "one GPU and leaves 3 idle, as torch does here" in capsys.readouterr().err
 
 
 class JaxRuntimeError(RuntimeError):

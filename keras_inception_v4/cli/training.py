@@ -52,7 +52,7 @@ def add_train(commands) -> None:
         help="write the curves of all phases for TensorBoard, into the run folder",
     )
     many = command.add_argument_group(
-        "many processes", "From scratch, on the JAX backend; each uses all devices that it sees."
+        "many processes", "On the JAX backend; each uses all devices that it sees."
     )
     many.add_argument("--coordinator", metavar="HOST:PORT", help="of process 0")
     many.add_argument("--processes", type=int, default=1, metavar="N", help="how many there are")

@@ -24,7 +24,20 @@ WANTED = (
 )
 
 
-def as_batches(data, model: keras.Model, batch_size: int, *, seed: int | None = None) -> Batches:
+def is_source(data) -> bool:
+    """Whether data are images that are not batched yet: arrays, or what reads by index."""
+    return isinstance(data, (tuple, list)) or (hasattr(data, "take") and hasattr(data, "labels"))
+
+
+def as_batches(
+    data,
+    model: keras.Model,
+    batch_size: int,
+    *,
+    seed: int | None = None,
+    last: str = "short",
+    part: tuple[int, int] = (0, 1),
+) -> Batches:
     """Batches as a classifier takes them, from what a user has.
 
     Args:
@@ -38,6 +51,8 @@ def as_batches(data, model: keras.Model, batch_size: int, *, seed: int | None = 
         batch_size: images a batch; for data that is not batched yet.
         seed: of the order of images, or of a PyDataset's batches; `None` keeps the data's own, as
             all other batches do.
+        last: as in `batched`, for data that is not batched yet.
+        part: likewise.
 
     Raises:
         ValueError: for data of another kind, that is unbatched, endless or empty or can be read
@@ -47,9 +62,10 @@ def as_batches(data, model: keras.Model, batch_size: int, *, seed: int | None = 
     checked = _Checked(model)
     if hasattr(data, "take") and hasattr(data, "labels"):
         checked.targets(data.labels)
-        return _of_source(data, batch_size, seed, checked)
-    if isinstance(data, (tuple, list)):
-        return _of_arrays(data, batch_size, seed, checked)
+        return _of_source(data, checked, batch_size, seed=seed, last=last, part=part)
+    if is_source(data):
+        arrays = _of_arrays(data, checked)
+        return _of_source(arrays, checked, batch_size, seed=seed, last=last, part=part)
     batches = _by_step(data, seed)
     if len(batches) == 0:
         raise ValueError("Received no images: the data set is empty.")
@@ -58,13 +74,13 @@ def as_batches(data, model: keras.Model, batch_size: int, *, seed: int | None = 
     return Batches(batches, weighted=len(first) == 3).map(checked.take)
 
 
-def _of_source(source, batch_size: int, seed: int | None, checked: "_Checked") -> Batches:
+def _of_source(source, checked: "_Checked", batch_size: int, **order) -> Batches:
     if len(source) == 0:
         raise ValueError("Received no images.")
-    return batched(source, batch_size, seed=seed, feed=checked.feed)
+    return batched(source, batch_size, feed=checked.feed, **order)
 
 
-def _of_arrays(data, batch_size: int, seed: int | None, checked: "_Checked") -> Batches:
+def _of_arrays(data, checked: "_Checked") -> Images:
     if len(data) not in (2, 3):
         raise ValueError(f"Received a {type(data).__name__} of {len(data)}. {WANTED}")
     pixels, labels, *given = map(_array, data)
@@ -79,7 +95,7 @@ def _of_arrays(data, batch_size: int, seed: int | None, checked: "_Checked") -> 
     source = Images(pixels, labels, weights)
     if len(source):
         checked.look((pixels[:1], labels[:1]))
-    return _of_source(source, batch_size, seed, checked)
+    return source
 
 
 def _by_step(data, seed: int | None):

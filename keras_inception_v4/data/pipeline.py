@@ -98,6 +98,11 @@ def batched(
     index, parts = part
     steps, rest = divmod(len(source), batch_size)
     steps += rest > 0 and last != "dropped"
+    if steps == 0:
+        raise ValueError(
+            f"Received batch_size={batch_size} and {len(source)} images. Every step takes a whole "
+            "batch: lower it."
+        )
     filled = steps * batch_size
     records = grain.MapDataset.range(filled if last == "padded" else len(source))
     if seed is not None:

@@ -17,11 +17,7 @@ from keras_inception_v4.training.fine_tuning import fine_tune
 from keras_inception_v4.training.fitting import fit
 from keras_inception_v4.training.head import train_head
 from keras_inception_v4.training.recipes import RECIPES, Recipe
-from keras_inception_v4.training.scratch import (
-    check_batch_size,
-    scratch_model,
-    train_from_scratch,
-)
+from keras_inception_v4.training.scratch import scratch_model, train_from_scratch
 from keras_inception_v4.training.timeline import Timeline
 from keras_inception_v4.weights.loading import copy_weights
 
@@ -72,18 +68,10 @@ def from_scratch(
         The model in float32, without augmentation, and the history of each phase by name.
     """
     recipe, batch_size = recipes[settings.recipe], settings.batch_size
-    check_batch_size(recipe, batch_size, len(images.train))
+    devices.check_batch(batch_size, len(images.train), whole=recipe.random_crops)
     keras.utils.set_random_seed(settings.seed)
     model = build(len(images.class_names), settings.image_size, task=images.task)
-    if watching.verbose and devices.count_devices() > 1:
-        print(
-            f"{batch_size} images a step, on {devices.count_devices()} devices of "
-            f"{devices.part()[1]} processes.",
-            file=sys.stderr,
-        )
-    run.begin(images.listing())
-    devices.wait_for_all("begun")
-    devices.check_same("their run folder", run.listing)
+    _begin(run, images, batch_size, watching)
     history = train_from_scratch(
         model,
         images,
@@ -106,10 +94,31 @@ def from_scratch(
     return model, {"from scratch": history}
 
 
+def _begin(run: RunFolder, images: LabelledData, batch_size: int, watching: Watching) -> None:
+    """Begins a run in all its processes, and says which devices it has."""
+    count, idle = devices.count_devices(), devices.count_idle()
+    if watching.verbose and count > 1:
+        processes = devices.part()[1]
+        print(
+            f"{batch_size} images a step, on {count} devices of {processes} processes.",
+            file=sys.stderr,
+        )
+    if watching.verbose and idle:
+        print(
+            f"This trains on one GPU and leaves {idle} idle, as {keras.backend.backend()} does "
+            "here. KERAS_BACKEND=jax takes all.",
+            file=sys.stderr,
+        )
+    run.begin(images.listing())
+    devices.wait_for_all("begun")
+    devices.check_same("their run folder", run.listing)
+
+
 def from_trained_weights(
     run: RunFolder, images: LabelledData, settings: Settings, watching: Watching
 ) -> tuple[keras.Model, Histories]:
     """Two phases: a head on cached features, then fine-tuning; otherwise as `from_scratch`."""
+    devices.check_batch(settings.batch_size, len(images.train), whole=False)
     keras.utils.set_random_seed(settings.seed)
     classes, shape = len(images.class_names), square_shape(settings.image_size)
     model = transfer_model(
@@ -119,7 +128,7 @@ def from_trained_weights(
         input_shape=shape,
         augment=settings.augment,
     )
-    run.begin(images.listing())
+    _begin(run, images, settings.batch_size, watching)
     shared: dict[str, Any] = {
         "batch_size": settings.batch_size,
         "class_weight": "balanced" if settings.balanced else None,

@@ -52,7 +52,7 @@ def train(
     """Trains a classifier on labelled images and writes a run folder.
 
     With trained weights: a head on cached features, then fine-tuning of the last blocks.
-    With `weights=None`: everything from random weights by a recipe; on the JAX backend with
+    With `weights=None`: everything from random weights by a recipe. On the JAX backend with
     all devices and, on request, many processes, of which only process 0 writes. The folder
     gets `model.keras` (float32, raw pixels in), `class_names.json`, `config.json`,
     `data.json` (which images were used for what), `history.csv`, `report.json`,
@@ -147,11 +147,6 @@ def run_settings(
     """
     parts = parts or Parts(read_images)
     coordinator, processes, process_id = sharing
-    if not given.from_scratch and processes != 1:
-        raise ValueError(
-            f"Received processes={processes} with weights={given.weights!r}. Many processes are "
-            "for training from scratch: weights=None (--weights none)."
-        )
     devices.check_processes(coordinator, processes, process_id)
     if watching.callbacks and processes != 1:
         raise ValueError("Received callbacks with many processes. They are for one.")

@@ -1,6 +1,7 @@
 """What a frozen network makes of images, computed once and kept for every epoch."""
 
 import contextlib
+import shutil
 import tempfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -18,6 +19,7 @@ from keras_inception_v4.files import read_json, write_json
 from keras_inception_v4.inspection import task_of
 from keras_inception_v4.preprocessing import check_finite
 from keras_inception_v4.progress import progress
+from keras_inception_v4.training import devices
 
 MEMORY_BUDGET = 1 << 30  # bytes of features to hold in memory; beyond it they are on disk
 
@@ -90,6 +92,9 @@ def cached_features(
 ) -> Iterator[Features]:
     """Passes every image through a part of a network once and keeps what comes out.
 
+    On all devices of this process; with many processes and a `path` each does a share of the
+    images, and the first one puts them together.
+
     Args:
         model: the classifier.
         batches: of images, in their own order.
@@ -98,7 +103,8 @@ def cached_features(
         memory_budget: bytes of features to hold in memory; beyond it they are on disk.
         path: a file that keeps them. A finished one is used as it is; one that grew under
             the name `path` + `.partial` is continued after its last whole batch, or anew for
-            data that are batched already. `None` for a temporary one.
+            data that are batched already. With many processes each has a partial file of its own.
+            `None` for a temporary one.
         verbose: whether to show a progress bar.
         epoch: which one of the batches is kept, where they differ by epoch.
 
@@ -109,10 +115,12 @@ def cached_features(
         ValueError: if the file is of other images or another network.
     """
     record = record_of(model, part, weights=batches.weighted)
-    steps = range(epoch * len(batches), (epoch + 1) * len(batches))
+    every = range(epoch * len(batches), (epoch + 1) * len(batches))
 
-    def append(file):
-        _append(file, record, part, batches, steps, batch_size, verbose)
+    def append(file, steps=every):
+        with devices.on_own_devices(part.model, batches.labels is not None) as (model, place):
+            there = part._replace(model=model)
+            _append(file, record, there, batches, steps, batch_size, place, verbose)
 
     with contextlib.ExitStack() as stack:
         file: IO[bytes]
@@ -122,11 +130,7 @@ def cached_features(
         else:
             _check_same(path, part, batches, batch_size)
             if not path.exists():
-                partial = path.with_name(f"{path.name}.partial")
-                partial.touch()
-                with partial.open("r+b") as growing:
-                    append(growing)
-                partial.replace(path)
+                _write(path, append, every)
             file = stack.enter_context(path.open("rb"))
         size = file.seek(0, 2)
         file.seek(0)
@@ -135,6 +139,30 @@ def cached_features(
         else:
             records = np.memmap(file, record, mode="r")
         yield Features(records)
+
+
+def _write(path: Path, append: Callable[[IO[bytes], range], None], steps: range) -> None:
+    """Writes the features of all steps to a file; each process has its share of them."""
+    index, parts = devices.part()
+    bounds = [len(steps) * i // parts for i in range(parts + 1)]
+    shares = [
+        path.with_name(f"{path.name}{f'.{i}-of-{parts}' if parts > 1 else ''}.partial")
+        for i in range(parts)
+    ]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    shares[index].touch()
+    with shares[index].open("r+b") as growing:
+        append(growing, steps[bounds[index] : bounds[index + 1]])
+    devices.wait_for_all(f"shares of {path.name}")
+    if devices.is_first():
+        with shares[0].open("ab") as whole:
+            for file in shares[1:]:
+                with file.open("rb") as one:
+                    shutil.copyfileobj(one, whole)
+        shares[0].replace(path)
+        for file in path.parent.glob(f"{path.name}.*partial"):  # of other numbers of processes too
+            file.unlink()
+    devices.wait_for_all(path.name)
 
 
 def _check_same(path: Path, part: Part, batches: Batches, batch_size: int) -> None:
@@ -151,7 +179,8 @@ def _check_same(path: Path, part: Part, batches: Batches, batch_size: int) -> No
         known["labels"] = zlib.crc32(np.ascontiguousarray(batches.labels).tobytes())
     file = path.with_name(f"{path.name}.json")
     if not file.exists():
-        write_json(file, known)
+        if devices.is_first():
+            write_json(file, known)
     elif read_json(file) != known:
         raise ValueError(
             f"{path.parent} holds features of other images, another network or another batch size. "
@@ -166,13 +195,14 @@ def _append(
     batches: Batches,
     steps: range,
     batch_size: int,
+    place: Callable,
     verbose: bool,
 ) -> None:
     """Writes a record for each image, after the whole batches that are there."""
     whole = batch_size * record.itemsize
     first = 0
     if batches.labels is not None:  # a user's own may be of other sizes, and in another order
-        first = min(file.seek(0, 2) // whole, len(batches))
+        first = min(file.seek(0, 2) // whole, len(steps))
     file.truncate(first * whole)
     file.seek(0, 2)
     known = []
@@ -185,9 +215,9 @@ def _append(
             known.append(labels_and_weights)
             yield pixels if part.prepare is None else part.prepare(pixels, step)
 
-    with progress(len(batches), "features", "batches", verbose) as advance:
+    with progress(len(steps), "features", "batches", verbose) as advance:
         advance(first)
-        for found in embedded(part.model, pixels_only(), batch_size):
+        for found in embedded(part.model, pixels_only(), batch_size, place):
             records = np.empty(len(found), record)
             with np.errstate(over="ignore"):
                 found = found.astype(part.dtype)

@@ -14,6 +14,7 @@ from keras_inception_v4.errors import check_at_least, check_one_of
 from keras_inception_v4.inspection import pool_and_dense, say_pixels, task_of
 from keras_inception_v4.progress import Verbose
 from keras_inception_v4.tasks import Task
+from keras_inception_v4.training import devices
 from keras_inception_v4.training.class_weights import weighted
 from keras_inception_v4.training.fitting import fit, held_out_of, trainable_twin
 from keras_inception_v4.training.frozen import Trained, above_frozen
@@ -60,14 +61,15 @@ def fine_tune(
     """Trains what `unfreeze` made trainable, at a low rate that warms up and decays.
 
     Adam; the rate rises to `learning_rate` and falls to 0 along a cosine. With held-out
-    images the weights of the epoch with the lowest held-out loss are kept.
+    images the weights of the epoch with the lowest held-out loss are kept. On JAX, arrays and files
+    are spread over all devices, as in `train_head`.
 
     Args:
         model: from `transfer_model` after `train_head` and `unfreeze`.
         train: as in `train_head`.
         validation: as in `train_head`.
         epochs: passes over the images.
-        batch_size: images a step, for data that are not batched yet.
+        batch_size: images a step, of all devices together, for data that are not batched yet.
         learning_rate: peak; default 1e-4.
         warmup: share of all steps in which the rate rises, in [0, 1); default 0.1.
         label_smoothing: in [0, 1), share of a label that is spread over all outcomes; default 0.1,
@@ -129,15 +131,18 @@ def fine_tune(
     _, dense = pool_and_dense(model)  # refuses other heads
     if not model.trainable_weights:
         raise ValueError(f"Nothing of {model.name!r} is trainable. Call unfreeze(model) first.")
-    batches = as_batches(train, model, batch_size, seed=seed)
-    held_out = None if validation is None else as_batches(validation, model, batch_size)
+    spread = devices.can_share(batch_size, train, validation)
+    batches = as_batches(train, model, batch_size, seed=seed, **devices.share(spread))
+    measured = devices.share(spread, held_out=True)
+    held_out = None if validation is None else as_batches(validation, model, batch_size, **measured)
     checkpoint = None if folder is None else Path(folder) / "fine_tuning.safetensors"
     looked_at = any(not isinstance(callback, Timeline) for callback in callbacks)
     with contextlib.ExitStack() as stack:
         kept = above_frozen(
             Trained(model, batches, held_out), train, validation,
             asked=0 if cache_augmented is None and looked_at else cache_augmented,
-            batch_size=batch_size, epochs=epochs, seed=seed, checkpoint=checkpoint, verbose=verbose,
+            batch_size=batch_size, epochs=epochs, seed=seed, spread=spread,
+            checkpoint=checkpoint, verbose=verbose,
         )  # fmt: skip
         trained, batches, held_out, versions = stack.enter_context(kept)
         standard = standard_of(task, all_labels(batches)) if task.standardized else None
@@ -147,13 +152,14 @@ def fine_tune(
         names = getattr(train, "class_names", None)
         batches, positive = weighted(task, batches, class_weight, model.output_shape[-1], names)
         stack.enter_context(standardized(dense, standard))
+        stack.enter_context(devices.all_devices(spread))
         twin = stack.enter_context(trainable_twin(trained, precision))
         smoothed = loss_for(model, objective.label_smoothing, positive) if loss is None else loss
         return fit(
             twin, batches, held_out, epochs=epochs,
-            optimizer=objective.adam(epochs * len(batches)) if optimizer is None else optimizer,
-            loss=smoothed, metric=task.metric, patience=patience, keep_best=True,
-            checkpoint=checkpoint, checkpoint_every=checkpoint_every,
+            optimizer=objective.optimizer(optimizer, epochs * len(batches)),
+            loss=smoothed, metric=task.metric, weights_fill=spread, patience=patience,
+            keep_best=True, checkpoint=checkpoint, checkpoint_every=checkpoint_every,
             arguments={
                 "batch_size": batch_size,
                 **objective.recorded,
@@ -195,8 +201,10 @@ class _Objective(NamedTuple):
             del values["accumulate"]
         return values
 
-    def adam(self, steps: int) -> keras.optimizers.Optimizer:
-        """The optimizer of so many steps."""
+    def optimizer(self, own: keras.optimizers.Optimizer | None, steps: int):
+        """Adam for so many steps, or a user's own optimizer; on the devices of the model."""
+        if own is not None:
+            return type(own).from_config(own.get_config()) if devices.is_spread() else own
         rate = warmup_cosine(self.learning_rate, steps // self.accumulate, self.warmup)
         return keras.optimizers.Adam(**accumulated(rate, self.accumulate))
 

@@ -13,8 +13,8 @@ from keras_inception_v4.blocks import dtype_policy
 from keras_inception_v4.data.pipeline import Batches
 from keras_inception_v4.progress import Verbose
 from keras_inception_v4.training.augmentation import augmentation_of
-from keras_inception_v4.training.checkpoint import Checkpoint, trained_weights
-from keras_inception_v4.training.devices import check_same, is_first, wait_for_all
+from keras_inception_v4.training.checkpoint import Checkpoint, seeds_of, trained_weights
+from keras_inception_v4.training.devices import check_same, is_first, is_spread, wait_for_all
 from keras_inception_v4.training.feeding import EpochSteps, indexed_dataset
 from keras_inception_v4.weights.loading import copy_weights
 
@@ -23,7 +23,7 @@ from keras_inception_v4.weights.loading import copy_weights
 def trainable_twin(model: keras.Model, precision: str) -> Iterator[keras.Model]:
     """A model to compile and train in another's place, which stays uncompiled.
 
-    In float32 the twin shares the model's layers. In mixed precision it is a copy, whose
+    In float32 and on one device the twin shares the model's layers. Otherwise it is a copy, whose
     weights come back at the end of the block, also when it is left by an exception.
 
     Args:
@@ -35,8 +35,9 @@ def trainable_twin(model: keras.Model, precision: str) -> Iterator[keras.Model]:
         The twin.
     """
     with dtype_policy(precision):
-        if precision == "float32":
-            yield keras.Model(model.inputs, model.output, name=model.name)
+        if precision == "float32" and not is_spread():
+            (inputs,) = model.inputs
+            yield keras.Model(inputs, model.output, name=model.name)
             return
         augmentation = {layer.name for layer in augmentation_of(model)}
 
@@ -50,6 +51,9 @@ def trainable_twin(model: keras.Model, precision: str) -> Iterator[keras.Model]:
 
         twin = keras.models.clone_model(model, clone_function=in_policy)
     copy_weights(model, twin)
+    for layer, same in zip(model.layers, twin.layers, strict=True):
+        for seed, own in zip(seeds_of(layer), seeds_of(same), strict=True):
+            own.assign(keras.ops.convert_to_numpy(seed))
     try:
         yield twin
     finally:

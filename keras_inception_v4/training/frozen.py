@@ -16,6 +16,7 @@ from keras_inception_v4.architecture import ENDPOINTS
 from keras_inception_v4.data.inputs import as_batches
 from keras_inception_v4.data.pipeline import Batches, batched
 from keras_inception_v4.progress import Verbose
+from keras_inception_v4.training import devices
 from keras_inception_v4.training.augmentation import augmentation_of
 from keras_inception_v4.training.caching import MEMORY_BUDGET, Part, cached_features, record_of
 from keras_inception_v4.training.checkpoint import seeds_of
@@ -64,6 +65,7 @@ def above_frozen(
     batch_size: int,
     epochs: int,
     seed: int,
+    spread: bool,
     checkpoint: Path | None,
     verbose: Verbose,
 ) -> Iterator[Trained]:
@@ -78,6 +80,7 @@ def above_frozen(
         batch_size: images a step.
         epochs: of the fit.
         seed: of the order.
+        spread: whether batches are for several devices.
         checkpoint: of the fit; what is kept lies beside it, or in a temporary place for `None`.
             A fit that has one and nothing beside it goes on so.
         verbose: as in `keras.Model.fit`.
@@ -91,6 +94,7 @@ def above_frozen(
     """
     folder = None if checkpoint is None else checkpoint.parent
     plan = _plan(whole, asked, epochs, checkpoint, bool(verbose))
+    devices.check_same("what they keep of the frozen blocks", plan and plan.below.dtype)
     if plan is None:
         yield whole
         return
@@ -112,14 +116,18 @@ def above_frozen(
 
         size = batch_size if whole.batches.labels is not None else len(whole.batches[0][1])
         turns = [
-            batched(kept(train, plan.below, epoch, epoch), size, seed=seed)
+            batched(kept(train, plan.below, epoch, epoch), size, seed=seed, **devices.share(spread))
             for epoch in range(plan.versions)
         ]
         batches = Batches(_InTurn(turns), turns[0].labels, turns[0].weighted)
         held_out = None
         if whole.held_out is not None:
             as_it_is = plan.below._replace(prepare=None)
-            held_out = batched(kept(validation, as_it_is, "validation"), batch_size)
+            held_out = batched(
+                kept(validation, as_it_is, "validation"),
+                batch_size,
+                **devices.share(spread, held_out=True),
+            )
         yield Trained(plan.above, batches, held_out, plan.versions)
 
 

@@ -1,5 +1,6 @@
 """The first phase: a new head, on features that are computed once."""
 
+import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from keras_inception_v4.errors import check_at_least
 from keras_inception_v4.inspection import embedding_model, pool_and_dense, say_pixels, task_of
 from keras_inception_v4.model import classifier
 from keras_inception_v4.progress import Verbose
+from keras_inception_v4.training import devices
 from keras_inception_v4.training.caching import MEMORY_BUDGET, Part, cached_features
 from keras_inception_v4.training.class_weights import weighted
 from keras_inception_v4.training.fitting import fit, held_out_of
@@ -44,6 +46,10 @@ def train_head(
     What a plain `fit` of the same frozen model without augmentation ends on, this ends on.
     Augmentation has no effect here: each image is seen as it is.
 
+    On JAX, arrays and files are spread over all devices, of all processes (see
+    `training.devices`); then every step takes a whole batch, the images that are left wait for
+    another epoch, and weights count in the measures too. Data sets of your own stay on one device.
+
     Args:
         model: from `transfer_model`, or any classifier of this package.
         train: arrays `(images, labels)` or `(images, labels, weights)`, or batches of such: a
@@ -53,7 +59,8 @@ def train_head(
             targets)` in their own units.
         validation: the same, held out, or `None`.
         epochs: passes over the features.
-        batch_size: images a step; for a data set, images a step of the head.
+        batch_size: images a step, of all devices together; for a data set, images a step of the
+            head.
         learning_rate: of Adam.
         class_weight: class to the weight of its images (an index, or a name where `train` has
             `class_names`), one weight a class, or `"balanced"` to weigh every class alike
@@ -86,9 +93,9 @@ def train_head(
     validation = held_out_of(validation, validation_data)
     say_pixels(model, pixels)
     _, dense = pool_and_dense(model)
-    task, classes = task_of(model), model.output_shape[-1]
-    names = getattr(train, "class_names", None)
+    task = task_of(model)
     folder = None if folder is None else Path(folder)
+    spread = devices.can_share(batch_size, train, validation)
 
     def cache(data, name):
         return cached_features(
@@ -102,17 +109,15 @@ def train_head(
         )
 
     def fit_head(features, held_out):
-        inputs = keras.Input(dense.kernel.shape[:1])
-        rate = next((x.rate for x in model.layers if isinstance(x, keras.layers.Dropout)), 0)
-        output = classifier(
-            inputs, classes, activation=dense.activation, dropout_rate=rate, seed=seed
-        )
-        head = keras.Model(inputs, output)
+        head = _head_alone(model, seed)
         standard = standard_of(task, features.labels)
         head.set_weights(standard.into(*dense.get_weights()) if standard else dense.get_weights())
-        batches = batched(features, batch_size, seed=seed)
-        batches, positive = weighted(task, batches, class_weight, classes, names)
-        measured = None if held_out is None else batched(held_out, batch_size)
+        batches = batched(features, batch_size, seed=seed, **devices.share(spread))
+        names = getattr(train, "class_names", None)
+        batches, positive = weighted(task, batches, class_weight, dense.units, names)
+        measured = None
+        if held_out is not None:
+            measured = batched(held_out, batch_size, **devices.share(spread, held_out=True))
         if standard is not None:
             batches = standard.batches(batches)
             measured = measured and standard.batches(measured)
@@ -120,10 +125,11 @@ def train_head(
             head,
             batches,
             measured,
-            epochs=epochs,
             optimizer=keras.optimizers.Adam(learning_rate),
             loss=loss_for(model, smoothing=0, weights=positive) if loss is None else loss,
             metric=task.metric,
+            weights_fill=spread,
+            epochs=epochs,
             checkpoint=folder and folder / "head.safetensors",
             arguments={
                 "batch_size": batch_size,
@@ -139,8 +145,17 @@ def train_head(
         dense.set_weights(standard.out_of(*learnt) if standard else learnt)
         return history
 
-    with cache(train, "train") as features:
-        if validation is None:
-            return fit_head(features, None)
-        with cache(validation, "validation") as held_out:
-            return fit_head(features, held_out)
+    measured = contextlib.nullcontext() if validation is None else cache(validation, "validation")
+    with cache(train, "train") as features, measured as held_out, devices.all_devices(spread):
+        return fit_head(features, held_out)
+
+
+def _head_alone(model: keras.Model, seed: int) -> keras.Model:
+    """A model of the same head, from features to answers."""
+    _, dense = pool_and_dense(model)
+    inputs = keras.Input(dense.kernel.shape[:1])
+    rate = next((x.rate for x in model.layers if isinstance(x, keras.layers.Dropout)), 0)
+    output = classifier(
+        inputs, dense.units, activation=dense.activation, dropout_rate=rate, seed=seed
+    )
+    return keras.Model(inputs, output)

@@ -110,7 +110,7 @@ def train_from_scratch(
         ValueError: if the images do not fill one batch, or the batch not the devices.
         OSError: if another process of the run ended.
     """
-    check_batch_size(recipe, batch_size, len(data.train))
+    devices.check_batch(batch_size, len(data.train), whole=recipe.random_crops)
     with devices.all_devices():
         trained = _trained_twin(model, recipe, precision, augment, build, add_head)
         task = task_of(model)
@@ -141,35 +141,6 @@ def train_from_scratch(
         dense.set_weights(standard.out_of(*dense.get_weights()))
     own = f"{HEAD}_{task.metric}"
     return {name.replace(own, task.metric): v for name, v in history.history.items()}
-
-
-def check_batch_size(recipe: Recipe, batch_size: int, images: int) -> None:
-    """Checks that batches of that size can be made and spread.
-
-    Args:
-        recipe: of the training.
-        batch_size: images a step, of all devices together.
-        images: for training.
-
-    Raises:
-        ValueError: if the images do not fill one batch, or the batch not the devices.
-    """
-    count = devices.count_devices()
-    if batch_size % count:
-        raise ValueError(
-            f"Received batch_size={batch_size}. It must be a multiple of the {count} devices that "
-            "share a batch."
-        )
-    if _holds_batch(recipe) and images < batch_size:
-        raise ValueError(
-            f"Received batch_size={batch_size} and {images} training images. Every step takes a "
-            "whole batch: lower it."
-        )
-
-
-def _holds_batch(recipe: Recipe) -> bool:
-    """Whether every step has the stated batch: an incomplete last one is left out."""
-    return recipe.random_crops or devices.count_devices() > 1
 
 
 def _trained_twin(
@@ -203,11 +174,12 @@ def _batches(
     source: Images | ImageFiles | RandomCrops = data.train
     if recipe.random_crops and augment != "none":
         source = RandomCrops(data.train, image_size(trained), augment)
-    shared = {"feed": feeder(trained), "part": devices.part()}
-    rest = "dropped" if _holds_batch(recipe) else "short"
-    train = batched(source, batch_size, seed=seed, last=rest, **shared)
-    rest = "padded" if devices.count_devices() > 1 else "short"
-    validation = batched(data.validation, batch_size, last=rest, **shared)
+    feed, shared = feeder(trained), devices.share(True)
+    if recipe.random_crops:  # every step has the stated batch, on one device too
+        shared["last"] = "dropped"
+    train = batched(source, batch_size, seed=seed, feed=feed, **shared)
+    shared = devices.share(True, held_out=True)
+    validation = batched(data.validation, batch_size, feed=feed, **shared)
     if standard is not None:
         train, validation = standard.batches(train), standard.batches(validation)
     if not recipe.auxiliary_weight:
