@@ -27,7 +27,8 @@ def areas(model, pixels) -> list[tuple[float, float]]:
     for image, cells in zip(pixels, maps, strict=True):
         shuffled = rng.permutation(cells.ravel()).reshape(cells.shape)
         both = (
-            faithfulness(model, image, a, batch_size=42).deletion_area for a in (cells, shuffled)
+            faithfulness(model, image, each, batch_size=42, endpoint=ENDPOINT).deletion_area
+            for each in (cells, shuffled)
         )
         found.append(tuple(both))
     return found

@@ -276,6 +276,35 @@ def _endpoints() -> dict[str, Endpoint]:
 ENDPOINTS: dict[str, Endpoint] = _endpoints()
 """Name of each of the 22 endpoints to its stride and channels."""
 
+
+class Grid(NamedTuple):
+    """Where an endpoint's cells look: cell `i` of a side at what is around `first + i * stride`.
+
+    In pixels, from 0. The stem does not pad, so the cells' centres do not reach the border.
+    """
+
+    first: int
+    stride: int
+
+    def cells(self, side: int) -> int:
+        """How many there are along a side of so many pixels."""
+        return (side - 2 * self.first - 1) // self.stride + 1
+
+
+def _grids() -> dict[str, Grid]:
+    grids, first, stride = {}, 0, 1
+    for endpoint, branches in walk():
+        for unit in branches[0]:
+            if unit.op.padding == V:  # the others keep the centres where they are
+                first += (unit.op.height - 1) // 2 * stride
+            stride *= unit.op.strides
+        grids[endpoint] = Grid(first, stride)
+    return grids
+
+
+GRIDS: dict[str, Grid] = _grids()
+"""Name of each of the 22 endpoints to where its cells look."""
+
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")  # dtype policies to compute in
 
 PREPROCESSING, POOL, HEAD, AUXILIARY_HEAD = "preprocessing", "avg_pool", "predictions", "auxiliary"

@@ -54,6 +54,18 @@ def test_endpoints_are_the_table_of_the_paper():
     assert list(architecture.ENDPOINTS) == list(ENDPOINTS)
 
 
+def test_the_cells_of_299_pixels_lie_in_the_middle():
+    """Every reduction fits 299 pixels without a rest, so a picture and its mirror image agree."""
+    sides = {"conv2d_1a": 149, "conv2d_2": 147, "mixed_3a": 73, "mixed_4a": 71, "mixed_5": 35,
+             "mixed_6": 17, "mixed_7": 8}  # fmt: skip
+    for name, grid in architecture.GRIDS.items():
+        (cells,) = (count for prefix, count in sides.items() if name.startswith(prefix))
+        assert grid.cells(299) == cells
+        assert grid.stride == ENDPOINTS[name][0]
+        assert grid.first == 298 - (grid.first + (cells - 1) * grid.stride)
+    assert architecture.GRIDS["mixed_7d"] == (37, 32)
+
+
 @pytest.mark.parametrize("variant", architecture.VARIANTS)
 def test_there_are_149_convolutions_with_the_paper_s_weights(variant):
     units = architecture.convolutions(variant)

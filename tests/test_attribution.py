@@ -17,6 +17,7 @@ from keras_inception_v4 import (
     occlusion_map,
 )
 from keras_inception_v4.cli import main
+from keras_inception_v4.inference.explanation import _grid_in
 
 
 def pixels(count=2, height=139, width=107):
@@ -192,6 +193,14 @@ def test_curves_tell_a_true_map_from_its_opposite():
     assert good.deletion_area == pytest.approx(by_hand)
     with pytest.raises(ValueError, match=r"a map of shape \(8,\)"):
         faithfulness(model, image, right[0])
+    with pytest.raises(ValueError, match=r"8 x 8 cells with endpoint='mixed_3a', which has 6 x 6"):
+        faithfulness(model, image, right, endpoint="mixed_3a")
+
+
+def test_a_grid_behind_a_resizing_is_stretched():
+    for side, found in ((299, "mixed_7d"), (330, "mixed_7d"), (150, None)):
+        assert _grid_in(np.zeros((side, side, 3)), np.zeros((8, 8)), "mixed_7d") == found
+    assert _grid_in(np.zeros((299, 299, 3)), np.zeros((8, 8)), None) is None
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,10 @@ from keras import layers
 from PIL import Image
 from tiny import tiny
 
-from keras_inception_v4 import InceptionV4, class_activation_map, overlay
+from keras_inception_v4 import InceptionV4, class_activation_map, feature_extractor, overlay
+from keras_inception_v4.architecture import GRIDS
 from keras_inception_v4.cli import main
+from keras_inception_v4.explain import enlarged
 
 
 def pixels(count=2, height=171, width=139):
@@ -96,6 +98,45 @@ def test_an_overlay_by_hand():
     assert len(np.unique(flat.reshape(-1, 3), axis=0)) == 1
     with pytest.raises(ValueError, match=r"\(40, 60\) and a map"):
         overlay(image[..., 0], np.eye(3))
+
+
+def test_a_map_without_an_endpoint_is_stretched():
+    """As Pillow enlarges."""
+    found = np.random.default_rng(0).normal(size=(4, 7)).astype("float32")
+    expected = Image.fromarray(found).resize((60, 41), Image.Resampling.BILINEAR)
+    np.testing.assert_allclose(enlarged(found, (41, 60)), expected, atol=1e-5)
+
+
+def test_a_cell_is_drawn_where_it_looks():
+    found = np.arange(8 * 7, dtype="float32").reshape(8, 7)
+    large = enlarged(found, (299, 267), "mixed_7d")
+    np.testing.assert_allclose(large[37::32, 37::32][:8, :7], found, rtol=1e-6)
+    np.testing.assert_allclose(large[53, 37::32][:7], (found[0] + found[1]) / 2, rtol=1e-6)
+    assert (large[:37, :37] == found[0, 0]).all()
+    assert (large[262:, 230:] == found[-1, -1]).all()
+    colours = overlay(np.zeros((299, 267, 3)), found, opacity=1, endpoint="mixed_7d")
+    assert colours[261, 229].tolist() == [0xFF, 0xE9, 0x4A]
+    with pytest.raises(ValueError, match=r"8 x 7 cells with endpoint='mixed_7d', which has 8 x 8"):
+        enlarged(found, (299, 299), "mixed_7d")
+    with pytest.raises(ValueError, match="endpoint='mixed_8a'"):
+        enlarged(found, (299, 299), "mixed_8a")
+
+
+@pytest.mark.usefixtures("shallow")
+@pytest.mark.parametrize("endpoint", ["conv2d_2a_3x3", "mixed_4a", "mixed_5a", "mixed_6a"])
+def test_a_pixel_where_a_cell_looks_reaches_as_far_on_every_side_of_it(endpoint):
+    keras.utils.set_random_seed(0)
+    model = feature_extractor([endpoint], weights=None, input_shape=(299, 235, 3))
+    grid = GRIDS[endpoint]
+    rows, columns = grid.cells(299), grid.cells(235)
+    assert model.output[endpoint].shape[1:3] == (rows, columns)
+    cell = (rows // 2, columns // 2 + 1)
+    image = np.zeros((1, 299, 235, 3), "float32")
+    image[0, grid.first + cell[0] * grid.stride, grid.first + cell[1] * grid.stride] = 1
+    found, empty = (model.predict_on_batch(x)[endpoint][0] for x in (image, 0 * image))
+    for place, touched in zip(cell, np.nonzero((found != empty).any(axis=-1)), strict=True):
+        assert touched.min() > 0
+        assert touched.min() + touched.max() == 2 * place
 
 
 def test_the_command_draws_a_picture(tmp_path, capsys):

@@ -1,6 +1,8 @@
 """The page that an export writes, in a real browser: answers, pixels, maps, and what goes wrong."""
 
+import base64
 import hashlib
+import io
 import json
 import shutil
 import subprocess
@@ -14,7 +16,13 @@ from PIL import Image, ImageCms
 from skimage import data
 from tiny import tiny
 
-from keras_inception_v4 import class_activation_map, export_model, open_artefact
+from keras_inception_v4 import (
+    InceptionV4,
+    class_activation_map,
+    export_model,
+    open_artefact,
+    overlay,
+)
 from keras_inception_v4.artefacts import PAGE
 from keras_inception_v4.cli import main
 from keras_inception_v4.export import formats, web
@@ -115,6 +123,35 @@ def test_its_maps_are_class_activation_maps(page, model, tmp_path):
         (expected,) = class_activation_map(model, given, one["index"])
         found = np.reshape(one["map"], expected.shape)
         assert np.abs(found - expected).max() <= 1e-3 * max(1, np.abs(expected).max())
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("shallow")
+def test_a_map_is_drawn_where_its_cells_look(chromium, runtime, shallow_file, tmp_path):
+    """As `overlay` draws it; stretched over the picture it would be elsewhere."""
+    model = InceptionV4(weights=shallow_file, input_shape=(139, 139, 3),
+                        include_preprocessing=True)  # fmt: skip
+    export_model(model, tmp_path / "page", format="web", crop=1.0, verbose=0)
+    picture = Image.fromarray(data.astronaut()).resize((139, 139))
+    picture.save(tmp_path / "picture.png")
+    with (
+        browser.served(tmp_path / "page") as address,
+        browser.opened(chromium, address) as (page, _),
+    ):
+        (answer,) = browser.answers(page, [tmp_path / "picture.png"])
+        page.wait_for_selector("canvas[aria-label^=Where]")
+        drawn = page.evaluate("document.querySelector('canvas').toDataURL()")
+    drawn = Image.open(io.BytesIO(base64.b64decode(drawn.partition(",")[2]))).convert("RGB")
+    found = np.reshape(answer["best"][0]["map"], (3, 3))
+    placed, stretched = (
+        np.abs(
+            np.asarray(drawn.resize((139, 139), Image.Resampling.BOX), "float32")
+            - overlay(np.asarray(picture), found, endpoint=endpoint)
+        ).mean()
+        for endpoint in ("mixed_7d", None)
+    )
+    assert placed < 4  # grey levels; colours are mixed before enlarging there, here after it
+    assert stretched > 1.5 * placed
 
 
 @pytest.mark.slow

@@ -41,7 +41,8 @@ def class_activation_map(
             do not tell.
 
     Returns:
-        float32 `(images, h, w)`, logits per cell; 8 x 8 cells for 299 x 299.
+        float32 `(images, h, w)`, logits per cell; 8 x 8 cells for 299 x 299. `overlay` draws one
+        with `endpoint="mixed_7d"`.
 
     Raises:
         ValueError: if the model's head is not an average pool and one dense layer, or

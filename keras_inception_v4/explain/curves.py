@@ -4,10 +4,10 @@ from typing import NamedTuple
 
 import keras
 import numpy as np
-from PIL import Image
 
 from keras_inception_v4.errors import check_at_least
 from keras_inception_v4.explain.asked import answers_of, checked_images, checked_indices
+from keras_inception_v4.explain.drawing import enlarged
 from keras_inception_v4.inspection import check_classifier, classifier_of, say_pixels
 
 
@@ -49,6 +49,7 @@ def faithfulness(
     steps: int = 20,
     batch_size: int = 32,
     pixels: str | None = None,
+    endpoint: str | None = None,
 ) -> Faithfulness:
     """Measure a map by what the model answers without, and with nothing but, its best pixels.
 
@@ -63,9 +64,11 @@ def faithfulness(
         steps: Equal shares of the pixels.
         batch_size: Images a batch.
         pixels: As in `grad_cam`.
+        endpoint: As in `enlarged`.
 
     Raises:
-        ValueError: if a shape is another, or the index is not a class.
+        ValueError: if a shape is another, the index is not a class, or the endpoint has another
+            grid.
     """
     check_at_least(1, steps=steps, batch_size=batch_size)
     say_pixels(model, pixels)
@@ -77,9 +80,9 @@ def faithfulness(
     if activation_map.ndim != 2:
         raise ValueError(f"Received a map of shape {activation_map.shape}. It must be (h, w).")
     height, width = image.shape[:2]
-    large = Image.fromarray(activation_map).resize((width, height), Image.Resampling.BILINEAR)
+    large = enlarged(activation_map, (height, width), endpoint)
     rank = np.empty(height * width, int)  # 0: the pixel that the map points to most
-    rank[np.argsort(-np.asarray(large).ravel(), kind="stable")] = np.arange(height * width)
+    rank[np.argsort(-large.ravel(), kind="stable")] = np.arange(height * width)
     shares = np.linspace(0, 1, steps + 1)
     counts = np.round(shares * height * width)
     first = (rank.reshape(height, width) < counts[:, None, None])[..., None]

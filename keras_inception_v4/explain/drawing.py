@@ -3,21 +3,31 @@
 import numpy as np
 from PIL import Image, ImageOps
 
+from keras_inception_v4.architecture import GRIDS
+from keras_inception_v4.errors import check_one_of
 
-def overlay(image: np.ndarray, activation_map: np.ndarray, *, opacity: float = 0.5) -> np.ndarray:
+
+def overlay(
+    image: np.ndarray,
+    activation_map: np.ndarray,
+    *,
+    opacity: float = 0.5,
+    endpoint: str | None = None,
+) -> np.ndarray:
     """Lays a map over its image in colour, from dark blue (least) over red to yellow (most).
 
     Args:
-        image: `(height, width, 3)`, RGB, 0 to 255.
+        image: `(height, width, 3)`, RGB, 0 to 255, as the model saw it.
         activation_map: `(h, w)`, any range; its least and greatest values span the
             colours.
         opacity: of the colours, 0 to 1.
+        endpoint: as in `enlarged`.
 
     Returns:
         uint8 `(height, width, 3)`, RGB.
 
     Raises:
-        ValueError: if a shape is another.
+        ValueError: if a shape is another, or as `enlarged`.
     """
     image, activation_map = np.asarray(image), np.asarray(activation_map, "float32")
     if image.ndim != 3 or image.shape[2] != 3 or activation_map.ndim != 2:
@@ -27,9 +37,59 @@ def overlay(image: np.ndarray, activation_map: np.ndarray, *, opacity: float = 0
         )
     span = np.ptp(activation_map)
     share = (activation_map - activation_map.min()) / (span or 1)
-    height, width = image.shape[:2]
-    resized = Image.fromarray(share).resize((width, height), Image.Resampling.BILINEAR)
-    grey = Image.fromarray(np.round(np.asarray(resized) * 255).astype("uint8"))
+    large = enlarged(share, image.shape[:2], endpoint)
+    grey = Image.fromarray(np.round(large * 255).astype("uint8"))
     colours = np.asarray(ImageOps.colorize(grey, "#0b1e5b", "#ffe94a", mid="#d7263d"))
     mixed = (1 - opacity) * np.clip(image, 0, 255) + opacity * colours
     return np.round(mixed).astype("uint8")
+
+
+def enlarged(
+    activation_map: np.ndarray, size: tuple[int, int], endpoint: str | None = None
+) -> np.ndarray:
+    """A map with a value for each pixel: between two cells' centres a straight line.
+
+    Args:
+        activation_map: `(h, w)`.
+        size: height and width in pixels of what the model saw.
+        endpoint: the one whose grid the map is of. Each cell is then drawn where it looks, and the
+            outermost reach to the border, up to two cells away; stretched over the image, the cells
+            of `mixed_7d` would be up to 18 pixels beside that. `None` stretches the map: for one of
+            equal parts of the image, as of `occlusion_map`.
+
+    Returns:
+        float32 `(height, width)`.
+
+    Raises:
+        ValueError: for an unknown endpoint, or one that has another grid at that size.
+    """
+    if endpoint is not None and not is_grid_of(endpoint, activation_map.shape, size):
+        cells = " x ".join(str(GRIDS[endpoint].cells(side)) for side in size)
+        raise ValueError(
+            f"Received a map of {' x '.join(map(str, activation_map.shape))} cells with "
+            f"endpoint={endpoint!r}, which has {cells} in {size[0]} x {size[1]} pixels. Give the "
+            "image as the model saw it, or endpoint=None for a map that is stretched over it."
+        )
+    down, across = (
+        _shares(cells, side, endpoint)
+        for cells, side in zip(activation_map.shape, size, strict=True)
+    )
+    return (down @ activation_map @ across.T).astype("float32")
+
+
+def is_grid_of(endpoint: str, cells: tuple[int, ...], size: tuple[int, int]) -> bool:
+    """Whether an endpoint has so many cells when the model sees an image of that size."""
+    check_one_of(GRIDS, endpoint=endpoint)
+    return cells == tuple(map(GRIDS[endpoint].cells, size))
+
+
+def _shares(cells: int, side: int, endpoint: str | None) -> np.ndarray:
+    """What each cell of a line gives to each pixel, `(side, cells)`; a pixel's sum is 1."""
+    pixels = np.arange(side)
+    if endpoint is None:
+        places = (pixels + 0.5) * cells / side - 0.5
+    else:
+        first, stride = GRIDS[endpoint]
+        places = (pixels - first) / stride
+    places = np.clip(places, 0, cells - 1)
+    return np.maximum(1 - np.abs(places[:, None] - np.arange(cells)), 0)

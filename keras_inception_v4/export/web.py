@@ -20,10 +20,12 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from keras_inception_v4.architecture import GRIDS
 from keras_inception_v4.artefacts import PAGE, PARTS
 from keras_inception_v4.errors import in_one_line
+from keras_inception_v4.explain import LAST, is_grid_of
 from keras_inception_v4.files import replacing
-from keras_inception_v4.inspection import pool_and_dense
+from keras_inception_v4.inspection import image_size, pool_and_dense
 
 RUNTIME = "onnxruntime-web"
 VERSION = "1.30.0"
@@ -100,16 +102,31 @@ def with_map(model: keras.Model) -> tuple[keras.Model, bool]:
     )
     maps = cells(pool.input)
     cells.set_weights([np.asarray(dense.get_weights()[0], "float32")])
-    return keras.Model(model.inputs, [model.output, maps], name=model.name), True
+    (inputs,) = model.inputs
+    return keras.Model(inputs, [model.output, maps], name=model.name), True
 
 
-def write_page(folder: Path, network: Path, has_map: bool) -> None:
+def cells_of(model: keras.Model) -> tuple[int, int] | None:
+    """Where the cells of a model's map look: see `GRIDS`; `None` if it has another grid.
+
+    Args:
+        model: from `with_map`, with maps.
+    """
+    size = image_size(model)
+    _, shape = model.compute_output_shape((1, *size, model.input_shape[-1]))
+    return GRIDS[LAST] if is_grid_of(LAST, tuple(shape[1:3]), size) else None
+
+
+def write_page(
+    folder: Path, network: Path, has_map: bool, cells: tuple[int, int] | None = None
+) -> None:
     """Puts a page and its runtime beside a network, which becomes parts of it.
 
     Args:
         folder: of the page, without its description.
         network: an ONNX file; it is removed.
         has_map: whether the network's second output is the maps.
+        cells: from `cells_of`; without it maps are stretched over the picture.
 
     Raises:
         OSError: as `runtime_package`, or if it cannot be written.
@@ -131,7 +148,7 @@ def write_page(folder: Path, network: Path, has_map: bool) -> None:
         parts.append(_written(folder / f"{PARTS}.{len(parts):02}", part))
     network.unlink()
     runtime = _written(folder / BINARY, (folder / BINARY).read_bytes())
-    told = {"parts": parts, "runtime": runtime, "map": has_map}
+    told = {"parts": parts, "runtime": runtime, "map": has_map, "cells": cells}
     (folder / PAGE).write_text(json.dumps(told), encoding="utf-8")
 
 

@@ -16,7 +16,7 @@ from keras_inception_v4.export.saved_model import export_saved_model
 from keras_inception_v4.export.small_onnx import to_float16, to_int8
 from keras_inception_v4.export.tflite_metadata import write_metadata
 from keras_inception_v4.export.verification import answers_of, check_answers, model_answers
-from keras_inception_v4.export.web import with_map, write_page
+from keras_inception_v4.export.web import cells_of, with_map, write_page
 from keras_inception_v4.inspection import model_input
 from keras_inception_v4.tasks import task_named
 
@@ -201,7 +201,7 @@ def _write_web(model, path, precision, pixels, description) -> None:
     network, (exported, has_map) = path / "network.onnx", with_map(model)
     in_onnx = description._replace(format="onnx")
     described = _write_onnx(model, network, precision, pixels, in_onnx, exported)
-    write_page(path, network, has_map)
+    write_page(path, network, has_map, cells_of(exported) if has_map else None)
     write_description(path, described._replace(format=description.format))
 
 

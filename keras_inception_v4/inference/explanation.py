@@ -14,6 +14,7 @@ from keras_inception_v4.explain import (
     class_activation_map,
     faithfulness,
     grad_cam,
+    is_grid_of,
     occlusion_map,
     overlay,
 )
@@ -119,10 +120,12 @@ def explain_file(
     index = int(best[0]) if class_name is None else names.index(class_name)
     method = method or _fitting(model, endpoint)
     activation_map = _maps(model, seen[None], [index], method, endpoint)[0]
+    looked_at = None if method == OCCLUSION else endpoint or LAST
+    grid = _grid_in(seen, activation_map, looked_at)
     shown = [(names[i], float(probabilities[i])) for i in best]
     plots.plot_explanation(
         seen,
-        overlay(seen, activation_map),
+        overlay(seen, activation_map, endpoint=grid),
         activation_map,
         shown,
         names[index],
@@ -134,13 +137,13 @@ def explain_file(
     if check:
         shuffled = np.random.default_rng(0).permutation(activation_map.ravel())
         both = (activation_map, shuffled.reshape(activation_map.shape))
-        measured = [faithfulness(model, seen, each, index) for each in both]
+        measured = [faithfulness(model, seen, each, index, endpoint=grid) for each in both]
     return Explanation(
         shown,
         names[index],
         task,
         method,
-        None if method == OCCLUSION else endpoint or LAST,
+        looked_at,
         activation_map.shape,
         measured,
     )
@@ -157,8 +160,15 @@ def _fitting(model, endpoint: str | None) -> str:
     return CAM
 
 
-def clear_maps(model, images: np.ndarray, indices) -> np.ndarray | None:
-    """Map each image by the first method whose grid has more than one cell.
+def _grid_in(seen: np.ndarray, activation_map: np.ndarray, endpoint: str | None) -> str | None:
+    """The endpoint, if its grid is the one of pixels that nothing resizes before the network."""
+    size = seen.shape[:2]
+    fits = endpoint is not None and is_grid_of(endpoint, activation_map.shape, size)
+    return endpoint if fits else None
+
+
+def overlays(model, images: np.ndarray, indices) -> list[np.ndarray] | None:
+    """Lay a map over each image, by the first method whose grid has more than one cell.
 
     Args:
         model: A classifier, or one of quantities.
@@ -166,15 +176,16 @@ def clear_maps(model, images: np.ndarray, indices) -> np.ndarray | None:
         indices: One class an image.
 
     Returns:
-        float32 `(images, h, w)`; `None` for a model that has no such grid.
+        uint8 `(height, width, 3)` each; `None` for a model that has no such grid.
     """
-    for endpoint in (None, FINER):
+    for endpoint in (LAST, FINER):
         try:
             maps = _maps(model, images, indices, _fitting(model, endpoint), endpoint)
         except ValueError:  # built by other hands: no layer of that name leads to the answer
             return None
         if maps[0].size > 1:
-            return maps
+            grid = _grid_in(images[0], maps[0], endpoint)
+            return [overlay(*each, endpoint=grid) for each in zip(images, maps, strict=True)]
     return None
 
 

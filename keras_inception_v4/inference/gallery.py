@@ -7,9 +7,8 @@ import numpy as np
 
 from keras_inception_v4.data.pipeline import padded
 from keras_inception_v4.data.sources import ImageFiles
-from keras_inception_v4.explain import overlay
 from keras_inception_v4.files import printable
-from keras_inception_v4.inference.explanation import clear_maps
+from keras_inception_v4.inference.explanation import overlays
 from keras_inception_v4.plots import plot_gallery
 from keras_inception_v4.tasks import Measured, Task
 
@@ -60,15 +59,13 @@ def worst_and_uncertain(
         pixels = files.take(chosen)
         decided = [_deciding(task, given, index) for index in chosen]
         full = padded(pixels, shown)  # each size of a batch would be compiled
-        maps = clear_maps(model, full, [*decided, *[0] * (len(full) - len(decided))])
+        seen = np.clip(pixels, 0, 255).round().astype("uint8")
+        over = overlays(model, full, [*decided, *[0] * (len(full) - len(decided))])
+        if over is not None:
+            seen = np.concatenate([seen, over[: len(seen)]], axis=2)
         sections[title] = [
-            Shown(index, _beside(picture, own), caption(files, columns, index))
-            for index, picture, own in zip(
-                chosen,
-                pixels,
-                [None] * len(chosen) if maps is None else maps[: len(chosen)],
-                strict=True,
-            )
+            Shown(index, picture, caption(files, columns, index))
+            for index, picture in zip(chosen, seen, strict=True)
         ]
     return sections
 
@@ -119,8 +116,3 @@ def _deciding(task: Task, given: Measured, index: int) -> int:
     if np.ndim(target) == 0:
         return int(answer.argmax())
     return int(np.abs(answer - target).argmax())
-
-
-def _beside(picture: np.ndarray, own: np.ndarray | None) -> np.ndarray:
-    seen = np.clip(picture, 0, 255).round().astype("uint8")
-    return seen if own is None else np.concatenate([seen, overlay(seen, own)], axis=1)

@@ -3,6 +3,7 @@
 const at = (id) => document.getElementById(id);
 const COLOURS = [[11, 30, 91], [215, 38, 61], [255, 233, 74]]; // of maps: least, middle, most
 const OPACITY = 0.5;
+const BORDER = 2; // cells
 const WIDEST = 480; // pixels of a picture on its card
 const threads = new URLSearchParams(location.search).get("threads");
 // By way of a blob, a worker is under this page's policy; one from the server would be under none.
@@ -149,20 +150,40 @@ async function draw({ canvas, file, message, chosen }) {
   const { map, name } = best[chosen];
   const wanted = Boolean(map) && at("maps").checked;
   if (wanted) {
+    const [x, across] = spanned(left, right, settings.size[1], map.columns);
+    const [y, down] = spanned(top, bottom, settings.size[0], map.rows);
+    context.save();
+    context.beginPath();
+    context.rect(left, top, right - left, bottom - top);
+    context.clip();
     context.globalAlpha = OPACITY;
-    context.drawImage(coloured(map), left, top, right - left, bottom - top);
-    context.globalAlpha = 1;
+    context.drawImage(coloured(map), x, y, across, down);
+    context.restore();
   }
   canvas.setAttribute("aria-label", wanted ? `Where ${name} was seen` : "The picture");
 }
 
+// Where cells with their BORDER begin on the canvas, and how long they are: each is drawn where it
+// looks, at `first` and then every `stride` of the pixels that the network sees.
+function spanned(from, to, pixels, count) {
+  const [first, stride] = settings.cells ?? [pixels / count / 2 - 0.5, pixels / count];
+  const scale = (to - from) / pixels;
+  const start = first + 0.5 - (BORDER + 0.5) * stride;
+  return [from + start * scale, (count + 2 * BORDER) * stride * scale];
+}
+
+// A pixel a cell; around them the outermost ones again, which reach to the picture's border.
 function coloured({ rows, columns, cells }) {
   const least = Math.min(...cells);
   const span = Math.max(...cells) - least || 1;
-  const canvas = made("canvas", { width: columns, height: rows });
+  const [width, height] = [columns + 2 * BORDER, rows + 2 * BORDER];
+  const canvas = made("canvas", { width, height });
   const context = canvas.getContext("2d");
-  const image = context.createImageData(columns, rows);
-  cells.forEach((value, index) => {
+  const image = context.createImageData(width, height);
+  const inside = (place, count) => Math.min(Math.max(place - BORDER, 0), count - 1);
+  for (let index = 0; index < width * height; index++) {
+    const row = inside(Math.floor(index / width), rows);
+    const value = cells[row * columns + inside(index % width, columns)];
     const share = (2 * (value - least)) / span;
     const from = share < 1 ? 0 : 1;
     COLOURS[from].forEach((low, channel) => {
@@ -170,7 +191,7 @@ function coloured({ rows, columns, cells }) {
       image.data[4 * index + channel] = low + (share - from) * (high - low);
     });
     image.data[4 * index + 3] = 255;
-  });
+  }
   context.putImageData(image, 0, 0);
   return canvas;
 }
