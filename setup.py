@@ -22,6 +22,7 @@ DATASETS = [*TABLES, "datasets>=3"]
 RAY = [*TABLES, "ray[data,serve]>=2.49", "fsspec>=2024.2"]
 AUDIT = [*TABLES, "imagehash>=4.3", "cleanlab>=2.7", "threadpoolctl>=3.1"]
 RECORDS = [*DEMO, "array_record>=0.6"]
+DOCS = ["mkdocs-material>=9.7", "mkdocstrings[python]>=1"]
 TESTING = [
     "nbmake>=1.5",
     "pytest>=8.0",
@@ -75,6 +76,7 @@ setup(
         "ray": RAY,
         "tensorboard": TENSORBOARD,
         "test": TEST,
+        "docs": DOCS,
     },
     entry_points={"console_scripts": ["keras-inception-v4 = keras_inception_v4.cli:main"]},
     keywords="keras inception-v4 image-classification transfer-learning imagenet",

@@ -83,7 +83,8 @@ def main(words=None, *, here: Path = HERE, findings_of=findings_of) -> int:
     parser.add_argument(
         "--out", type=Path, metavar="FOLDER", default=here,
         help="where RESULTS.md, results.json and the charts are written, and what they had of "
-        "other subjects is kept (default: benchmarks, and the README's summary too)",
+        "other subjects is kept (default: benchmarks, and the summaries in README.md and "
+        "docs/benchmarks.md too)",
     )  # fmt: skip
     parser.add_argument(
         "--against", type=Path, metavar="EARLIER",
@@ -102,7 +103,8 @@ def main(words=None, *, here: Path = HERE, findings_of=findings_of) -> int:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         parser.error(f"--out {arguments.out}: {error.strerror}")
-    readme = here.parent / "README.md" if out == here else None
+    root = here.parent
+    pages = [root / "README.md", root / "docs" / "benchmarks.md"] if out == here else []
     results, found = read_results(out / "results.json"), {}
     for subject in arguments.subjects or SUBJECTS:
         print(f"{subject} ...", flush=True)
@@ -111,7 +113,7 @@ def main(words=None, *, here: Path = HERE, findings_of=findings_of) -> int:
         found[subject] = entry(findings, time.perf_counter() - begun)
         results[subject] = found[subject]
         order = [name for name in [*SUBJECTS, *LONG] if name in results]
-        write({name: results[name] for name in order}, out, readme)
+        write({name: results[name] for name in order}, out, pages)
         for claim in found[subject]["claims"]:
             held = "held" if claim["held"] else "MISSED"
             print(f"  {claim['text']}: {text(claim['value'])}, {wanted(claim)}: {held}", flush=True)

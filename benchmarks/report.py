@@ -6,12 +6,25 @@ import json
 import os
 import platform
 import time
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.workers import NotMeasuredError, Spread, ratio
 
 BEGIN, END = "<!-- written by python -m benchmarks -->", "<!-- end -->"
+BEGIN_CHOSEN = "<!-- chosen by python -m benchmarks -->"  # instead of all ratios, those of CHOSEN
+CHOSEN = (
+    ("inference", "SavedModel / the best peer in PyTorch or Keras, float32"),
+    ("inference", "OpenVINO int8 / SavedModel"),
+    ("training", "training, float32: the best of ours / of timm"),
+    ("training", "training, bfloat16: the best of ours / of timm"),
+    ("head", "seconds of train_head / of fit"),
+    ("embedding", "embed from files / predict in memory"),
+    ("exports", "same top class, the least of int8"),
+    ("digits", "accuracy"),
+)
+"""Subject and ratio that a user decides by."""
 # What a processor computes in decides more than its name: flags in /proc/cpuinfo.
 INSTRUCTIONS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16")
 PACKAGES = (
@@ -148,8 +161,8 @@ def _digits(spread: Spread | None) -> list[float] | None:
     return None if spread is None else [float(f"{value:.4g}") for value in spread]
 
 
-def write(results: dict, folder: Path, readme: Path | None = None) -> None:
-    """Writes `results.json`, `RESULTS.md` and the charts, and the summary in a README."""
+def write(results: dict, folder: Path, pages: Sequence[Path] = ()) -> None:
+    """Writes `results.json`, `RESULTS.md` and the charts, and the summaries in other pages."""
     (folder / "results.json").write_text(json.dumps(results, indent=1) + "\n")
     lines = [
         "# Results",
@@ -168,18 +181,21 @@ def write(results: dict, folder: Path, readme: Path | None = None) -> None:
                 draw(table, folder / "charts" / f"{table['chart']}.png")
                 lines += ["", f"![{table['title']}](charts/{table['chart']}.png)"]
     (folder / "RESULTS.md").write_text("\n".join(lines) + "\n")
-    if readme is None:
-        return
-    before, rest = readme.read_text().split(BEGIN)
-    _, after = rest.split(END)
-    readme.write_text(f"{before}{BEGIN}\n{_summary(results)}\n{END}{after}")
+    for page in pages:
+        content = page.read_text()
+        begin, chosen = (BEGIN, None) if BEGIN in content else (BEGIN_CHOSEN, CHOSEN)
+        before, rest = content.split(begin)
+        _, after = rest.split(END)
+        page.write_text(f"{before}{begin}\n{_summary(results, chosen)}\n{END}{after}")
 
 
-def _summary(results: dict) -> str:
-    """Every ratio of which something is wanted, as a table."""
+def _summary(results: dict, chosen: Collection[tuple[str, str]] | None) -> str:
+    """Ratios of which something is wanted, as a table: all, or those that are chosen."""
     lines = ["| subject | ratio | measured | wanted |", "|---|---|---|---|"]
     for subject, found in results.items():
         for claim in found["claims"]:
+            if chosen is not None and (subject, claim["text"]) not in chosen:
+                continue
             missed = "" if claim["held"] else ", **missed**"
             cells = [f"`{subject}`", claim["text"], text(claim["value"]), wanted(claim) + missed]
             lines.append(_line(cells))

@@ -1,4 +1,4 @@
-"""Every code block of the README, word for word, on a shallow network. Slow; CI runs it.
+"""Every code block of README.md and docs/, word for word, on a shallow network. Slow; CI runs it.
 
 The ImageNet files are stand-ins of the same names. `.ci/run` runs what installs, and with it the
 first commands at full width; what networks of full width answer is tested elsewhere.
@@ -19,6 +19,7 @@ from sklearn.datasets import load_sample_images
 from sklearn.utils import Bunch
 from thin import thin_network
 
+import keras_inception_v4
 from keras_inception_v4 import InceptionV4, train
 from keras_inception_v4.cli import main, parser
 from keras_inception_v4.cli.training import settings_of
@@ -27,13 +28,20 @@ from keras_inception_v4.weights.imagenet import FETCHERS
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-BLOCKS = re.findall(r"^ *```(\w+)\n(.*?)^ *```", README, re.DOTALL | re.MULTILINE)
+PAGES = {path: path.read_text() for path in [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]}
+BLOCKS = list(  # the README's first, and of two that are alike one
+    dict.fromkeys(
+        block
+        for text in PAGES.values()
+        for block in re.findall(r"^ *```(\w+)\n(.*?)^ *```", text, re.DOTALL | re.MULTILINE)
+    )
+)
 PYTHON = [block for language, block in BLOCKS if language == "python"]
 SHELL = [
     line.strip() for language, block in BLOCKS if language == "sh" for line in block.splitlines()
 ]
 SERVERS = ("keras-inception-v4 serve ", "curl ", "docker ")  # test_ray.py runs the first
-COMMANDS = [line for line in SHELL if line.startswith("keras-inception-v4 ")
+COMMANDS = [line for line in dict.fromkeys(SHELL) if line.startswith("keras-inception-v4 ")
             and not line.startswith(SERVERS)]  # fmt: skip
 ON_JAX = "KERAS_BACKEND=jax "  # test_devices.py runs such commands, on other images
 
@@ -52,6 +60,25 @@ def test_every_block_is_run():
     rest = [line for line in SHELL if line not in COMMANDS and not line.startswith("pip install")]
     others = [line for line in rest if not line.startswith((ON_JAX, *SERVERS))]
     assert others == ["pytest"]
+
+
+def test_links_lead_to_files():
+    for path, text in PAGES.items():
+        for target in re.findall(r"\]\(([^)#:]+)\)", text):
+            assert (path.parent / target).exists(), f"{path.name}: {target}"
+    linked = {(ROOT / link).resolve() for link in re.findall(r"\]\((docs/[^)]+\.md)\)", README)}
+    only_on_the_site = ROOT / "docs" / "reference.md"
+    assert linked == set(PAGES) - {ROOT / "README.md", only_on_the_site}
+
+
+def test_the_reference_has_every_public_name():
+    reference = (ROOT / "docs" / "reference.md").read_text()
+    found = re.findall(r"^::: keras_inception_v4\.(\w+)$", reference, re.MULTILINE)
+    assert sorted(found) == sorted(set(keras_inception_v4.__all__) - {"__version__"})
+
+
+def test_the_readme_is_short():
+    assert len(README.splitlines()) <= 150
 
 
 def test_commands_on_jax_are_understood(monkeypatch, tmp_path):
