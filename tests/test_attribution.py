@@ -200,7 +200,8 @@ def test_curves_tell_a_true_map_from_its_opposite():
 def test_a_grid_behind_a_resizing_is_stretched():
     for side, found in ((299, "mixed_7d"), (330, "mixed_7d"), (150, None)):
         assert _grid_in(np.zeros((side, side, 3)), np.zeros((8, 8)), "mixed_7d") == found
-    assert _grid_in(np.zeros((299, 299, 3)), np.zeros((8, 8)), None) is None
+    for endpoint in (None, "a_layer_of_my_own"):
+        assert _grid_in(np.zeros((299, 299, 3)), np.zeros((8, 8)), endpoint) is None
 
 
 @pytest.fixture(scope="module")

@@ -311,6 +311,8 @@ def test_what_devices_share(many):
             devices.can_share(8, *data)
     many.setattr(devices, "part", lambda: (0, 1))
     assert not devices.can_share(12, iter(own))  # on one device, which shares nothing
+    many.setattr(keras.distribution, "distribution", lambda: "the user's")
+    assert not devices.can_share(8, arrays)
     many.setattr(devices, "count_devices", lambda: 1)
     assert not devices.can_share(12, arrays)
     assert devices.share(True) == {}

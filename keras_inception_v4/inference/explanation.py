@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from keras_inception_v4 import plots
-from keras_inception_v4.architecture import ENDPOINTS
+from keras_inception_v4.architecture import ENDPOINTS, GRIDS
 from keras_inception_v4.errors import check_one_of
 from keras_inception_v4.explain import (
     LAST,
@@ -162,9 +162,9 @@ def _fitting(model, endpoint: str | None) -> str:
 
 def _grid_in(seen: np.ndarray, activation_map: np.ndarray, endpoint: str | None) -> str | None:
     """The endpoint, if its grid is the one of pixels that nothing resizes before the network."""
-    size = seen.shape[:2]
-    fits = endpoint is not None and is_grid_of(endpoint, activation_map.shape, size)
-    return endpoint if fits else None
+    if endpoint in GRIDS and is_grid_of(endpoint, activation_map.shape, seen.shape[:2]):
+        return endpoint
+    return None
 
 
 def overlays(model, images: np.ndarray, indices) -> list[np.ndarray] | None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import keras
 import numpy as np
@@ -56,12 +56,14 @@ class Part(NamedTuple):
         model: from batches, as `Batches` have them, to features.
         dtype: in which they are kept.
         prepare: changes the pixels of a batch before; takes them and the batch's step.
+        place: puts a batch where the model is; see `devices.on_own_devices`.
         about: what else decides the features, as JSON values.
     """
 
     model: keras.Model
     dtype: str = "float32"
     prepare: Callable[[np.ndarray, int], np.ndarray] | None = None
+    place: Callable[[np.ndarray], Any] = np.asarray
     about: Mapping = MappingProxyType({})
 
 
@@ -92,8 +94,8 @@ def cached_features(
 ) -> Iterator[Features]:
     """Passes every image through a part of a network once and keeps what comes out.
 
-    On all devices of this process; with many processes and a `path` each does a share of the
-    images, and the first one puts them together.
+    With many processes and a `path` each does a share of the images, and the first one puts them
+    together.
 
     Args:
         model: the classifier.
@@ -118,9 +120,7 @@ def cached_features(
     every = range(epoch * len(batches), (epoch + 1) * len(batches))
 
     def append(file, steps=every):
-        with devices.on_own_devices(part.model, batches.labels is not None) as (model, place):
-            there = part._replace(model=model)
-            _append(file, record, there, batches, steps, batch_size, place, verbose)
+        _append(file, record, part, batches, steps, batch_size, verbose)
 
     with contextlib.ExitStack() as stack:
         file: IO[bytes]
@@ -195,7 +195,6 @@ def _append(
     batches: Batches,
     steps: range,
     batch_size: int,
-    place: Callable,
     verbose: bool,
 ) -> None:
     """Writes a record for each image, after the whole batches that are there."""
@@ -217,7 +216,7 @@ def _append(
 
     with progress(len(steps), "features", "batches", verbose) as advance:
         advance(first)
-        for found in embedded(part.model, pixels_only(), batch_size, place):
+        for found in embedded(part.model, pixels_only(), batch_size, part.place):
             records = np.empty(len(found), record)
             with np.errstate(over="ignore"):
                 found = found.astype(part.dtype)

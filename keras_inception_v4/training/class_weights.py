@@ -56,6 +56,11 @@ def weighted(
     return batches.map(weigh, weighted=True), None
 
 
+def names_of(data) -> Sequence[str] | None:
+    """The names of the classes, where data have some."""
+    return getattr(data, "class_names", None)
+
+
 def class_weights(
     class_weight, batches: Batches, classes: int, class_names: Sequence[str] | None = None
 ) -> dict[int, float]:

@@ -21,7 +21,7 @@ import numpy as np
 
 from keras_inception_v4.data.inputs import is_source
 from keras_inception_v4.errors import in_one_line
-from keras_inception_v4.weights.loading import copy_weights
+from keras_inception_v4.weights.loading import copy_layers
 
 HEARTBEAT = 60  # seconds without a sign of life after which a process counts as dead
 START = 300  # seconds to wait for the others at the start
@@ -137,11 +137,6 @@ def all_devices(wanted: bool = True) -> Iterator[None]:
         yield
 
 
-def is_spread() -> bool:
-    """Whether models that are built here are on several devices."""
-    return keras.distribution.distribution() is not None
-
-
 @contextlib.contextmanager
 def on_own_devices(model: keras.Model, wanted: bool) -> Iterator[tuple[keras.Model, Callable]]:
     """A model that answers on all devices of this process: a copy, if there are several.
@@ -160,7 +155,7 @@ def on_own_devices(model: keras.Model, wanted: bool) -> Iterator[tuple[keras.Mod
     parallel = keras.distribution.DataParallel(devices=names, auto_shard_dataset=False)
     with parallel.scope():
         copy = keras.models.clone_model(model)
-        copy_weights(model, copy)
+        copy_layers(model, copy)
 
         def place(batch: np.ndarray):
             layout = parallel.get_data_layout(batch.shape)
@@ -192,6 +187,8 @@ def share(wanted: bool, *, held_out: bool = False) -> dict:
 def can_share(batch_size: int, train, validation=None) -> bool:
     """Whether a fit is spread over several devices: of arrays and files; other data stay on one.
 
+    A user who has chosen a distribution of Keras's is left with it.
+
     Args:
         batch_size: images a step, of all devices together.
         train: as in `train_head`.
@@ -201,7 +198,7 @@ def can_share(batch_size: int, train, validation=None) -> bool:
         ValueError: if the batch does not fit the devices, or there are many processes and data of
             which they cannot read their shares.
     """
-    if count_devices() == 1:
+    if count_devices() == 1 or keras.distribution.distribution() is not None:
         return False
     own = [data for data in (train, validation) if data is not None and not is_source(data)]
     if own and part()[1] == 1:

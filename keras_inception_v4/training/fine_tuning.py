@@ -15,7 +15,7 @@ from keras_inception_v4.inspection import pool_and_dense, say_pixels, task_of
 from keras_inception_v4.progress import Verbose
 from keras_inception_v4.tasks import Task
 from keras_inception_v4.training import devices
-from keras_inception_v4.training.class_weights import weighted
+from keras_inception_v4.training.class_weights import names_of, weighted
 from keras_inception_v4.training.fitting import fit, held_out_of, trainable_twin
 from keras_inception_v4.training.frozen import Trained, above_frozen
 from keras_inception_v4.training.objectives import (
@@ -88,7 +88,7 @@ def fine_tune(
             after an interruption, at the epoch that it broke off; `None` keeps nothing. Data
             that shuffle themselves resume in another order.
         optimizer: in the place of Adam with its `learning_rate` and `warmup`; one that has trained
-            nothing yet.
+            nothing yet. It is on one device, and so is the training.
         loss: of labels and the model's answers, by its name in Keras or as a function, in the
             place of the task's own: cross entropy with `label_smoothing`, and Huber's loss of
             standardized targets for quantities.
@@ -131,7 +131,7 @@ def fine_tune(
     _, dense = pool_and_dense(model)  # refuses other heads
     if not model.trainable_weights:
         raise ValueError(f"Nothing of {model.name!r} is trainable. Call unfreeze(model) first.")
-    spread = devices.can_share(batch_size, train, validation)
+    spread = optimizer is None and devices.can_share(batch_size, train, validation)
     batches = as_batches(train, model, batch_size, seed=seed, **devices.share(spread))
     measured = devices.share(spread, held_out=True)
     held_out = None if validation is None else as_batches(validation, model, batch_size, **measured)
@@ -149,15 +149,15 @@ def fine_tune(
         if standard is not None:
             batches = standard.batches(batches)
             held_out = held_out and standard.batches(held_out)
-        names = getattr(train, "class_names", None)
+        names = names_of(train)
         batches, positive = weighted(task, batches, class_weight, model.output_shape[-1], names)
         stack.enter_context(standardized(dense, standard))
         stack.enter_context(devices.all_devices(spread))
-        twin = stack.enter_context(trainable_twin(trained, precision))
+        twin = stack.enter_context(trainable_twin(trained, precision, spread))
         smoothed = loss_for(model, objective.label_smoothing, positive) if loss is None else loss
         return fit(
             twin, batches, held_out, epochs=epochs,
-            optimizer=objective.optimizer(optimizer, epochs * len(batches)),
+            optimizer=objective.adam(epochs * len(batches)) if optimizer is None else optimizer,
             loss=smoothed, metric=task.metric, weights_fill=spread, patience=patience,
             keep_best=True, checkpoint=checkpoint, checkpoint_every=checkpoint_every,
             arguments={
@@ -201,10 +201,8 @@ class _Objective(NamedTuple):
             del values["accumulate"]
         return values
 
-    def optimizer(self, own: keras.optimizers.Optimizer | None, steps: int):
-        """Adam for so many steps, or a user's own optimizer; on the devices of the model."""
-        if own is not None:
-            return type(own).from_config(own.get_config()) if devices.is_spread() else own
+    def adam(self, steps: int) -> keras.optimizers.Optimizer:
+        """The optimizer of so many steps."""
         rate = warmup_cosine(self.learning_rate, steps // self.accumulate, self.warmup)
         return keras.optimizers.Adam(**accumulated(rate, self.accumulate))
 

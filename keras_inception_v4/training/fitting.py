@@ -14,13 +14,15 @@ from keras_inception_v4.data.pipeline import Batches
 from keras_inception_v4.progress import Verbose
 from keras_inception_v4.training.augmentation import augmentation_of
 from keras_inception_v4.training.checkpoint import Checkpoint, seeds_of, trained_weights
-from keras_inception_v4.training.devices import check_same, is_first, is_spread, wait_for_all
+from keras_inception_v4.training.devices import check_same, is_first, wait_for_all
 from keras_inception_v4.training.feeding import EpochSteps, indexed_dataset
-from keras_inception_v4.weights.loading import copy_weights
+from keras_inception_v4.weights.loading import copy_layers
 
 
 @contextlib.contextmanager
-def trainable_twin(model: keras.Model, precision: str) -> Iterator[keras.Model]:
+def trainable_twin(
+    model: keras.Model, precision: str, spread: bool = False
+) -> Iterator[keras.Model]:
     """A model to compile and train in another's place, which stays uncompiled.
 
     In float32 and on one device the twin shares the model's layers. Otherwise it is a copy, whose
@@ -30,12 +32,13 @@ def trainable_twin(model: keras.Model, precision: str) -> Iterator[keras.Model]:
         model: a model in float32.
         precision: one of `PRECISIONS`. The classifier and what comes before
             `preprocessing` (augmentation) stay in float32.
+        spread: whether it is for several devices, inside `devices.all_devices`.
 
     Yields:
         The twin.
     """
     with dtype_policy(precision):
-        if precision == "float32" and not is_spread():
+        if precision == "float32" and not spread:
             (inputs,) = model.inputs
             yield keras.Model(inputs, model.output, name=model.name)
             return
@@ -50,14 +53,14 @@ def trainable_twin(model: keras.Model, precision: str) -> Iterator[keras.Model]:
             return type(layer).from_config(config)
 
         twin = keras.models.clone_model(model, clone_function=in_policy)
-    copy_weights(model, twin)
+    copy_layers(model, twin)
     for layer, same in zip(model.layers, twin.layers, strict=True):
         for seed, own in zip(seeds_of(layer), seeds_of(same), strict=True):
             own.assign(keras.ops.convert_to_numpy(seed))
     try:
         yield twin
     finally:
-        copy_weights(twin, model)
+        copy_layers(twin, model)
 
 
 def make_reproducible(seed: int, deterministic: bool) -> None:

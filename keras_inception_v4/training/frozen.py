@@ -101,6 +101,7 @@ def above_frozen(
     with contextlib.ExitStack() as stack:
 
         def kept(data, part: Part, which, epoch: int = 0):
+            part = part._replace(model=model, place=place)
             return stack.enter_context(
                 cached_features(
                     whole.model,
@@ -114,20 +115,18 @@ def above_frozen(
                 )
             )
 
-        size = batch_size if whole.batches.labels is not None else len(whole.batches[0][1])
-        turns = [
-            batched(kept(train, plan.below, epoch, epoch), size, seed=seed, **devices.share(spread))
-            for epoch in range(plan.versions)
-        ]
-        batches = Batches(_InTurn(turns), turns[0].labels, turns[0].weighted)
         held_out = None
-        if whole.held_out is not None:
-            as_it_is = plan.below._replace(prepare=None)
-            held_out = batched(
-                kept(validation, as_it_is, "validation"),
-                batch_size,
-                **devices.share(spread, held_out=True),
-            )
+        with devices.on_own_devices(plan.below.model, spread) as (model, place):
+            versions = [kept(train, plan.below, i, i) for i in range(plan.versions)]
+            if whole.held_out is not None:
+                held_out = batched(
+                    kept(validation, plan.below._replace(prepare=None), "validation"),
+                    batch_size,
+                    **devices.share(spread, held_out=True),
+                )
+        size = batch_size if whole.batches.labels is not None else len(whole.batches[0][1])
+        turns = [batched(each, size, seed=seed, **devices.share(spread)) for each in versions]
+        batches = Batches(_InTurn(turns), turns[0].labels, turns[0].weighted)
         yield Trained(plan.above, batches, held_out, plan.versions)
 
 
@@ -171,7 +170,8 @@ def _plan(
     )
     place = Path(tempfile.gettempdir()) if folder is None else folder
     free = _free(place)
-    if needed > SHARE * free and (folder is not None or not in_memory):
+    shares = 2 - 1 / devices.part()[1]  # they lie beside the whole that they become
+    if needed * shares > SHARE * free and (folder is not None or not in_memory):
         told = f"{what}, which is more than {SHARE:.0%} of the {free / 1e6:,.0f} MB free in {place}"
         if asked is not None:
             raise OSError(f"{told}. Ask for fewer versions, or make room.")

@@ -15,7 +15,7 @@ from keras_inception_v4.model import classifier
 from keras_inception_v4.progress import Verbose
 from keras_inception_v4.training import devices
 from keras_inception_v4.training.caching import MEMORY_BUDGET, Part, cached_features
-from keras_inception_v4.training.class_weights import weighted
+from keras_inception_v4.training.class_weights import names_of, weighted
 from keras_inception_v4.training.fitting import fit, held_out_of
 from keras_inception_v4.training.objectives import loss_for, own_objective
 from keras_inception_v4.training.options import BATCH_SIZE, HEAD_EPOCHS, HEAD_RATE
@@ -101,7 +101,7 @@ def train_head(
         return cached_features(
             model,
             as_batches(data, model, batch_size),
-            Part(embedding_model(model)),
+            Part(answering, place=place),
             batch_size=batch_size,
             memory_budget=memory_budget,
             path=folder and folder / f"{name}.features",
@@ -113,11 +113,9 @@ def train_head(
         standard = standard_of(task, features.labels)
         head.set_weights(standard.into(*dense.get_weights()) if standard else dense.get_weights())
         batches = batched(features, batch_size, seed=seed, **devices.share(spread))
-        names = getattr(train, "class_names", None)
-        batches, positive = weighted(task, batches, class_weight, dense.units, names)
-        measured = None
-        if held_out is not None:
-            measured = batched(held_out, batch_size, **devices.share(spread, held_out=True))
+        batches, positive = weighted(task, batches, class_weight, dense.units, names_of(train))
+        order = devices.share(spread, held_out=True)
+        measured = None if held_out is None else batched(held_out, batch_size, **order)
         if standard is not None:
             batches = standard.batches(batches)
             measured = measured and standard.batches(measured)
@@ -145,8 +143,13 @@ def train_head(
         dense.set_weights(standard.out_of(*learnt) if standard else learnt)
         return history
 
-    measured = contextlib.nullcontext() if validation is None else cache(validation, "validation")
-    with cache(train, "train") as features, measured as held_out, devices.all_devices(spread):
+    with contextlib.ExitStack() as stack:
+        held_out = None
+        with devices.on_own_devices(embedding_model(model), spread) as (answering, place):
+            features = stack.enter_context(cache(train, "train"))
+            if validation is not None:
+                held_out = stack.enter_context(cache(validation, "validation"))
+        stack.enter_context(devices.all_devices(spread))
         return fit_head(features, held_out)
 
 

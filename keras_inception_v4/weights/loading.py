@@ -95,6 +95,13 @@ def copy_weights(source: keras.Model, target: keras.Model) -> None:
         variables[name].assign(read())
 
 
+def copy_layers(source: keras.Model, target: keras.Model) -> None:
+    """Copies the weights of each layer to the one of that name in a clone, nested ones too."""
+    for layer in target.layers:
+        if layer.weights:
+            layer.set_weights(source.get_layer(layer.name).get_weights())
+
+
 def model_variables(model: keras.Model) -> dict[str, keras.Variable]:
     """The model's weights under the names `layer/variable`."""
     return {
