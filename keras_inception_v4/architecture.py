@@ -264,17 +264,12 @@ class Endpoint(NamedTuple):
 
 
 def _endpoints() -> dict[str, Endpoint]:
-    endpoints, stride = {}, 1
+    endpoints = {}
     for endpoint, branches in walk():
-        for unit in branches[0]:
-            stride *= unit.op.strides
         outputs = [unit for units in branches for unit in branch_outputs(units)]
-        endpoints[endpoint] = Endpoint(stride, sum(_out_channels(unit) for unit in outputs))
+        channels = sum(_out_channels(unit) for unit in outputs)
+        endpoints[endpoint] = Endpoint(GRIDS[endpoint].stride, channels)
     return endpoints
-
-
-ENDPOINTS: dict[str, Endpoint] = _endpoints()
-"""Name of each of the 22 endpoints to its stride and channels."""
 
 
 class Grid(NamedTuple):
@@ -304,6 +299,8 @@ def _grids() -> dict[str, Grid]:
 
 GRIDS: dict[str, Grid] = _grids()
 """Name of each of the 22 endpoints to where its cells look."""
+ENDPOINTS: dict[str, Endpoint] = _endpoints()
+"""Name of each of the 22 endpoints to its stride and channels."""
 
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")  # dtype policies to compute in
 

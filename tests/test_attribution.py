@@ -16,8 +16,9 @@ from keras_inception_v4 import (
     grad_cam,
     occlusion_map,
 )
+from keras_inception_v4.architecture import GRIDS
 from keras_inception_v4.cli import main
-from keras_inception_v4.inference.explanation import _grid_in
+from keras_inception_v4.explain import endpoint_as_drawn
 
 
 def pixels(count=2, height=139, width=107):
@@ -197,11 +198,20 @@ def test_curves_tell_a_true_map_from_its_opposite():
         faithfulness(model, image, right, endpoint="mixed_3a")
 
 
+@pytest.mark.usefixtures("shallow")
 def test_a_grid_behind_a_resizing_is_stretched():
-    for side, found in ((299, "mixed_7d"), (330, "mixed_7d"), (150, None)):
-        assert _grid_in(np.zeros((side, side, 3)), np.zeros((8, 8)), "mixed_7d") == found
-    for endpoint in (None, "a_layer_of_my_own"):
-        assert _grid_in(np.zeros((299, 299, 3)), np.zeros((8, 8)), endpoint) is None
+    network = InceptionV4(weights=None, include_preprocessing=True)
+    x = keras.Input((320, 320, 3))
+    resized = keras.Model(x, network(keras.layers.Resizing(299, 299)(x)))
+    y = keras.Input((299, 299, 3))
+    nested = keras.Model(y, network(y))
+    for model, side, found in (
+        (network, 299, "mixed_7d"), (nested, 299, "mixed_7d"), (resized, 320, None),
+    ):  # fmt: skip
+        assert GRIDS["mixed_7d"].cells(side) == 8
+        assert endpoint_as_drawn(model, "mixed_7d", (8, 8), (side, side)) == found
+    for endpoint, cells in ((None, 8), ("a_layer_of_my_own", 8), ("mixed_7d", 7)):
+        assert endpoint_as_drawn(network, endpoint, (cells, cells), (299, 299)) is None
 
 
 @pytest.fixture(scope="module")

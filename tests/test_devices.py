@@ -28,7 +28,7 @@ from keras_inception_v4.files import read_json
 from keras_inception_v4.runs import phases
 from keras_inception_v4.runs.folder import RunFolder
 from keras_inception_v4.runs.phases import Watching
-from keras_inception_v4.training import devices
+from keras_inception_v4.training import devices, processes
 
 STEPS = 20
 
@@ -323,7 +323,7 @@ def test_batches_that_the_images_do_not_fill(many, count):
     many.setattr(devices, "count_devices", lambda: count)
     with pytest.raises(ValueError, match=r"batch_size=16 and 10 training images.* lower it"):
         devices.check_batch(16, 10, whole=True)
-    with pytest.raises(ValueError, match=r"batch_size=16 and 10 images.* lower it"):
+    with pytest.raises(ValueError, match=r"batch_size=16 and 10 training images.* lower it"):
         batched(Images(np.zeros((10, 4, 4, 3)), np.zeros(10)), 16, last="dropped")
     devices.check_batch(8, 10, whole=True)
 
@@ -335,6 +335,15 @@ def test_a_backend_of_one_device_names_what_it_leaves_idle(monkeypatch, tmp_path
     images = Images(np.zeros((10, 4, 4, 3)), np.zeros(10))
     phases._begin(run, LabelledData(images, images, ["a", "b"], 1.0, []), 8, Watching(verbose=1))
     assert "one GPU and leaves 3 idle, as torch does here" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="asks TensorFlow")
+@pytest.mark.parametrize(("seen", "idle"), [(0, 0), (1, 0), (4, 3)])
+def test_idle_gpus_are_those_beside_the_first(monkeypatch, seen, idle):
+    import tensorflow as tf
+
+    monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind: [kind] * seen)
+    assert devices.count_idle() == idle
 
 
 class JaxRuntimeError(RuntimeError):
@@ -368,7 +377,7 @@ def raised(first, second):
     ],
 )
 def test_what_a_process_tells_of_an_error(error, kind, message):
-    told = devices._told(error)
+    told = processes._told(error)
     assert type(told) is kind
     assert re.search(message, str(told))
 
@@ -384,4 +393,4 @@ def test_what_a_process_tells_of_an_error(error, kind, message):
     ],
 )
 def test_what_a_process_tells_of_a_crash(news, status, message):
-    assert message in devices._what_ended(news, status, ("host:4321", 2, 1))
+    assert message in processes._what_ended(news, status, ("host:4321", 2, 1))

@@ -60,24 +60,20 @@ def as_batches(
     """
     check_at_least(1, batch_size=batch_size)
     checked = _Checked(model)
-    if hasattr(data, "take") and hasattr(data, "labels"):
-        checked.targets(data.labels)
-        return _of_source(data, checked, batch_size, seed=seed, last=last, part=part)
     if is_source(data):
-        arrays = _of_arrays(data, checked)
-        return _of_source(arrays, checked, batch_size, seed=seed, last=last, part=part)
+        if isinstance(data, (tuple, list)):
+            data = _of_arrays(data, checked)
+        else:
+            checked.targets(data.labels)
+        if len(data) == 0:
+            raise ValueError("Received no images.")
+        return batched(data, batch_size, seed=seed, feed=checked.feed, last=last, part=part)
     batches = _by_step(data, seed)
     if len(batches) == 0:
         raise ValueError("Received no images: the data set is empty.")
     first = _raw(batches[0])
     checked.look(first)
     return Batches(batches, weighted=len(first) == 3).map(checked.take)
-
-
-def _of_source(source, checked: "_Checked", batch_size: int, **order) -> Batches:
-    if len(source) == 0:
-        raise ValueError("Received no images.")
-    return batched(source, batch_size, feed=checked.feed, **order)
 
 
 def _of_arrays(data, checked: "_Checked") -> Images:

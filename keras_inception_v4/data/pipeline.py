@@ -98,11 +98,8 @@ def batched(
     index, parts = part
     steps, rest = divmod(len(source), batch_size)
     steps += rest > 0 and last != "dropped"
-    if steps == 0:
-        raise ValueError(
-            f"Received batch_size={batch_size} and {len(source)} images. Every step takes a whole "
-            "batch: lower it."
-        )
+    if last == "dropped":
+        check_fills_a_batch(batch_size, len(source))
     filled = steps * batch_size
     records = grain.MapDataset.range(filled if last == "padded" else len(source))
     if seed is not None:
@@ -130,6 +127,19 @@ def batched(
 
     weighted = weights is not None or last == "padded"
     return Batches(shares.map(read), source.labels, weighted)
+
+
+def check_fills_a_batch(batch_size: int, images: int) -> None:
+    """Checks that there are images for one whole batch.
+
+    Raises:
+        ValueError: if there are not.
+    """
+    if images < batch_size:
+        raise ValueError(
+            f"Received batch_size={batch_size} and {images} training images. Every step takes a "
+            "whole batch: lower it."
+        )
 
 
 def _with_draw(number: int, rng: np.random.Generator) -> tuple[int, np.int64]:

@@ -2,7 +2,7 @@
 
 from keras_inception_v4.explain.cam import class_activation_map
 from keras_inception_v4.explain.curves import Faithfulness, faithfulness
-from keras_inception_v4.explain.drawing import enlarged, is_grid_of, overlay
+from keras_inception_v4.explain.drawing import endpoint_as_drawn, enlarged, overlay
 from keras_inception_v4.explain.gradcam import LAST, grad_cam
 from keras_inception_v4.explain.occlusion import occlusion_map
 
@@ -10,10 +10,10 @@ __all__ = [
     "LAST",
     "Faithfulness",
     "class_activation_map",
+    "endpoint_as_drawn",
     "enlarged",
     "faithfulness",
     "grad_cam",
-    "is_grid_of",
     "occlusion_map",
     "overlay",
 ]

@@ -64,7 +64,7 @@ def faithfulness(
         steps: Equal shares of the pixels.
         batch_size: Images a batch.
         pixels: As in `grad_cam`.
-        endpoint: As in `enlarged`.
+        endpoint: As in `overlay`.
 
     Raises:
         ValueError: if a shape is another, the index is not a class, or the endpoint has another

@@ -5,6 +5,7 @@ from PIL import Image, ImageOps
 
 from keras_inception_v4.architecture import GRIDS
 from keras_inception_v4.errors import check_one_of
+from keras_inception_v4.inspection import keeps_size
 
 
 def overlay(
@@ -21,13 +22,15 @@ def overlay(
         activation_map: `(h, w)`, any range; its least and greatest values span the
             colours.
         opacity: of the colours, 0 to 1.
-        endpoint: as in `enlarged`.
+        endpoint: the one whose grid the map is of, such as `"mixed_7d"` for
+            `class_activation_map`: each cell is then drawn where it looks. `None` stretches the map
+            over the image, as for `occlusion_map`.
 
     Returns:
         uint8 `(height, width, 3)`, RGB.
 
     Raises:
-        ValueError: if a shape is another, or as `enlarged`.
+        ValueError: if a shape is another, or the endpoint is unknown or has another grid.
     """
     image, activation_map = np.asarray(image), np.asarray(activation_map, "float32")
     if image.ndim != 3 or image.shape[2] != 3 or activation_map.ndim != 2:
@@ -81,6 +84,21 @@ def is_grid_of(endpoint: str, cells: tuple[int, ...], size: tuple[int, int]) -> 
     """Whether an endpoint has so many cells when the model sees an image of that size."""
     check_one_of(GRIDS, endpoint=endpoint)
     return cells == tuple(map(GRIDS[endpoint].cells, size))
+
+
+def endpoint_as_drawn(
+    model, endpoint: str | None, cells: tuple[int, ...], size: tuple[int, int]
+) -> str | None:
+    """The endpoint for `enlarged`; `None` where its grid cannot be told to lie in these pixels.
+
+    Args:
+        model: that answers the map.
+        endpoint: the layer that the map is of; `None` for none.
+        cells: shape of the map.
+        size: height and width of what the model saw.
+    """
+    own = endpoint in GRIDS and is_grid_of(endpoint, cells, size) and keeps_size(model)
+    return endpoint if own else None
 
 
 def _shares(cells: int, side: int, endpoint: str | None) -> np.ndarray:

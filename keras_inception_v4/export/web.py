@@ -23,7 +23,7 @@ import numpy as np
 from keras_inception_v4.architecture import GRIDS
 from keras_inception_v4.artefacts import PAGE, PARTS
 from keras_inception_v4.errors import in_one_line
-from keras_inception_v4.explain import LAST, is_grid_of
+from keras_inception_v4.explain import LAST, endpoint_as_drawn
 from keras_inception_v4.files import replacing
 from keras_inception_v4.inspection import image_size, pool_and_dense
 
@@ -114,7 +114,7 @@ def cells_of(model: keras.Model) -> tuple[int, int] | None:
     """
     size = image_size(model)
     _, shape = model.compute_output_shape((1, *size, model.input_shape[-1]))
-    return GRIDS[LAST] if is_grid_of(LAST, tuple(shape[1:3]), size) else None
+    return GRIDS[LAST] if endpoint_as_drawn(model, LAST, tuple(shape[1:3]), size) else None
 
 
 def write_page(

@@ -6,15 +6,15 @@ from typing import NamedTuple
 import numpy as np
 
 from keras_inception_v4 import plots
-from keras_inception_v4.architecture import ENDPOINTS, GRIDS
+from keras_inception_v4.architecture import ENDPOINTS
 from keras_inception_v4.errors import check_one_of
 from keras_inception_v4.explain import (
     LAST,
     Faithfulness,
     class_activation_map,
+    endpoint_as_drawn,
     faithfulness,
     grad_cam,
-    is_grid_of,
     occlusion_map,
     overlay,
 )
@@ -121,11 +121,11 @@ def explain_file(
     method = method or _fitting(model, endpoint)
     activation_map = _maps(model, seen[None], [index], method, endpoint)[0]
     looked_at = None if method == OCCLUSION else endpoint or LAST
-    grid = _grid_in(seen, activation_map, looked_at)
+    drawn = endpoint_as_drawn(model, looked_at, activation_map.shape, seen.shape[:2])
     shown = [(names[i], float(probabilities[i])) for i in best]
     plots.plot_explanation(
         seen,
-        overlay(seen, activation_map, endpoint=grid),
+        overlay(seen, activation_map, endpoint=drawn),
         activation_map,
         shown,
         names[index],
@@ -137,7 +137,7 @@ def explain_file(
     if check:
         shuffled = np.random.default_rng(0).permutation(activation_map.ravel())
         both = (activation_map, shuffled.reshape(activation_map.shape))
-        measured = [faithfulness(model, seen, each, index, endpoint=grid) for each in both]
+        measured = [faithfulness(model, seen, each, index, endpoint=drawn) for each in both]
     return Explanation(
         shown,
         names[index],
@@ -160,13 +160,6 @@ def _fitting(model, endpoint: str | None) -> str:
     return CAM
 
 
-def _grid_in(seen: np.ndarray, activation_map: np.ndarray, endpoint: str | None) -> str | None:
-    """The endpoint, if its grid is the one of pixels that nothing resizes before the network."""
-    if endpoint in GRIDS and is_grid_of(endpoint, activation_map.shape, seen.shape[:2]):
-        return endpoint
-    return None
-
-
 def overlays(model, images: np.ndarray, indices) -> list[np.ndarray] | None:
     """Lay a map over each image, by the first method whose grid has more than one cell.
 
@@ -184,8 +177,8 @@ def overlays(model, images: np.ndarray, indices) -> list[np.ndarray] | None:
         except ValueError:  # built by other hands: no layer of that name leads to the answer
             return None
         if maps[0].size > 1:
-            grid = _grid_in(images[0], maps[0], endpoint)
-            return [overlay(*each, endpoint=grid) for each in zip(images, maps, strict=True)]
+            drawn = endpoint_as_drawn(model, endpoint, maps.shape[1:], images.shape[1:3])
+            return [overlay(*each, endpoint=drawn) for each in zip(images, maps, strict=True)]
     return None
 
 

@@ -72,7 +72,8 @@ class _Reached(Exception):  # noqa: N818  (no error: it carries what was looked 
         self.tensor = tensor
 
 
-def _scales(model: "keras.Model") -> bool:
+def _to_the_first_kernel(model: "keras.Model"):
+    """A model's input, and the tensor that comes before its first kernel."""
     import keras
 
     def call(operation, *arguments, training=None, **named):
@@ -85,14 +86,32 @@ def _scales(model: "keras.Model") -> bool:
             raise _Reached(arguments[0])
         return operation(*arguments, **named)
 
+    if not getattr(model, "inputs", None):
+        raise ValueError("It is no graph of layers.")
+    inputs = input_of(model)
     try:
-        if not getattr(model, "inputs", None):
-            raise ValueError("It is no graph of layers.")
-        inputs = input_of(model)
         run_through(model, inputs, call)
-        raise ValueError("It has no layer with a kernel.")
     except _Reached as reached:
-        before = keras.Model(inputs, reached.tensor)
+        return inputs, reached.tensor
+    raise ValueError("It has no layer with a kernel.")
+
+
+def keeps_size(model: "keras.Model") -> bool:
+    """Whether the first kernel sees images of the size that the model takes."""
+    try:
+        inputs, tensor = _to_the_first_kernel(model)
+    except ValueError:  # it cannot be told
+        return False
+    sides = slice(2, 4) if is_channels_first(model) else slice(1, 3)
+    return inputs.shape[sides] == tensor.shape[sides]
+
+
+def _scales(model: "keras.Model") -> bool:
+    import keras
+
+    try:
+        inputs, tensor = _to_the_first_kernel(model)
+        before = keras.Model(inputs, tensor)
     except ValueError as error:
         raise ValueError(
             f"It cannot be told whether the model {model.name!r} takes pixels from 0 to 255 or "

@@ -16,6 +16,7 @@ from keras_inception_v4.training.building import square_shape, transfer_model, u
 from keras_inception_v4.training.fine_tuning import fine_tune
 from keras_inception_v4.training.fitting import fit
 from keras_inception_v4.training.head import train_head
+from keras_inception_v4.training.processes import check_same, part, wait_for_all
 from keras_inception_v4.training.recipes import RECIPES, Recipe
 from keras_inception_v4.training.scratch import scratch_model, train_from_scratch
 from keras_inception_v4.training.timeline import Timeline
@@ -98,7 +99,7 @@ def _begin(run: RunFolder, images: LabelledData, batch_size: int, watching: Watc
     """Begins a run in all its processes, and says which devices it has."""
     count, idle = devices.count_devices(), devices.count_idle()
     if watching.verbose and count > 1:
-        processes = devices.part()[1]
+        processes = part()[1]
         print(
             f"{batch_size} images a step, on {count} devices of {processes} processes.",
             file=sys.stderr,
@@ -110,8 +111,8 @@ def _begin(run: RunFolder, images: LabelledData, batch_size: int, watching: Watc
             file=sys.stderr,
         )
     run.begin(images.listing())
-    devices.wait_for_all("begun")
-    devices.check_same("their run folder", run.listing)
+    wait_for_all("begun")
+    check_same("their run folder", run.listing)
 
 
 def from_trained_weights(

@@ -28,11 +28,16 @@ from keras_inception_v4.runs.phases import Histories, Watching, from_scratch, fr
 from keras_inception_v4.runs.results import write_results
 from keras_inception_v4.runs.settings import DIGITS, Settings, documented, keywords_of
 from keras_inception_v4.tasks import require_scikit_learn, task_named
-from keras_inception_v4.training import devices
 from keras_inception_v4.training.calibrating import calibrate
 from keras_inception_v4.training.fitting import make_reproducible
 from keras_inception_v4.training.options import ONEDNN
 from keras_inception_v4.training.precision import fastest_precision
+from keras_inception_v4.training.processes import (
+    check_processes,
+    check_same,
+    supervised,
+    wait_for_all,
+)
 from keras_inception_v4.training.timeline import require_tensorboard
 
 
@@ -147,7 +152,7 @@ def run_settings(
     """
     parts = parts or Parts(read_images)
     coordinator, processes, process_id = sharing
-    devices.check_processes(coordinator, processes, process_id)
+    check_processes(coordinator, processes, process_id)
     if watching.callbacks and processes != 1:
         raise ValueError("Received callbacks with many processes. They are for one.")
     if watching.checkpoint_every is not None:
@@ -180,7 +185,7 @@ def run_settings(
     if processes == 1:
         _run(run, decided, watching, parts)
     else:
-        devices.supervised(
+        supervised(
             _run_together,
             (coordinator or "", processes, process_id),
             run=run,
@@ -212,9 +217,9 @@ def precision_for(processes: int, fastest: Callable[[], str] = fastest_precision
 
 def _run_together(run: RunFolder, settings: Settings, watching: Watching, parts: Parts) -> None:
     """One of many processes; all of them find the report in the end."""
-    devices.check_same("their arguments", settings.as_json())
+    check_same("their arguments", settings.as_json())
     _run(run, settings, watching, parts)
-    devices.wait_for_all("written")
+    wait_for_all("written")
 
 
 def _run(run: RunFolder, settings: Settings, watching: Watching, parts: Parts) -> None:
@@ -222,7 +227,7 @@ def _run(run: RunFolder, settings: Settings, watching: Watching, parts: Parts) -
     started = time.monotonic()
     make_reproducible(settings.seed, settings.deterministic)
     images = parts.read_images(settings, verbose=bool(watching.verbose))
-    devices.check_same("their images", images.listing())
+    check_same("their images", images.listing())
     phases = parts.from_scratch if settings.from_scratch else from_trained_weights
     model, histories = phases(run, images, settings, watching)
     if not run.writes:

@@ -19,7 +19,7 @@ from keras_inception_v4.files import read_json, write_json
 from keras_inception_v4.inspection import task_of
 from keras_inception_v4.preprocessing import check_finite
 from keras_inception_v4.progress import progress
-from keras_inception_v4.training import devices
+from keras_inception_v4.training.processes import is_first, part, wait_for_all
 
 MEMORY_BUDGET = 1 << 30  # bytes of features to hold in memory; beyond it they are on disk
 
@@ -143,7 +143,7 @@ def cached_features(
 
 def _write(path: Path, append: Callable[[IO[bytes], range], None], steps: range) -> None:
     """Writes the features of all steps to a file; each process has its share of them."""
-    index, parts = devices.part()
+    index, parts = part()
     bounds = [len(steps) * i // parts for i in range(parts + 1)]
     shares = [
         path.with_name(f"{path.name}{f'.{i}-of-{parts}' if parts > 1 else ''}.partial")
@@ -153,8 +153,8 @@ def _write(path: Path, append: Callable[[IO[bytes], range], None], steps: range)
     shares[index].touch()
     with shares[index].open("r+b") as growing:
         append(growing, steps[bounds[index] : bounds[index + 1]])
-    devices.wait_for_all(f"shares of {path.name}")
-    if devices.is_first():
+    wait_for_all(f"shares of {path.name}")
+    if is_first():
         with shares[0].open("ab") as whole:
             for file in shares[1:]:
                 with file.open("rb") as one:
@@ -162,7 +162,7 @@ def _write(path: Path, append: Callable[[IO[bytes], range], None], steps: range)
         shares[0].replace(path)
         for file in path.parent.glob(f"{path.name}.*partial"):  # of other numbers of processes too
             file.unlink()
-    devices.wait_for_all(path.name)
+    wait_for_all(path.name)
 
 
 def _check_same(path: Path, part: Part, batches: Batches, batch_size: int) -> None:
@@ -179,7 +179,7 @@ def _check_same(path: Path, part: Part, batches: Batches, batch_size: int) -> No
         known["labels"] = zlib.crc32(np.ascontiguousarray(batches.labels).tobytes())
     file = path.with_name(f"{path.name}.json")
     if not file.exists():
-        if devices.is_first():
+        if is_first():
             write_json(file, known)
     elif read_json(file) != known:
         raise ValueError(

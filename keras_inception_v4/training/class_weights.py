@@ -16,7 +16,7 @@ def weighted(
     batches: Batches,
     class_weight,
     classes: int,
-    class_names: Sequence[str] | None = None,
+    data,
 ) -> tuple[Batches, np.ndarray | None]:
     """Batches whose images weigh as their classes do, by weights of their own multiplied.
 
@@ -28,7 +28,7 @@ def weighted(
         batches: of images and labels, with or without weights.
         class_weight: `None`, or as in `class_weights`, and so is the rest.
         classes: number of classes.
-        class_names: one name a class, where the data has some.
+        data: of the user's; its `class_names`, where it has some, may name classes.
 
     Returns:
         The batches, and weights of positive labels, one a class, or `None`.
@@ -43,6 +43,7 @@ def weighted(
             f"Received class_weight={class_weight!r} for {task.name}, which has no classes. Give "
             "sample weights."
         )
+    class_names = getattr(data, "class_names", None)
     table = np.zeros(classes, "float32")
     for label, weight in class_weights(class_weight, batches, classes, class_names).items():
         table[label] = weight
@@ -54,11 +55,6 @@ def weighted(
         return pixels, labels, np.prod([table[labels], *weights], axis=0)
 
     return batches.map(weigh, weighted=True), None
-
-
-def names_of(data) -> Sequence[str] | None:
-    """The names of the classes, where data have some."""
-    return getattr(data, "class_names", None)
 
 
 def class_weights(

@@ -15,7 +15,7 @@ from keras_inception_v4.inspection import pool_and_dense, say_pixels, task_of
 from keras_inception_v4.progress import Verbose
 from keras_inception_v4.tasks import Task
 from keras_inception_v4.training import devices
-from keras_inception_v4.training.class_weights import names_of, weighted
+from keras_inception_v4.training.class_weights import weighted
 from keras_inception_v4.training.fitting import fit, held_out_of, trainable_twin
 from keras_inception_v4.training.frozen import Trained, above_frozen
 from keras_inception_v4.training.objectives import (
@@ -149,8 +149,7 @@ def fine_tune(
         if standard is not None:
             batches = standard.batches(batches)
             held_out = held_out and standard.batches(held_out)
-        names = names_of(train)
-        batches, positive = weighted(task, batches, class_weight, model.output_shape[-1], names)
+        batches, positive = weighted(task, batches, class_weight, model.output_shape[-1], train)
         stack.enter_context(standardized(dense, standard))
         stack.enter_context(devices.all_devices(spread))
         twin = stack.enter_context(trainable_twin(trained, precision, spread))

@@ -14,8 +14,8 @@ from keras_inception_v4.data.pipeline import Batches
 from keras_inception_v4.progress import Verbose
 from keras_inception_v4.training.augmentation import augmentation_of
 from keras_inception_v4.training.checkpoint import Checkpoint, seeds_of, trained_weights
-from keras_inception_v4.training.devices import check_same, is_first, wait_for_all
 from keras_inception_v4.training.feeding import EpochSteps, indexed_dataset
+from keras_inception_v4.training.processes import check_same, is_first, wait_for_all
 from keras_inception_v4.weights.loading import copy_layers
 
 

@@ -20,6 +20,7 @@ from keras_inception_v4.training import devices
 from keras_inception_v4.training.augmentation import augmentation_of
 from keras_inception_v4.training.caching import MEMORY_BUDGET, Part, cached_features, record_of
 from keras_inception_v4.training.checkpoint import seeds_of
+from keras_inception_v4.training.processes import check_same, part
 
 LARGE = "float16"  # of what is too much for memory: half of the bytes, rounded by a thousandth
 SHARE = 0.8  # of what is free on a disk; the rest is for checkpoints
@@ -94,7 +95,7 @@ def above_frozen(
     """
     folder = None if checkpoint is None else checkpoint.parent
     plan = _plan(whole, asked, epochs, checkpoint, bool(verbose))
-    devices.check_same("what they keep of the frozen blocks", plan and plan.below.dtype)
+    check_same("what they keep of the frozen blocks", plan and plan.below.dtype)
     if plan is None:
         yield whole
         return
@@ -163,15 +164,15 @@ def _plan(
     in_memory = _bytes_of(whole, below, versions) <= MEMORY_BUDGET
     if not in_memory:
         below = below._replace(dtype=LARGE)
-    needed = _bytes_of(whole, below, versions)
+    # With many processes, the shares lie beside the whole that they become.
+    needed = _bytes_of(whole, below, versions) * (2 - 1 / part()[1])
     what = (
         f"What the frozen blocks, up to {below.about['endpoint']}, make of {versions} "
         f"version{'s' * (versions > 1)} of each image: {needed / 1e6:,.0f} MB"
     )
     place = Path(tempfile.gettempdir()) if folder is None else folder
     free = _free(place)
-    shares = 2 - 1 / devices.part()[1]  # they lie beside the whole that they become
-    if needed * shares > SHARE * free and (folder is not None or not in_memory):
+    if needed > SHARE * free and (folder is not None or not in_memory):
         told = f"{what}, which is more than {SHARE:.0%} of the {free / 1e6:,.0f} MB free in {place}"
         if asked is not None:
             raise OSError(f"{told}. Ask for fewer versions, or make room.")

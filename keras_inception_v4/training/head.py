@@ -15,7 +15,7 @@ from keras_inception_v4.model import classifier
 from keras_inception_v4.progress import Verbose
 from keras_inception_v4.training import devices
 from keras_inception_v4.training.caching import MEMORY_BUDGET, Part, cached_features
-from keras_inception_v4.training.class_weights import names_of, weighted
+from keras_inception_v4.training.class_weights import weighted
 from keras_inception_v4.training.fitting import fit, held_out_of
 from keras_inception_v4.training.objectives import loss_for, own_objective
 from keras_inception_v4.training.options import BATCH_SIZE, HEAD_EPOCHS, HEAD_RATE
@@ -113,7 +113,7 @@ def train_head(
         standard = standard_of(task, features.labels)
         head.set_weights(standard.into(*dense.get_weights()) if standard else dense.get_weights())
         batches = batched(features, batch_size, seed=seed, **devices.share(spread))
-        batches, positive = weighted(task, batches, class_weight, dense.units, names_of(train))
+        batches, positive = weighted(task, batches, class_weight, dense.units, train)
         order = devices.share(spread, held_out=True)
         measured = None if held_out is None else batched(held_out, batch_size, **order)
         if standard is not None:
