@@ -33,6 +33,11 @@ PACKAGES = (
 )  # fmt: skip
 
 
+COLOURS = {"this package": "#2563a8", "peers": "#d9924a", "limit or baseline": "#b4bbc4"}
+PEERS = ("zeromodels", "timm", "InceptionV3", "InceptionResNetV2")
+PRECISIONS = ("float32", "bfloat16", "float16", "int8")
+
+
 class Row(NamedTuple):
     """One line of a table.
 
@@ -265,23 +270,55 @@ def _line(cells: list[str]) -> str:
 
 
 def draw(table: dict, path: Path) -> None:
-    """Bars of the ratios, with their spread."""
+    """Draw the ratios as bars with their spread: a colour a kind, a group a precision."""
     import matplotlib.pyplot as plt
 
-    rows = [row for row in table["rows"] if row["ratio"]][::-1]
-    medians = [row["ratio"][0] for row in rows]
-    errors = [
-        [row["ratio"][0] - row["ratio"][1] for row in rows],
-        [row["ratio"][2] - row["ratio"][0] for row in rows],
-    ]
-    figure, axis = plt.subplots(figsize=(7, 0.6 + 0.28 * len(rows)), layout="constrained")
-    colours = ["#9aa5b1" if "limit" in row["name"] else "#3b6ea5" for row in rows]
-    axis.barh([row["name"] for row in rows], medians, xerr=errors, color=colours, ecolor="#444444")
+    rows = [row for row in table["rows"] if row["ratio"]]
+    places, height, group = [], 0.0, precision(rows[0]["name"])
+    for row in rows:
+        height += 1 if precision(row["name"]) == group else 1.6
+        group = precision(row["name"])
+        places.append(height)
+    figure, axis = plt.subplots(figsize=(8, 1 + 0.28 * height), layout="constrained")
+    for kind, colour in COLOURS.items():
+        bars = [
+            (at, row) for at, row in zip(places, rows, strict=True) if side(row["name"]) == kind
+        ]
+        if not bars:
+            continue
+        medians, low, high = zip(*(row["ratio"] for _, row in bars), strict=True)
+        errors = [
+            [middle - end for middle, end in zip(medians, low, strict=True)],
+            [end - middle for middle, end in zip(medians, high, strict=True)],
+        ]
+        heights = [at for at, _ in bars]
+        axis.barh(heights, medians, xerr=errors, color=colour, ecolor="#444444", label=kind)
+        for at, median, end in zip(heights, medians, high, strict=True):
+            axis.annotate(f"{median:.2f}", (end, at), (4, 0), textcoords="offset points",
+                          va="center", fontsize=8)  # fmt: skip
+    axis.set_yticks(places, [row["name"] for row in rows])
+    axis.set_ylim(height + 1, 0)
+    axis.margins(x=0.12)
     axis.axvline(1, color="black", linewidth=1, linestyle="--", zorder=0)
     axis.set_xlabel(f"{_ratio_title(table)} (dashed)")
+    axis.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside upper center", ncols=len(COLOURS), frameon=False)
     path.parent.mkdir(exist_ok=True)
     figure.savefig(path, dpi=110)
     plt.close(figure)
+
+
+def precision(name: str) -> str:
+    """Return the precision that a row's name ends with, or nothing."""
+    last = name.split()[-1]
+    return last if last in PRECISIONS else ""
+
+
+def side(name: str) -> str:
+    """Return whose a row is, a key of `COLOURS`."""
+    if name.startswith(PEERS):
+        return "peers"
+    return "limit or baseline" if name.startswith(("limit", "imports")) else "this package"
 
 
 def machines_apart(results: dict, earlier: dict) -> list[str]:

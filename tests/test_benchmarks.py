@@ -229,7 +229,29 @@ def test_without_its_reference_a_sitting_says_why():
 def test_a_table_becomes_bars(written):
     pixels = np.asarray(Image.open(written / "charts" / "speed.png").convert("RGB"))
     assert pixels[0, 0].min() > 240
-    assert (pixels == (0x3B, 0x6E, 0xA5)).all(axis=2).mean() > 0.05
+    ours, peers, _ = report.COLOURS.values()
+    assert share_of(pixels, ours) > 0.05
+    assert share_of(pixels, peers) == 0
+
+
+def share_of(pixels, colour):
+    return (pixels == [int(colour[at : at + 2], 16) for at in (1, 3, 5)]).all(axis=2).mean()
+
+
+def test_bars_have_a_colour_a_side_and_a_group_a_precision(tmp_path):
+    names = ("SavedModel float32", "timm float32", "limit by PyTorch int8", "OpenVINO int8")
+    rows = [{"name": name, "ratio": [1.0, 0.9, 1.1]} for name in names]
+    chart = tmp_path / "charts" / "speed.png"
+    report.draw({"rows": rows, "unit": "images/s", "reference": names[0]}, chart)
+    pixels = np.asarray(Image.open(chart).convert("RGB"))
+    ours, peers, limit = (share_of(pixels, colour) for colour in report.COLOURS.values())
+    assert ours > 1.5 * peers > 0
+    assert limit > 0
+    assert [report.side(name) for name in names] == [
+        "this package", "peers", "limit or baseline", "this package",
+    ]  # fmt: skip
+    assert [report.precision(name) for name in names] == ["float32", "float32", "int8", "int8"]
+    assert report.precision("InceptionV4 on JAX") == ""
 
 
 def test_a_second_run_is_compared_by_spreads(written):
