@@ -10,6 +10,16 @@ VERSION = re.search(
     r'__version__ = "(.+)"', (HERE / "keras_inception_v4" / "__init__.py").read_text()
 )[1]
 
+HOME = ""  # public address of the repository; .ci/release.py asks for it
+LINKS = {"Paper": "https://arxiv.org/abs/1602.07261"}
+if HOME:
+    LINKS |= {
+        "Source": HOME,
+        "Documentation": f"{HOME}/tree/main/docs",
+        "Changelog": f"{HOME}/blob/main/CHANGELOG.md",
+        "Issues": f"{HOME}/issues",
+    }
+
 DEMO = ["scikit-learn>=1.4", "matplotlib>=3.8"]
 LITERT = ["keras>=3.15", "ai-edge-litert>=2.3"]
 ONNX = ["onnx>=1.23", "onnxruntime>=1.32", "tf2onnx>=1.17"]
@@ -42,6 +52,7 @@ setup(
     long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     author="The keras_inception_v4 maintainers",
+    project_urls=LINKS,
     license="Apache-2.0",
     license_files=["LICENSE"],
     python_requires=">=3.11",
@@ -79,12 +90,19 @@ setup(
         "docs": DOCS,
     },
     entry_points={"console_scripts": ["keras-inception-v4 = keras_inception_v4.cli:main"]},
-    keywords="keras inception-v4 image-classification transfer-learning imagenet",
+    keywords="keras inception-v4 image-classification transfer-learning imagenet onnx",
     classifiers=[
         "Development Status :: 4 - Beta",
         "Intended Audience :: Developers",
         "Intended Audience :: Science/Research",
+        "Operating System :: OS Independent",
         "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3 :: Only",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Topic :: Scientific/Engineering :: Image Recognition",
+        "Typing :: Typed",
     ],
 )

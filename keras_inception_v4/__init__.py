@@ -6,7 +6,7 @@ Names load at their first use (PEP 562), so importing the package costs nothing.
 import importlib
 from typing import TYPE_CHECKING
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOME = {
     "ENDPOINTS": "architecture",

@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib
+import importlib.metadata
 import os
 import re
 import sys
@@ -19,6 +20,28 @@ GREETING = re.compile(
 
 WORDS = ("digits", "imagenet")  # in the place of a path
 LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
+
+
+INSTALLED = {
+    "Keras": ("keras",),
+    "backends (KERAS_BACKEND selects one)": ("tensorflow", "jax", "torch"),
+    "runtimes for exported models": ("openvino", "onnxruntime", "ai-edge-litert"),
+}
+
+
+def installed() -> dict[str, dict[str, str]]:
+    """Return the versions of Keras, backends and runtimes that are installed; import none.
+
+    Returns:
+        For each title of `INSTALLED` the name and version of each package; empty without any.
+    """
+    versions: dict[str, dict[str, str]] = {}
+    for title, names in INSTALLED.items():
+        found = versions[title] = {}
+        for name in names:
+            with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+                found[name] = importlib.metadata.version(name)
+    return versions
 
 
 def check_places(options: Namespace) -> None:

@@ -1,4 +1,5 @@
 import contextlib
+import importlib.metadata
 import io
 import os
 import subprocess
@@ -39,7 +40,17 @@ def test_module_and_version():
         [sys.executable, "-m", "keras_inception_v4", "--version"],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
-    assert done.stdout.strip() == __version__
+    lines = done.stdout.splitlines()
+    assert lines[0] == f"keras-inception-v4 {__version__}"
+    assert f"tensorflow {importlib.metadata.version('tensorflow')}" in lines[2]
+    assert lines[2].startswith("backends")
+
+
+def test_versions_of_what_is_not_there(monkeypatch, capsys):
+    monkeypatch.setattr(starting, "INSTALLED", {"backends": ("no-such-package",)})
+    with pytest.raises(SystemExit, match="0"):
+        main(["--version"])
+    assert capsys.readouterr().out.splitlines()[1] == "backends: none"
 
 
 @pytest.mark.parametrize(

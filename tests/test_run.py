@@ -221,7 +221,7 @@ def test_options_of_the_other_way_are_refused(scans, tmp_path, capsys):
 
 BEGUN = ["config.json", "data.json"]
 ENDED = ["model.keras", "class_names.json", "history.csv", "confusion_matrix.png", "examples",
-         "saved_model", "report.json"]  # fmt: skip
+         "saved_model", "MODEL_CARD.md", "report.json"]  # fmt: skip
 PHASES = {
     "transfer": ["train.features", "validation.features.json", "head.safetensors",
                  "fine_tuning.safetensors"],

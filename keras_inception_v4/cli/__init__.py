@@ -11,7 +11,7 @@ from keras_inception_v4.cli.network import add_summary
 from keras_inception_v4.cli.serving import add_serve
 from keras_inception_v4.cli.training import add_evaluate, add_train
 from keras_inception_v4.cli.using import add_embed, add_explain, add_predict
-from keras_inception_v4.starting import check_places, import_keras
+from keras_inception_v4.starting import check_places, import_keras, installed
 
 
 def main(arguments: Sequence[str] | None = None, *, parts=None) -> int:
@@ -42,12 +42,28 @@ def main(arguments: Sequence[str] | None = None, *, parts=None) -> int:
     return 0
 
 
+class _PrintVersions(argparse.Action):
+    """`--version`: looks at what is installed only when asked."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        print(f"keras-inception-v4 {__version__}")
+        for title, found in installed().items():
+            named = ", ".join(f"{name} {version}" for name, version in found.items())
+            print(f"{title}: {named or 'none'}")
+        parser.exit()
+
+
 def parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
     whole = argparse.ArgumentParser(
         prog="keras-inception-v4", description="Inception-v4 for Keras."
     )
-    whole.add_argument("--version", action="version", version=__version__)
+    whole.add_argument(
+        "--version",
+        action=_PrintVersions,
+        nargs=0,
+        help="print the version, and the backends and runtimes that are installed",
+    )
     commands = whole.add_subparsers(title="commands", metavar="COMMAND", required=True)
     add_audit(commands)
     add_train(commands)

@@ -24,6 +24,7 @@ from keras_inception_v4.files import has_columns, read_json
 from keras_inception_v4.progress import Verbose
 from keras_inception_v4.runs.folder import RunFolder, recorded_arguments
 from keras_inception_v4.runs.folds import cross_validated
+from keras_inception_v4.runs.model_card import write_model_card
 from keras_inception_v4.runs.phases import Histories, Watching, from_scratch, from_trained_weights
 from keras_inception_v4.runs.results import write_results
 from keras_inception_v4.runs.settings import DIGITS, Settings, documented, keywords_of
@@ -257,6 +258,7 @@ def _run(run: RunFolder, settings: Settings, watching: Watching, parts: Parts) -
         "weights": model.count_params(),
         "seconds": round(time.monotonic() - started, 1),
     }
+    write_model_card(run, settings, images, report)
     run.finish(report)
 
 
