@@ -16,25 +16,34 @@ from keras_inception_v4.inspection import is_channels_first
 
 
 def with_auxiliary_head(model: keras.Model, classes: int) -> keras.Model:
-    """Adds the auxiliary head on `mixed_6h`; the model's own layers are shared.
+    """Add the auxiliary head on `mixed_6h`; the layers of the model are shared.
 
-    Average pool 5x5/3 valid, 1x1 convolution to 128 channels, convolution over the whole grid
-    to 768 (both with batch norm and ReLU), dense layer. Momentum, dtype policy, data format and
-    activation are those of the model. `load_weights` fills it from a slim checkpoint, and
-    leaves it as it is from those of timm and Keras 2. Measures, maps and exports go by the
+    Average pool 5x5/3 valid, 1x1 convolution to 128 channels, convolution over the whole grid to
+    768 (both with batch norm and ReLU), dense layer. Momentum, dtype policy, data format and
+    activation are those of the model. `load_weights` fills it from a slim checkpoint; those of
+    timm and Keras 2 do not have it and leave it as it is. Measures, maps and exports use the
     model's own classifier.
 
-    Source: `AuxLogits` of slim's `inception_v4`. Its full-grid convolution fixes the size.
+    Source: `AuxLogits` of slim's `inception_v4`. Its full-grid convolution fixes the image size.
 
     Args:
-        model: a classifier of this package of known height and width, both at least 107.
-        classes: number of classes, as the model's own.
+        model: Classifier of this package with known height and width, both at least 107.
+        classes: Number of classes, the same as the model's own.
 
     Returns:
-        A model with a dict of two outputs `(batch, classes)`: `predictions` and `auxiliary`.
+        A model with a dict of two outputs of shape (batch, classes): `predictions` and
+        `auxiliary`.
 
     Raises:
-        ValueError: for a model of another kind or size, or another number of classes.
+        ValueError: If the model is of another kind or size, or has another number of classes.
+
+    Examples:
+        ```python
+        from keras_inception_v4 import InceptionV4, with_auxiliary_head
+
+        model = with_auxiliary_head(InceptionV4(weights=None, classes=10), classes=10)
+        print(model.output_shape)
+        ```
     """
     named = {layer.name: layer for layer in model.layers}
     if AUXILIARY_HEAD in named:

@@ -37,22 +37,32 @@ class Conversion(NamedTuple):
 
 
 def convert_weights(source: str | os.PathLike, target: str | os.PathLike) -> Conversion:
-    """Converts a checkpoint of this network into another format.
+    """Convert a checkpoint of this network into another format.
 
-    The number of classes stays (1001 stays 1001), and so does a missing classifier.
+    The number of classes stays (1001 stays 1001). A checkpoint without a classifier gives a file
+    without one.
 
     Args:
-        source: whatever `load_weights` reads.
-        target: a path that ends in `.weights.h5`, `.keras` or `.safetensors` (timm's
-            names and layout); an old file is replaced.
+        source: Checkpoint in any format that `load_weights` reads.
+        target: Path that ends in `.weights.h5`, `.keras` or `.safetensors` (timm's names and
+            layout). An existing file is replaced.
 
     Returns:
-        What was read and written.
+        What was read and written: kind of the source, number of tensors and weights, classes
+        (`None` without a classifier), channels, variant, and size in bytes.
 
     Raises:
-        FileNotFoundError: if there is nothing at `source`.
-        ValueError: if it cannot be read or is not of this network, or for another target.
-        OSError: if the target cannot be written.
+        FileNotFoundError: If there is nothing at `source`.
+        ValueError: If `source` cannot be read or is not of this network, or `target` ends in
+            something else.
+        OSError: If the target cannot be written.
+
+    Examples:
+        ```python
+        from keras_inception_v4 import convert_weights
+
+        print(convert_weights("inception_v4_2016_09_09.tar.gz", "inception_v4.weights.h5"))
+        ```
     """
     target = Path(target)
     suffix = next((suffix for suffix in TARGETS if target.name.endswith(suffix)), None)

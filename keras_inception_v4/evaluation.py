@@ -29,33 +29,47 @@ def evaluate(
     answers: bool = False,
     verbose: Verbose = "auto",
 ) -> dict:
-    """Measures a model on labelled images.
+    """Measure a model on labelled images.
 
     Args:
-        model: of this package: probabilities, logits or quantities.
-        data: arrays `(images, labels)` or `(images, labels, weights)`, or batches of such, as in
+        model: Model of this package that returns probabilities, logits or quantities.
+        data: Arrays (images, labels) or (images, labels, weights), or batches of such, as in
             `train_head`; raw pixels, 0 to 255, channels last.
-        class_names: one name a class or quantity; ImageNet's for 1000 classes, else the index.
-        batch_size: images a batch, for data that are not batched yet.
-        thresholds: for several classes an image: from which probability on a class is answered, 0
-            to 1, one number or one a class; default 0.5.
-        pixels: what the model takes, `"raw"` (0 to 255) or `"scaled"` (-1 to 1), where its layers
-            do not tell.
-        answers: Whether to return what was answered to every image, too.
-        verbose: as in `keras.Model.fit`; 0 shows no progress.
+        class_names: Names of the classes or quantities, in their order. Defaults to ImageNet's for
+            1000 classes, else to the index.
+        batch_size: Images per batch, for data that are not batched yet. Defaults to 32.
+        thresholds: For several classes an image: probability from which on a class is predicted, 0
+            to 1; one number, or one for each class. Defaults to 0.5.
+        pixels: What the model takes, `"raw"` (0 to 255) or `"scaled"` (-1 to 1). Only needed where
+            its layers do not tell.
+        answers: Whether to return the prediction for every image too.
+        verbose: As in `keras.Model.fit`; 0 shows no progress.
 
     Returns:
-        As `tasks.single_label.classification_report`, `tasks.multi_label.multi_label_report` or
-        `tasks.regression.regression_report`, by what the model answers. With `answers` also
-        `answers`, a list a column: `label`, `predicted`, `correct`, `rank` (of the label, 1 to
-        classes), `loss` (cross entropy, nats), `margin` (probability of the label above the best
-        other class's, -1 to 1), `classes` and `probabilities` (lists, the best five first), and
-        `weight` where there are any. For other tasks see `each` of `tasks.multi_label.MultiLabel`
-        and `tasks.regression.Regression`.
+        The measures of the model's task: those of `tasks.single_label.classification_report`,
+        `tasks.multi_label.multi_label_report` or `tasks.regression.regression_report`. With
+        `answers` there is also `answers`, a dict of columns with one value an image: `label`,
+        `predicted`, `correct`, `rank` (of the label, 1 to classes), `loss` (cross entropy, nats),
+        `margin` (probability of the label minus that of the best other class, -1 to 1), `classes`
+        and `probabilities` (lists, the best five first), and `weight` if the data have weights.
+        The columns of other tasks: see `each` of `tasks.multi_label.MultiLabel` and
+        `tasks.regression.Regression`.
 
     Raises:
-        ValueError: for data of another kind, or labels that are not classes of the model.
-        ImportError: without scikit-learn; the message names the extra.
+        ValueError: If the data are of another kind, or labels are not classes of the model.
+        ImportError: If scikit-learn is not installed; the message names the extra.
+
+    Examples:
+        ```python
+        import keras
+        from keras_inception_v4 import evaluate
+        from keras_inception_v4.data.digits import load_digits_data
+
+        model = keras.saving.load_model("runs/digits/model.keras")
+        held_out = load_digits_data(75).validation
+        report = evaluate(model, (held_out.pixels, held_out.labels))
+        print(report["accuracy"], report["calibration_error"])
+        ```
     """
     require_scikit_learn()
     own = classifier_of(model)

@@ -29,22 +29,31 @@ PYRAMID = ("conv2d_2b_3x3", "mixed_3a", "mixed_5e", "mixed_6h", "mixed_7d")
 def feature_extractor(
     endpoints: Sequence[str] = PYRAMID, *, model: keras.Model | None = None, **builder_arguments
 ) -> keras.Model:
-    """A model that answers feature maps instead of classes.
+    """Build a model that returns feature maps instead of classes.
 
     Args:
-        endpoints: names out of `ENDPOINTS`, which gives stride and channels of each;
-            default strides 2, 4, 8, 16, 32 with 64, 160, 384, 1024, 1536 channels.
-        model: an existing model of this package, fine-tuned or not, whose layers are
-            shared; without it a new one is built.
-        builder_arguments: of `InceptionV4`, for a new model (`weights`,
-            `input_shape`, ...), but for what concerns its top.
+        endpoints: Names from `ENDPOINTS`, which gives the stride and channels of each. The default
+            has strides 2, 4, 8, 16 and 32 with 64, 160, 384, 1024 and 1536 channels.
+        model: Existing model of this package, fine-tuned or not, whose layers are shared. Without
+            it a new one is built.
+        builder_arguments: Arguments of `InceptionV4` for a new model (`weights`, `input_shape`,
+            ...), except those of its top.
 
     Returns:
-        A model with a dict of outputs, endpoint to feature map `(batch, height,
-        width, channels)`. It holds no layer beyond the last one needed.
+        A model with a dict of outputs, from endpoint to feature map of shape (batch, height,
+        width, channels). It holds no layer beyond the last one needed.
 
     Raises:
-        ValueError: for an unknown endpoint, or arguments that contradict each other.
+        ValueError: If an endpoint is unknown, or arguments contradict each other.
+
+    Examples:
+        ```python
+        from keras_inception_v4 import feature_extractor
+
+        extractor = feature_extractor(["mixed_4a", "mixed_7d"], input_shape=(299, 299, 3))
+        for endpoint, shape in extractor.output_shape.items():
+            print(endpoint, shape)
+        ```
     """
     if isinstance(endpoints, str):
         endpoints = (endpoints,)
@@ -82,30 +91,39 @@ def embed(
     pixels: str | None = None,
     verbose: Verbose = "auto",
 ) -> np.ndarray:
-    """The 1536 features before the classifier, for each image.
+    """Return the 1536 features before the classifier, for each image.
 
-    Every batch has `batch_size` images, the last one padded, so an image's numbers do
-    not depend on how many others there are; its place in a batch may change their last
-    digits. Files are read ahead by a thread while the model works; besides the result, only
-    a few batches are in memory.
+    Every batch has `batch_size` images, the last one padded. An image's numbers therefore do not
+    depend on how many others there are; its place in a batch may change their last digits. A
+    thread reads files ahead while the model works. Besides the result, only a few batches are in
+    memory.
 
     Args:
-        model: any model of this package, with or without top.
-        images: pixels `(images, height, width, channels)`, 0 to 255, or paths of image files:
-            one, or any number in a list, an array or an iterator.
-        batch_size: images a batch.
-        crop: as in `load_image`, for paths.
-        pixels: what the model takes, `"raw"` (0 to 255) or `"scaled"` (-1 to 1), where its layers
-            do not tell.
-        verbose: as in `keras.Model.fit`; 0 shows no progress.
+        model: Any model of this package, with or without top.
+        images: Pixels of shape (images, height, width, channels), 0 to 255; or paths of image
+            files: one, or any number in a list, an array or an iterator.
+        batch_size: Images per batch. Defaults to 8.
+        crop: Share of the short side to keep of files, as in `load_image`.
+        pixels: What the model takes, `"raw"` (0 to 255) or `"scaled"` (-1 to 1). Only needed where
+            its layers do not tell.
+        verbose: As in `keras.Model.fit`; 0 shows no progress.
 
     Returns:
-        float32 `(images, 1536)`.
+        float32 array of shape (images, 1536).
 
     Raises:
-        FileNotFoundError: if an image is not there.
-        ValueError: if an image cannot be read, the pixels are of another shape, or the model is
-            not of this package.
+        FileNotFoundError: If an image does not exist.
+        ValueError: If an image cannot be read, the pixels have another shape, or the model is not
+            of this package.
+
+    Examples:
+        ```python
+        from keras_inception_v4 import InceptionV4, embed
+
+        model = InceptionV4(include_top=False, input_shape=(299, 299, 3))
+        features = embed(model, ["photo.jpg", "more_photos/flower.jpg"])
+        print(features.shape)
+        ```
     """
     check_at_least(1, batch_size=batch_size)
     say_pixels(model, pixels)

@@ -40,50 +40,62 @@ def InceptionV4(
     include_preprocessing: bool = False,
     variant: str = "released",
 ) -> keras.Model:
-    """Builds Inception-v4 as one flat functional model.
+    """Build Inception-v4 as one flat functional model.
 
-    Source: Szegedy et al., "Inception-v4, Inception-ResNet and the Impact of
-    Residual Connections on Learning", 2016, and the authors' TF-slim graph. Where
-    the released graph and the paper's figures disagree, `variant` chooses.
+    Source: Szegedy et al., "Inception-v4, Inception-ResNet and the Impact of Residual Connections
+    on Learning", 2016, and the authors' TF-slim graph. Where the released graph and the paper's
+    figures disagree, `variant` chooses.
 
     Args:
-        include_top: whether the classifier (dropout and one dense layer) follows
-            the global average pool.
-        weights: `"imagenet"` (fetched once, see `weights.imagenet`), `None` for random
-            initialization, or a path that `load_weights` reads. With any number of
-            input channels.
-        input_tensor: a Keras tensor (an `Input` or the output of layers) to build
-            on, instead of a new input.
-        input_shape: three entries without the batch, in the order of
-            `keras.config.image_data_format()`; height and width are at least 75 or
-            `None`. Default 299x299x3 with the top, unknown height and width with
-            three channels without it. May have any number of channels.
-        pooling: without the top, `None` for the last feature map, `"avg"` or
-            `"max"` for 1536 numbers an image. With the top it has no effect.
-        classes: number of classes, at least 1; used with the top.
-        classifier_activation: name or function; `None` returns logits.
-        name: name of the model.
-        dropout_rate: in [0, 1), share of features dropped before the classifier in
-            training (slim keeps 0.8).
-        batch_norm_momentum: in (0, 1), of the moving statistics. From scratch on
-            little data 0.9 evaluates well after few hundred steps; 0.99 does not.
-        include_preprocessing: whether the model takes raw pixels, 0 to 255, through
-            a first layer named `preprocessing`. Otherwise it takes what
-            `preprocess_input` returns, -1 to 1.
-        variant: `"released"` or `"paper"`, see `architecture.network`.
+        include_top: Whether to end with the classifier (dropout and one dense layer) behind the
+            global average pool. Defaults to `True`.
+        weights: `"imagenet"` (downloaded once, see `weights.imagenet`), `None` for random
+            initialization, or a path that `load_weights` reads. All work with any number of input
+            channels. Defaults to `"imagenet"`.
+        input_tensor: Keras tensor (an `Input` or the output of layers) to build on, instead of a
+            new input.
+        input_shape: Three entries without the batch, in the order of
+            `keras.config.image_data_format()`. Height and width are at least 75, or `None`; the
+            number of channels is free. Defaults to 299 x 299 x 3 with the top, and to unknown
+            height and width with three channels without it.
+        pooling: Without the top: `None` returns the last feature map, `"avg"` or `"max"` 1536
+            numbers an image. Has no effect with the top.
+        classes: Number of classes, at least 1. Used with the top. Defaults to 1000.
+        classifier_activation: Name or function. `None` returns logits. Defaults to `"softmax"`.
+        name: Name of the model.
+        dropout_rate: Share of the features dropped before the classifier in training, in [0, 1).
+            Defaults to 0.2 (slim keeps 0.8).
+        batch_norm_momentum: Momentum of the moving statistics, in (0, 1). Defaults to 0.99. When
+            training from scratch on little data, 0.9 evaluates well after a few hundred steps;
+            0.99 does not.
+        include_preprocessing: Whether the model takes raw pixels, 0 to 255, through a first layer
+            named `preprocessing`. By default it takes what `preprocess_input` returns, -1 to 1.
+        variant: `"released"` (the weights' order of factorized convolutions) or `"paper"` (the
+            figures'), see `architecture.network`.
 
     Returns:
-        A `keras.Model` from float images `(batch, height, width, channels)`, RGB, to
-        class probabilities `(batch, classes)` (logits with
-        `classifier_activation=None`); without the top to features
-        `(batch, height / 32, width / 32, 1536)` or `(batch, 1536)`. In channels-first
-        format the channels come second. Under a mixed precision policy the
-        classifier computes and answers in float32.
+        A `keras.Model`. It maps float images of shape (batch, height, width, channels), RGB, to
+        class probabilities of shape (batch, classes), or to logits with
+        `classifier_activation=None`. Without the top it returns features of shape (batch, height /
+        32, width / 32, 1536) or, with `pooling`, (batch, 1536). In channels-first format the
+        channels come second. Under a mixed precision policy the classifier computes and returns
+        float32.
 
     Raises:
-        ValueError: for any argument outside what is stated here; the message says
-            what was received and what is allowed; or if the weights do not fit.
-        OSError: if the ImageNet weights are neither in the cache nor to be had.
+        ValueError: If an argument is outside what is stated here, or the weights do not fit. The
+            message says what was received and what is allowed.
+        OSError: If the ImageNet weights are not cached and cannot be downloaded.
+
+    Examples:
+        A classifier of ImageNet's classes, and a backbone for other sizes:
+
+        ```python
+        from keras_inception_v4 import InceptionV4
+
+        classifier = InceptionV4()
+        backbone = InceptionV4(include_top=False, pooling="avg", input_shape=(224, 320, 3))
+        print(classifier.output_shape, backbone.output_shape)
+        ```
     """
     _check_pooling(pooling)
     classes = _check_classes(classes)

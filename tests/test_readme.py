@@ -1,13 +1,15 @@
-"""Every code block of README.md and docs/, word for word, on a shallow network. Slow; CI runs it.
+"""Every code block of README.md, docs/ and the public docstrings, on a shallow network. Slow.
 
 The ImageNet files are stand-ins of the same names. `.ci/run` runs what installs, and with it the
 first commands at full width; what networks of full width answer is tested elsewhere.
 """
 
+import inspect
 import itertools
 import re
 import shlex
 import tarfile
+import textwrap
 from pathlib import Path
 from unittest import mock
 
@@ -37,6 +39,14 @@ BLOCKS = list(  # the README's first, and of two that are alike one
     )
 )
 PYTHON = [block for language, block in BLOCKS if language == "python"]
+PUBLIC = {name: getattr(keras_inception_v4, name)
+          for name in keras_inception_v4.__all__ if name != "__version__"}  # fmt: skip
+FUNCTIONS = {name: inspect.getdoc(value) for name, value in PUBLIC.items() if callable(value)}
+EXAMPLES = {
+    name: textwrap.dedent(block)
+    for name, text in FUNCTIONS.items()
+    for block in re.findall(r"^ *```python\n(.*?)^ *```", text, re.DOTALL | re.MULTILINE)
+}
 SHELL = [
     line.strip() for language, block in BLOCKS if language == "sh" for line in block.splitlines()
 ]
@@ -74,7 +84,22 @@ def test_links_lead_to_files():
 def test_the_reference_has_every_public_name():
     reference = (ROOT / "docs" / "reference.md").read_text()
     found = re.findall(r"^::: keras_inception_v4\.(\w+)$", reference, re.MULTILINE)
-    assert sorted(found) == sorted(set(keras_inception_v4.__all__) - {"__version__"})
+    assert sorted(found) == sorted(PUBLIC)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_its_entry_is_whole(name):
+    """The arguments of the signature, in order, what comes back, the errors, and an example."""
+    parts = re.split(r"^(Args|Returns|Raises|Examples):$", FUNCTIONS[name], flags=re.MULTILINE)
+    sections = dict(zip(parts[1::2], parts[2::2], strict=True))
+    described = re.findall(r"^    \*{0,2}(\w+): [A-Z`0-9\"]", sections["Args"], re.MULTILINE)
+    taken = inspect.signature(PUBLIC[name]).parameters
+    assert [d for d in described if d != "settings"] == list(taken)
+    nothing = inspect.signature(PUBLIC[name]).return_annotation is None
+    assert ("Returns" in sections) != nothing
+    assert re.search(r"^    \w+Error: If ", sections["Raises"], re.MULTILINE)
+    assert f"{name}(" in EXAMPLES[name]
+    assert re.search(rf"^from keras_inception_v4 import .*\b{name}\b", EXAMPLES[name], re.MULTILINE)
 
 
 def test_the_readme_is_short():
@@ -167,4 +192,11 @@ def test_command(here, capsys, line):
 @pytest.mark.parametrize("block", PYTHON, ids=lambda block: block.splitlines()[-1])
 def test_python(here, capsys, block):
     exec(compile(block, "README.md", "exec"), {"__name__": "__main__"})
+    assert capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_example_of_the_reference(here, capsys, name):
+    exec(compile(EXAMPLES[name], name, "exec"), {"__name__": "__main__"})
     assert capsys.readouterr().out

@@ -81,17 +81,33 @@ def require_runtime(format: str) -> None:
 
 
 def open_artefact(path: str | os.PathLike, *, precision: str | None = None) -> Artefact:
-    """Loads an artefact that `export_model` wrote.
+    """Load an artefact that `export_model` wrote. Needs its runtime, not Keras.
 
     Args:
-        path: a folder of a SavedModel, of OpenVINO or of a web page; a `.tflite` or `.onnx` file.
-        precision: of OpenVINO's arithmetic, `"float32"` or `"bfloat16"`; `None` is the
-            runtime's own choice, bfloat16 on processors that have it.
+        path: Folder of a SavedModel, of OpenVINO or of a web page; or a `.tflite` or `.onnx` file.
+        precision: Precision in which OpenVINO computes, `"float32"` or `"bfloat16"`. `None` is the
+            runtime's own choice: bfloat16 on processors that have it.
+
+    Returns:
+        The artefact. Its method `predict` takes raw pixels of shape (images, height, width,
+        channels), 0 to 255, and returns probabilities. Its `description` has the input shape,
+        class names, thresholds and crop that it was exported with.
 
     Raises:
-        FileNotFoundError: if there is nothing at `path`.
-        ValueError: if it is no such artefact, or `precision` is for another format.
-        ImportError: without the format's runtime; the message names the extra.
+        FileNotFoundError: If there is nothing at `path`.
+        ValueError: If it is not such an artefact, or `precision` is given for another format.
+        ImportError: If the format's runtime is not installed; the message names the extra.
+
+    Examples:
+        ```python
+        import keras
+        from keras_inception_v4 import export_model, load_image, open_artefact
+
+        model = keras.saving.load_model("runs/digits/model.keras")
+        export_model(model, "example.onnx", format="onnx")
+        artefact = open_artefact("example.onnx")
+        print(artefact.predict(load_image("photo.jpg", (75, 75))[None]).shape)
+        ```
     """
     path = require(path, "artefact")
     format = format_of(path)

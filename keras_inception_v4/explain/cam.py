@@ -23,30 +23,43 @@ def class_activation_map(
     batch_size: int = 8,
     pixels: str | None = None,
 ) -> np.ndarray:
-    """What each cell of the last grid adds to the logit of a class.
+    """Return what each cell of the last feature map adds to the logit of a class.
 
-    The head is an average over the grid and one dense layer, so the logit is the
-    mean of a map plus the bias: this map, unnormalised. Exact in float32.
+    The head is a global average and one dense layer. The logit is therefore the mean of this map
+    plus the bias. The map is not normalized, and exact in float32.
 
-    Source: Zhou, Khosla, Lapedriza, Oliva, Torralba, "Learning Deep Features for
-    Discriminative Localization", 2016.
+    Source: Zhou, Khosla, Lapedriza, Oliva, Torralba, "Learning Deep Features for Discriminative
+    Localization", 2016.
 
     Args:
-        model: a model of this package with its classifier.
-        images: pixels `(images, height, width, channels)`, 0 to 255.
-        class_index: one index of a class or quantity for all images, one for each, or `None`
-            for the best class of each image.
-        batch_size: images a batch.
-        pixels: what the model takes, `"raw"` (0 to 255) or `"scaled"` (-1 to 1), where its layers
-            do not tell.
+        model: Model of this package with its classifier.
+        images: Pixels of shape (images, height, width, channels), 0 to 255.
+        class_index: Index of a class or quantity for all images, or one for each. `None` takes the
+            best class of each image.
+        batch_size: Images per batch. Defaults to 8.
+        pixels: What the model takes, `"raw"` (0 to 255) or `"scaled"` (-1 to 1). Only needed where
+            its layers do not tell.
 
     Returns:
-        float32 `(images, h, w)`, logits per cell; 8 x 8 cells for 299 x 299. `overlay` draws one
-        with `endpoint="mixed_7d"`.
+        float32 array of shape (images, h, w), in logits; 8 x 8 cells for 299 x 299 pixels. Draw
+        one with `overlay(..., endpoint="mixed_7d")`.
 
     Raises:
-        ValueError: if the model's head is not an average pool and one dense layer, or
-            an index is not a class.
+        ValueError: If the model's head is not an average pool and one dense layer, or an index is
+            not a class.
+
+    Examples:
+        ```python
+        import numpy as np
+        from PIL import Image
+        from keras_inception_v4 import InceptionV4, class_activation_map, load_image, overlay
+
+        model = InceptionV4(include_preprocessing=True)
+        image = load_image("photo.jpg")
+        (cells,) = class_activation_map(model, image[np.newaxis])
+        Image.fromarray(overlay(image, cells, endpoint="mixed_7d")).save("map.png")
+        print(cells.shape)
+        ```
     """
     say_pixels(model, pixels)
     model = classifier_of(model)

@@ -51,24 +51,44 @@ def faithfulness(
     pixels: str | None = None,
     endpoint: str | None = None,
 ) -> Faithfulness:
-    """Measure a map by what the model answers without, and with nothing but, its best pixels.
+    """Measure a map by what the model predicts without its best pixels, and with them alone.
+
+    Deletion covers the pixels that the map ranks highest first; insertion shows them first. A
+    faithful map makes the probability fall quickly in deletion and rise quickly in insertion.
 
     Source: Petsiuk, Das, Saenko, "RISE: Randomized Input Sampling for Explanation of Black-box
-    Models", 2018; pixels that are missing have the image's mean colour here.
+    Models", 2018. Here, covered pixels get the mean colour of the image.
 
     Args:
         model: Any classifier or model of quantities of this package, or one built on it.
-        image: Pixels `(height, width, channels)`, 0 to 255.
-        activation_map: `(h, w)`, any range, enlarged to the image.
-        class_index: Index of the class or quantity, or `None` for the best class.
-        steps: Equal shares of the pixels.
-        batch_size: Images a batch.
-        pixels: As in `grad_cam`.
-        endpoint: As in `overlay`.
+        image: Pixels of shape (height, width, channels), 0 to 255.
+        activation_map: Array of shape (h, w), any range; enlarged to the image.
+        class_index: Index of the class or quantity. `None` takes the best class.
+        steps: Number of equal shares of the pixels to cover. Defaults to 20.
+        batch_size: Images per batch. Defaults to 32.
+        pixels: What the model takes, `"raw"` (0 to 255) or `"scaled"` (-1 to 1). Only needed where
+            its layers do not tell.
+        endpoint: Endpoint whose grid the map has, as in `overlay`.
+
+    Returns:
+        Both curves and the mean height of each: `deletion_area`, the lower the better, and
+        `insertion_area`, the higher the better.
 
     Raises:
-        ValueError: if a shape is another, the index is not a class, or the endpoint has another
-            grid.
+        ValueError: If a shape does not match, the index is not a class, or the endpoint has
+            another grid.
+
+    Examples:
+        ```python
+        import numpy as np
+        from keras_inception_v4 import InceptionV4, class_activation_map, faithfulness, load_image
+
+        model = InceptionV4(include_preprocessing=True)
+        image = load_image("photo.jpg")
+        (cells,) = class_activation_map(model, image[np.newaxis])
+        measured = faithfulness(model, image, cells, steps=4, endpoint="mixed_7d")
+        print(measured.deletion_area, measured.insertion_area)
+        ```
     """
     check_at_least(1, steps=steps, batch_size=batch_size)
     say_pixels(model, pixels)

@@ -15,22 +15,34 @@ def overlay(
     opacity: float = 0.5,
     endpoint: str | None = None,
 ) -> np.ndarray:
-    """Lays a map over its image in colour, from dark blue (least) over red to yellow (most).
+    """Lay a map over its image in colour, from dark blue (least) over red to yellow (most).
 
     Args:
-        image: `(height, width, 3)`, RGB, 0 to 255, as the model saw it.
-        activation_map: `(h, w)`, any range; its least and greatest values span the
+        image: Array of shape (height, width, 3), RGB, 0 to 255, as the model saw it.
+        activation_map: Array of shape (h, w), any range. Its least and greatest values span the
             colours.
-        opacity: of the colours, 0 to 1.
-        endpoint: the one whose grid the map is of, such as `"mixed_7d"` for
-            `class_activation_map`: each cell is then drawn where it looks. `None` stretches the map
-            over the image, as for `occlusion_map`.
+        opacity: Opacity of the colours, 0 to 1. Defaults to 0.5.
+        endpoint: Endpoint whose grid the map has, such as `"mixed_7d"` for `class_activation_map`.
+            Each cell is then drawn where it looks. `None` stretches the map over the image, as for
+            `occlusion_map`.
 
     Returns:
-        uint8 `(height, width, 3)`, RGB.
+        uint8 array of shape (height, width, 3), RGB.
 
     Raises:
-        ValueError: if a shape is another, or the endpoint is unknown or has another grid.
+        ValueError: If a shape does not match, or the endpoint is unknown or has another grid.
+
+    Examples:
+        ```python
+        import numpy as np
+        from PIL import Image
+        from keras_inception_v4 import load_image, overlay
+
+        image = load_image("photo.jpg")
+        picture = overlay(image, np.eye(4), opacity=0.4)
+        Image.fromarray(picture).save("overlay.png")
+        print(picture.shape, picture.dtype)
+        ```
     """
     image, activation_map = np.asarray(image), np.asarray(activation_map, "float32")
     if image.ndim != 3 or image.shape[2] != 3 or activation_map.ndim != 2:

@@ -32,31 +32,43 @@ def grad_cam(
     batch_size: int = 8,
     pixels: str | None = None,
 ) -> np.ndarray:
-    """Return where an endpoint's channels that raise the logit of a class are active.
+    """Return where the channels of an endpoint raise the logit of a class.
 
-    Each channel counts by the mean of the logit's gradient over the grid; what is below 0 in the
-    sum is cut off. At the last endpoint, under the default head, that is `class_activation_map`
-    without its negative part, divided by the number of cells.
+    Each channel is weighted by the mean of the logit's gradient over the grid. Negative sums are
+    set to 0. For the last endpoint and the default head, the result is the positive part of
+    `class_activation_map` divided by the number of cells.
 
     Source: Selvaraju, Cogswell, Das, Vedantam, Parikh, Batra, "Grad-CAM: Visual Explanations from
     Deep Networks via Gradient-based Localization", 2017.
 
     Args:
-        model: A model of this package, or one that was built on it, with any head, also nested.
-        images: Pixels `(images, height, width, channels)`, 0 to 255.
-        class_index: Index of a class or quantity for all images, one for each, or `None` for the
+        model: Model of this package, or one built on it, with any head; it may be nested.
+        images: Pixels of shape (images, height, width, channels), 0 to 255.
+        class_index: Index of a class or quantity for all images, or one for each. `None` takes the
             best class of each image.
-        endpoint: Name of the layer whose grid is drawn, one of `ENDPOINTS`.
-        batch_size: Images a batch.
-        pixels: What the model takes, `"raw"` (0 to 255) or `"scaled"` (-1 to 1), where its layers
-            do not tell.
+        endpoint: Endpoint whose feature map is used, one of `ENDPOINTS`. Defaults to `"mixed_7d"`.
+        batch_size: Images per batch. Defaults to 8.
+        pixels: What the model takes, `"raw"` (0 to 255) or `"scaled"` (-1 to 1). Only needed where
+            its layers do not tell.
 
     Returns:
-        float32 `(images, h, w)`, at least 0; 17 x 17 cells of `mixed_6h` for 299 x 299.
+        float32 array of shape (images, h, w), at least 0; 17 x 17 cells for `mixed_6h` and 299 x
+        299 pixels.
 
     Raises:
-        ValueError: if the model has no such endpoint, or other ways lead around it, or an index is
+        ValueError: If the model has no such endpoint, other paths lead around it, or an index is
             not a class.
+
+    Examples:
+        ```python
+        import numpy as np
+        from keras_inception_v4 import InceptionV4, grad_cam, load_image
+
+        model = InceptionV4(include_preprocessing=True)
+        image = load_image("photo.jpg")
+        (cells,) = grad_cam(model, image[np.newaxis], endpoint="mixed_6h")
+        print(cells.shape)
+        ```
     """
     say_pixels(model, pixels)
     model = classifier_of(model)

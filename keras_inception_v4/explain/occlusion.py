@@ -20,28 +20,42 @@ def occlusion_map(
     batch_size: int = 32,
     pixels: str | None = None,
 ) -> np.ndarray:
-    """Return how much the answer falls where a patch covers the image.
+    """Return how much the prediction falls when a patch covers part of the image.
 
-    A patch of two by two cells, in the image's mean colour, goes over the image cell by cell; a
-    cell's value is the mean over the patches that cover it. Slow (an answer for each of `(cells +
-    1) ** 2` patches), and it needs nothing of the model but its answers: a judge of other maps.
+    A patch of two by two cells in the image's mean colour moves over the image cell by cell. A
+    cell's value is the mean over the patches that cover it. The map uses nothing but predictions,
+    so it can judge other maps. It is slow: it takes `(cells + 1) ** 2` predictions an image.
 
     Source: Zeiler, Fergus, "Visualizing and Understanding Convolutional Networks", 2014.
 
     Args:
         model: Any classifier or model of quantities of this package, or one built on it.
-        images: Pixels `(images, height, width, channels)`, 0 to 255.
-        class_index: As in `grad_cam`.
-        cells: Cells a side of the map.
-        batch_size: Covered images a batch.
-        pixels: As in `grad_cam`.
+        images: Pixels of shape (images, height, width, channels), 0 to 255.
+        class_index: Index of a class or quantity for all images, or one for each. `None` takes the
+            best class of each image.
+        cells: Cells per side of the map. Defaults to 8.
+        batch_size: Covered images per batch. Defaults to 32.
+        pixels: What the model takes, `"raw"` (0 to 255) or `"scaled"` (-1 to 1). Only needed where
+            its layers do not tell.
 
     Returns:
-        float32 `(images, cells, cells)`: probability, or units of a quantity, that is lost; below 0
-        where covering raises the answer.
+        float32 array of shape (images, cells, cells): the probability, or units of the quantity,
+        that is lost. Negative where covering raises the prediction.
 
     Raises:
-        ValueError: if an index is not a class, or `cells` is not from 1 to the pixels of a side.
+        ValueError: If an index is not a class, or `cells` is not between 1 and the pixels per
+        side.
+
+    Examples:
+        ```python
+        import numpy as np
+        from keras_inception_v4 import InceptionV4, load_image, occlusion_map
+
+        model = InceptionV4(include_preprocessing=True)
+        image = load_image("photo.jpg")
+        (cells,) = occlusion_map(model, image[np.newaxis], cells=2)
+        print(cells.round(3))
+        ```
     """
     check_at_least(1, cells=cells, batch_size=batch_size)
     say_pixels(model, pixels)

@@ -74,41 +74,54 @@ def export_model(
     pixels: str | None = None,
     verbose: Verbose = "auto",
 ) -> Verification | None:
-    """Writes a model for a runtime and checks that it answers there what it answered here.
+    """Write a model for a runtime, and check that it predicts the same there.
 
     Args:
-        model: a classifier of this package, on the TensorFlow backend.
-        path: a folder for `"saved_model"`, `"openvino"` and `"web"` (a page that runs it), a
-            `.tflite` for `"litert"`, an `.onnx` for `"onnx"`.
-        format: a key of `EXPORTS`; `"tf_saved_model"`, as Keras calls it, is `"saved_model"`.
-        precision: one that the format carries there: `"float32"`; `"float16"`, weights of
-            half the size; `"int8"`, quantized weights and activations.
-        part: `"classifier"`; `"embedding"` is the part before it, which answers 1536 features (not
-            as a SavedModel, whose signatures name classes).
-        calibration: a folder of images, or raw pixels `(images, height, width, channels)`;
-            needed for int8, at least 16, at most 300 are used. The artefact is verified on
-            them.
-        samples: more images to verify on, of both kinds.
-        overwrite: whether to replace what is at `path`.
-        verification: whether to load and run the artefact before it gets its name.
-        class_names: one name a class or quantity, kept inside the artefact.
-        thresholds: for several classes an image: from which probability on a class is answered, 0
-            to 1, one number or one a class; kept inside the artefact; default 0.5.
-        crop: as in `load_image`, for folders; kept inside the artefact.
-        pixels: what the model takes, `"raw"` (0 to 255) or `"scaled"` (-1 to 1), where its layers
-            do not tell.
-        verbose: as in `keras.Model.fit`; 0 shows no progress.
+        model: Classifier of this package, on the TensorFlow backend.
+        path: Folder for `"saved_model"`, `"openvino"` and `"web"` (a page that runs the model), a
+            `.tflite` file for `"litert"`, an `.onnx` file for `"onnx"`.
+        format: Key of `EXPORTS`. `"tf_saved_model"`, Keras's name, is the same as `"saved_model"`.
+        precision: Precision that the format offers there: `"float32"`, `"float16"` (weights of
+            half the size) or `"int8"` (quantized weights and activations). Defaults to
+            `"float32"`.
+        part: `"classifier"`, or `"embedding"` for the part before it, which returns 1536 features
+            (not as a SavedModel, whose signatures name classes).
+        calibration: Images for int8: a folder, or raw pixels of shape (images, height, width,
+            channels). At least 16 are needed, and at most 300 are used. The artefact is verified
+            on them too.
+        samples: More images to verify on, of both kinds.
+        overwrite: Whether to replace what is at `path`. Defaults to `False`.
+        verification: Whether to load and run the artefact before it gets its name. Defaults to
+            `True`.
+        class_names: Names of the classes or quantities, in their order, kept inside the artefact.
+        thresholds: For several classes an image: probability from which on a class is predicted, 0
+            to 1; one number, or one for each class; kept inside the artefact. Defaults to 0.5.
+        crop: Share of the short side to keep of images in folders, as in `load_image`; kept inside
+            the artefact.
+        pixels: What the model takes, `"raw"` (0 to 255) or `"scaled"` (-1 to 1). Only needed where
+            its layers do not tell.
+        verbose: As in `keras.Model.fit`; 0 shows no progress.
 
     Returns:
         The verification, or `None` without one.
 
     Raises:
-        ValueError: for a format or precision outside `EXPORTS`, on another backend than
-            TensorFlow, without enough images for int8, for an unknown size where the format
-            needs one, or if the artefact differs beyond the tolerance.
-        FileExistsError: if there is something at `path` and `overwrite` is false.
-        ImportError: without the format's runtime; the message names the extra.
-        OSError: if it cannot be written. Whatever was at `path` is untouched.
+        ValueError: If `EXPORTS` has no such format or precision, the backend is not TensorFlow,
+            int8 lacks images, the size is unknown and the format needs one, or the artefact
+            differs from the model beyond the tolerance.
+        FileExistsError: If there is something at `path` and `overwrite` is false.
+        ImportError: If the format's runtime is not installed; the message names the extra.
+        OSError: If it cannot be written. What was at `path` is left as it was.
+
+    Examples:
+        ```python
+        import keras
+        from keras_inception_v4 import export_model
+
+        model = keras.saving.load_model("runs/digits/model.keras")
+        names = [str(digit) for digit in range(10)]
+        print(export_model(model, "example.tflite", format="litert", class_names=names))
+        ```
     """
     format = KERAS_NAMES.get(format, format)
     check_one_of(EXPORTS, format=format)

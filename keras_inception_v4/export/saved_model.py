@@ -64,36 +64,49 @@ def export_saved_model(
     crop: float = EVALUATION_CROP,
     pixels: str | None = None,
 ) -> None:
-    """Writes a SavedModel that loads where only TensorFlow is installed.
+    """Write a SavedModel that loads where only TensorFlow is installed.
 
-    Its signatures have one input each, any batch:
+    Its signatures have one input each, with any batch size:
 
-    - `serving_default`: `inputs`, the model's own float images; answers `probabilities`.
-    - `serve_images`: `images`, uint8 `(batch, height, width, 3)`, any height and width.
+    - `serving_default`: `inputs`, the model's own float images; returns `probabilities`.
+    - `serve_images`: `images`, uint8 of shape (batch, height, width, 3), any height and width.
     - `serve_bytes`: `image_bytes`, encoded JPEG, PNG, GIF or BMP, of any sizes.
 
-    The latter two crop, resize and scale in the graph as `load_image` does, and answer
-    `probabilities` `(batch, classes)`, `classes` (names of the best, `(batch, top_k)`) and
-    `scores` (their probabilities). Where an image may show several classes these are the ones from
-    their thresholds on, the best first, padded with empty names and zeros; a model of quantities
-    answers `values` `(batch, targets)` alone, from all three. What a graph does not do: turn
-    images by their EXIF tag, lay transparency on white, and keep 16 bits.
+    The latter two crop, resize and scale in the graph as `load_image` does. They return
+    `probabilities` of shape (batch, classes), `classes` (names of the best, of shape (batch,
+    top_k)) and `scores` (their probabilities). Where an image may show several classes, these are
+    the ones that reach their thresholds, best first, padded with empty names and zeros. A model of
+    quantities returns only `values` of shape (batch, targets) from all three. The graph does not
+    turn images by their EXIF tag, lay transparency on white, or keep 16 bits.
 
     Args:
-        model: a classifier of this package, on the TensorFlow backend. With other than
-            three channels only `serving_default` is written.
-        path: the folder; an old one is replaced.
-        class_names: one name a class; the indices as text if `None`.
-        thresholds: as in `export_model`.
-        top_k: how many of the best classes, at most all, which are the default where an image may
-            show several.
-        crop: as in `load_image`.
-        pixels: what the model takes, `"raw"` (0 to 255) or `"scaled"` (-1 to 1), where its layers
-            do not tell.
+        model: Classifier of this package, on the TensorFlow backend. Unless it has three channels,
+            only `serving_default` is written.
+        path: Folder to write. An existing one is replaced.
+        class_names: Names of the classes in their order. Defaults to the indices as text.
+        thresholds: For several classes an image, as in `export_model`.
+        top_k: Number of best classes to return, at most all. Defaults to 5, and to all where an
+            image may show several.
+        crop: Share of the short side to keep, as in `load_image`.
+        pixels: What the model takes, `"raw"` (0 to 255) or `"scaled"` (-1 to 1). Only needed where
+            its layers do not tell.
 
     Raises:
-        ValueError: on another backend than TensorFlow, or for a wrong argument.
-        OSError: if the folder cannot be written.
+        ValueError: If the backend is not TensorFlow, or an argument is wrong.
+        OSError: If the folder cannot be written.
+
+    Examples:
+        ```python
+        import keras
+        import tensorflow as tf
+        from keras_inception_v4 import export_saved_model
+
+        model = keras.saving.load_model("runs/digits/model.keras")
+        export_saved_model(model, "example_saved_model")
+        served = tf.saved_model.load("example_saved_model").signatures["serve_bytes"]
+        image = tf.io.read_file("photo.jpg")
+        print(served(image_bytes=tf.stack([image]))["scores"])
+        ```
     """
     require_tensorflow_backend()
     say_pixels(model, pixels)

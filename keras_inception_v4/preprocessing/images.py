@@ -13,20 +13,28 @@ from keras_inception_v4.preprocessing.pictures import Picture, opened
 
 
 def preprocess_input(x, data_format: str | None = None):
-    """Scales raw pixels to the network's range; never changes its input.
+    """Scale raw pixels to the network's range; the input is not changed.
 
     Args:
-        x: array or tensor of any shape, RGB, 0 to 255. Tensors of the backend, Keras
-            tensors and TensorFlow tensors inside `tf.data` all work.
-        data_format: for the signature's sake; the scaling is the same for every channel.
+        x: Array or tensor of any shape, RGB, 0 to 255. Tensors of the backend, Keras tensors and
+            TensorFlow tensors inside `tf.data` all work.
+        data_format: Accepted as in `keras.applications`; the scaling is the same for every
+        channel.
 
     Returns:
-        `x / 127.5 - 1`, from -1 to 1, in `keras.config.floatx()`; an array for an
-        array, else a tensor.
+        `x / 127.5 - 1`, from -1 to 1, in `keras.config.floatx()`: an array for an array, else a
+        tensor.
 
     Raises:
-        ValueError: if `data_format` is none of `None`, `"channels_last"` and
-            `"channels_first"`.
+        ValueError: If `data_format` is not `None`, `"channels_last"` or `"channels_first"`.
+
+    Examples:
+        ```python
+        import numpy as np
+        from keras_inception_v4 import preprocess_input
+
+        print(preprocess_input(np.array([0, 127.5, 255])))
+        ```
     """
     import keras
 
@@ -53,17 +61,28 @@ def imagenet_classes() -> tuple[tuple[str, str], ...]:
 
 
 def decode_predictions(preds, top: int = 5) -> list[list[tuple[str, str, float]]]:
-    """Names the best classes of an ImageNet classifier's output. Works offline.
+    """Return the best classes of an ImageNet classifier's output by name. Works offline.
 
     Args:
-        preds: array or tensor `(batch, 1000)` of probabilities or logits.
-        top: how many classes for each image, 1 to 1000.
+        preds: Array or tensor of shape (batch, 1000), probabilities or logits.
+        top: Number of classes for each image, 1 to 1000. Defaults to 5.
 
     Returns:
         For each image a list of `(synset, name, score)`, best first.
 
     Raises:
-        ValueError: if `preds` is not of shape `(batch, 1000)` or `top` is out of range.
+        ValueError: If `preds` has another shape, or `top` is out of range.
+
+    Examples:
+        ```python
+        import numpy as np
+        from keras_inception_v4 import decode_predictions
+
+        probabilities = np.zeros((1, 1000))
+        probabilities[0, [281, 282]] = 0.7, 0.3
+        for synset, name, score in decode_predictions(probabilities, top=2)[0]:
+            print(synset, name, score)
+        ```
     """
     if not isinstance(preds, np.ndarray):
         import keras
@@ -91,27 +110,35 @@ def load_image(
     size: tuple[int, int] = (299, 299),
     crop: float = EVALUATION_CROP,
 ) -> np.ndarray:
-    """Reads an image as the network sees it in evaluation.
+    """Read an image as the network sees it in evaluation.
 
-    The image is scaled (antialiased bicubic) so that it just covers `size / crop`,
-    and the central window of `size` is cut out: timm's evaluation, on which the
-    published accuracy stands. It is turned upright by its EXIF tag, transparency is
-    laid on white, grey is repeated, 16-bit values are scaled to 255, and of
-    several frames the first is taken. 32-bit integer images count as 16-bit ones
-    (as PNG has them); floating-point images are clipped to 0 to 255.
+    The image is scaled (antialiased bicubic) so that it just covers `size / crop`, and the central
+    window of `size` is cut out. This is timm's evaluation, on which the published accuracy was
+    measured. The image is turned upright by its EXIF tag, transparency is laid on white, grey is
+    repeated, 16-bit values are scaled to 255, and of several frames the first is taken. 32-bit
+    integer images count as 16-bit ones (as PNG has them). Floating-point images are clipped to 0
+    to 255.
 
     Args:
-        path_or_bytes: a path, or the bytes of an encoded image.
-        size: height and width of the result, in pixels.
-        crop: in (0, 1], share of the covered side that is kept; 1.0 keeps the whole
-            short side.
+        path_or_bytes: Path of an image file, or the bytes of an encoded image.
+        size: Height and width of the result in pixels. Defaults to (299, 299).
+        crop: Share of the covered side to keep, in (0, 1]; 1.0 keeps the whole short side.
+            Defaults to 0.875.
 
     Returns:
-        float32 array `(height, width, 3)`, RGB, 0 to 255.
+        float32 array of shape (height, width, 3), RGB, 0 to 255.
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it cannot be read as an image, or `size` or `crop` is wrong.
+        FileNotFoundError: If there is no such file.
+        ValueError: If it cannot be read as an image, or `size` or `crop` is wrong.
+
+    Examples:
+        ```python
+        from keras_inception_v4 import load_image
+
+        image = load_image("photo.jpg")
+        print(image.shape, image.dtype, image.min(), image.max())
+        ```
     """
     height, width = _check_size(size)
     if not 0 < crop <= 1:

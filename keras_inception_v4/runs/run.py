@@ -55,49 +55,61 @@ def train(
     verbose: Verbose = "auto",
     **settings,
 ) -> dict:
-    """Trains a classifier on labelled images and writes a run folder.
+    """Train a classifier on labelled images and write a run folder.
 
-    With trained weights: a head on cached features, then fine-tuning of the last blocks.
-    With `weights=None`: everything from random weights by a recipe. On the JAX backend with
-    all devices and, on request, many processes, of which only process 0 writes. The folder
-    gets `model.keras` (float32, raw pixels in), `class_names.json`, `config.json`,
-    `data.json` (which images were used for what), `history.csv`, `report.json`,
+    With trained weights: first a head on cached features, then the last blocks. With
+    `weights=None`: all weights from random ones, by a recipe. On the JAX backend all devices are
+    used and, on request, many processes, of which process 0 writes.
+
+    The folder gets `model.keras` (float32, raw pixels in), `class_names.json`, `config.json`,
+    `data.json` (which images were used for what), `history.csv`, `report.json`, `MODEL_CARD.md`,
     `curves.png`, a picture of the measures (`confusion_matrix.png`, `average_precision.png` or
-    `scatter.png`, by the task), for several classes an image `thresholds.json`, `examples/`
-    (held-out images, one of each class) and, on the TensorFlow backend, `saved_model/`. The same
-    call goes on where an interrupted
-    one ended, and a complete run is not trained again.
+    `scatter.png`, by the task), `thresholds.json` for several classes an image, `examples/`
+    (held-out images, one of each class) and, on the TensorFlow backend, `saved_model/`.
+
+    Repeat the call to resume. A finished run is left alone; different arguments are rejected.
 
     Args:
-        data: `"digits"` (embedded in scikit-learn), a folder, see `data.folders`, a table of files
-            and targets, see `data.tables`, or pictures inside other files, see `data.records`.
-        output: the run folder.
+        data: `"digits"` (scans embedded in scikit-learn), a folder (see `data.folders`), a table
+            of files and targets (see `data.tables`), or pictures inside other files (see
+            `data.records`).
+        output: Folder of the run.
         coordinator: `HOST:PORT` of process 0, for many processes.
-        processes: how many share the training; they need the same call, but for `process_id`,
-            and the same `data` and `output` on a disk that they share.
-        process_id: of this one, from 0. With many, a child of the calling process does the work:
-            a script must call this under `if __name__ == "__main__":`, and Keras's settings
-            must come from the environment or its file.
-        callbacks: of Keras, of every phase, as in `train_head` and `fine_tune`; of one process.
-        tensorboard: whether to write the curves of all phases as one timeline into the folder's
-            `tensorboard/`; it goes on when the run does.
-        checkpoint_every: steps of an epoch, of fine-tuning or from scratch, after which the state
-            is kept too; `None` keeps it after epochs alone.
-        verbose: as in `keras.Model.fit`; processes other than 0 are silent.
-        **settings: fields of `runs.settings.Settings`:
+        processes: Number of processes that share the training. All need the same call, except for
+            `process_id`, and `data` and `output` on a disk that they share. Defaults to 1.
+        process_id: Number of this process, from 0. With many processes a child process does the
+            work: a script must call this under `if __name__ == "__main__":`, and Keras must be
+            configured by the environment or its file.
+        callbacks: Keras callbacks for every phase, as in `train_head` and `fine_tune`; for one
+            process only.
+        tensorboard: Whether to write the curves of all phases as one timeline into the folder's
+            `tensorboard/`. A resumed run continues it.
+        checkpoint_every: Steps of an epoch after which the state is kept too, in fine-tuning or
+            from scratch. `None` keeps it only after epochs.
+        verbose: As in `keras.Model.fit`; processes other than 0 are silent.
+        **settings: Fields of `runs.settings.Settings`:
         {settings}
 
     Returns:
-        The run's report: the task's measures on held-out images, such as `accuracy` (0 to 1). With
-        `folds` as `runs.folds.cross_validated`.
+        The run's report: the measures of the task on held-out images, such as `accuracy` (0 to 1).
+        With `folds`, as from `runs.folds.cross_validated`.
 
     Raises:
-        ValueError: for an argument out of range, images that cannot be used, weights that
-            do not fit, or a folder of another run.
-        FileNotFoundError: if there is no such data.
-        ImportError: without scikit-learn or matplotlib; the message names the extra.
-        OSError: if the folder cannot be written, weights cannot be had, or another process
+        ValueError: If an argument is out of range, images cannot be used, weights do not fit, or
+            the folder holds another run.
+        FileNotFoundError: If there are no such data.
+        ImportError: If scikit-learn or matplotlib is not installed; the message names the extra.
+        OSError: If the folder cannot be written, weights cannot be downloaded, or another process
             ended.
+
+    Examples:
+        ```python
+        from keras_inception_v4 import train
+
+        report = train("photos", "runs/example", weights="runs/digits/model.keras", image_size=75,
+                       head_epochs=5, epochs=0)
+        print(report["accuracy"])
+        ```
     """
     return run_settings(
         Settings(data=data, **settings),

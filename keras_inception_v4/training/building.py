@@ -24,38 +24,47 @@ def transfer_model(
     augment: bool | str | Sequence[layers.Layer] = True,
     batch_norm_momentum: float = 0.99,
 ) -> keras.Model:
-    """A classifier with a new head on a trained, frozen backbone.
+    """Build a classifier with a new head on a trained, frozen backbone.
 
-    One flat graph: augmentation (active in training only), the layer `preprocessing`, the
-    network, and the head. The backbone is frozen, so its batch norm is in inference mode:
-    it uses, and keeps, the moving statistics of the data that it was trained on, since
-    those of a few small batches would be worse.
+    One flat graph: augmentation (active in training only), the layer `preprocessing`, the network,
+    and the head. The backbone is frozen, so its batch norm is in inference mode: it keeps and uses
+    the moving statistics of the data that it was trained on. Those of a few small batches would be
+    worse.
 
     Args:
-        classes: number of classes, or of quantities for `"regression"`, at least 1.
-        task: what a picture has: `"single-label"` (one class; softmax), `"multi-label"` (several
-            classes or none; sigmoid) or `"regression"` (quantities; linear).
-        classifier_activation: the task's own if `None`, which is the only one allowed.
-        weights: of the backbone: `"imagenet"`, a path that `load_weights` reads (its head
-            is left aside; the `model.keras` of a run is one), or `None` for random ones.
-        input_shape: three entries without the batch, in the order of
-            `keras.config.image_data_format()`; as in `InceptionV4`, by default of 299 x 299.
-        dropout_rate: in [0, 1), before the head.
-        augment: `True` or `"photographs"` mirrors, shifts, turns and zooms; `"symbols"` does
-            not mirror and does less of the rest; `False` or `"none"` does nothing; or your
-            own layers, in order, on raw pixels.
-        batch_norm_momentum: of the moving statistics, in (0, 1); counts once batch norm
-            trains, by `unfreeze(model, batch_norm=True)`. In a training of some hundred
-            steps 0.99 leaves them near the old ones; 0.9 follows.
+        classes: Number of classes, or of quantities for `"regression"`, at least 1.
+        task: `"single-label"` (one class an image; softmax), `"multi-label"` (several classes or
+            none; sigmoid) or `"regression"` (quantities; linear). Defaults to `"single-label"`.
+        classifier_activation: The task's own, or `None` for the same.
+        weights: Weights of the backbone: `"imagenet"`, a path that `load_weights` reads (such as
+            the `model.keras` of a run; its head is not used), or `None` for random ones.
+        input_shape: Three entries without the batch, in the order of
+            `keras.config.image_data_format()`, as in `InceptionV4`. Defaults to 299 x 299 x 3.
+        dropout_rate: Share of the features dropped before the head in training, in [0, 1).
+            Defaults to 0.2.
+        augment: `True` or `"photographs"` mirrors, shifts, turns and zooms. `"symbols"` does not
+            mirror, and does less of the rest. `False` or `"none"` does nothing. A list of your own
+            layers is applied in order to raw pixels.
+        batch_norm_momentum: Momentum of the moving statistics, in (0, 1), once batch norm trains
+            by `unfreeze(model, batch_norm=True)`. In a training of a few hundred steps 0.99 leaves
+            them near the old ones; 0.9 follows the new data. Defaults to 0.99.
 
     Returns:
-        A model from raw pixels, 0 to 255, RGB, to probabilities `(batch, classes)` or quantities,
-        in which only the head is trainable. Not compiled: `train_head` and `fine_tune` do that
-        with a model that shares its weights.
+        A model from raw pixels, 0 to 255, RGB, to probabilities of shape (batch, classes) or
+        quantities. Only its head is trainable. It is not compiled: `train_head` and `fine_tune` do
+        that with a model that shares its weights.
 
     Raises:
-        ValueError: for a wrong argument, or weights that do not fit.
-        OSError: if the ImageNet weights are neither in the cache nor to be had.
+        ValueError: If an argument is wrong, or the weights do not fit.
+        OSError: If the ImageNet weights are not cached and cannot be downloaded.
+
+    Examples:
+        ```python
+        from keras_inception_v4 import transfer_model
+
+        model = transfer_model(5, task="multi-label", augment="symbols")
+        print([weight.path for weight in model.trainable_weights])
+        ```
     """
     activation, least = task_named(task).activation, task_named(task).least_outputs
     if task != SINGLE_LABEL and isinstance(classes, int) and classes < least:
@@ -121,22 +130,30 @@ def _augmentation(augment) -> Sequence[layers.Layer]:
 def unfreeze(
     model: keras.Model, from_endpoint: str = "mixed_7a", *, batch_norm: bool = False
 ) -> keras.Model:
-    """Makes a model's layers trainable from an endpoint on, the others not.
+    """Make the layers of a model trainable from an endpoint on, and freeze those before it.
 
     Args:
-        model: of this package, with its classifier.
-        from_endpoint: the first endpoint to train, one of `ENDPOINTS`; `"conv2d_1a_3x3"`
-            trains everything.
-        batch_norm: whether batch norm trains too and follows the new data's statistics.
-            Otherwise it stays in inference mode and its moving statistics do not move;
-            that is better for a few thousand images or small batches. See
-            `batch_norm_momentum` of `transfer_model`.
+        model: Model of this package with its classifier.
+        from_endpoint: First endpoint to train, one of `ENDPOINTS`; `"conv2d_1a_3x3"` trains
+            everything. Defaults to `"mixed_7a"`.
+        batch_norm: Whether batch norm trains too and follows the statistics of the new data. By
+            default it stays in inference mode, and its moving statistics do not move. That is
+            better for a few thousand images or small batches. See `batch_norm_momentum` of
+            `transfer_model`.
 
     Returns:
         The same model.
 
     Raises:
-        ValueError: for an unknown endpoint, or a model without it.
+        ValueError: If the endpoint is unknown, or the model does not have it.
+
+    Examples:
+        ```python
+        from keras_inception_v4 import transfer_model, unfreeze
+
+        model = unfreeze(transfer_model(5), "mixed_7a")
+        print(len(model.trainable_weights), "of", len(model.weights), "weights are trainable")
+        ```
     """
     check_one_of(ENDPOINTS, from_endpoint=from_endpoint)
     order = list(ENDPOINTS)

@@ -58,64 +58,83 @@ def fine_tune(
     callbacks: Sequence[keras.callbacks.Callback] = (),
     verbose: Verbose = "auto",
 ) -> keras.callbacks.History:
-    """Trains what `unfreeze` made trainable, at a low rate that warms up and decays.
+    """Train what `unfreeze` made trainable, at a low rate that warms up and decays.
 
-    Adam; the rate rises to `learning_rate` and falls to 0 along a cosine. With held-out
-    images the weights of the epoch with the lowest held-out loss are kept. On JAX, arrays and files
-    are spread over all devices, as in `train_head`.
+    Adam; the rate rises to `learning_rate` and falls to 0 along a cosine. With held-out images the
+    weights of the epoch with the lowest held-out loss are kept. On JAX, arrays and files are
+    spread over all devices, as in `train_head`.
 
     Args:
-        model: from `transfer_model` after `train_head` and `unfreeze`.
-        train: as in `train_head`.
-        validation: as in `train_head`.
-        epochs: passes over the images.
-        batch_size: images a step, of all devices together, for data that are not batched yet.
-        learning_rate: peak; default 1e-4.
-        warmup: share of all steps in which the rate rises, in [0, 1); default 0.1.
-        label_smoothing: in [0, 1), share of a label that is spread over all outcomes; default 0.1,
-            and none for quantities.
-        class_weight: as in `train_head`.
-        patience: epochs without a lower held-out loss after which to stop; `None` never
-            stops early.
-        precision: `"float32"`, `"mixed_bfloat16"`, `"mixed_float16"`, or `"auto"`, which is
-            `"mixed_bfloat16"` where that is known to be faster and else `"float32"` (to go on from
-            `folder` on a machine of another kind, name it); the model stays in float32 whatever it
-            is trained in.
-        pixels: what the model takes, `"raw"` (0 to 255) or `"scaled"` (-1 to 1), where its layers
-            do not tell.
-        seed: of the order of arrays, or of a PyDataset's batches; other data keep their own.
-        folder: where the state after each epoch is kept, so that the same call goes on
-            after an interruption, at the epoch that it broke off; `None` keeps nothing. Data
-            that shuffle themselves resume in another order.
-        optimizer: in the place of Adam with its `learning_rate` and `warmup`; one that has trained
-            nothing yet. It is on one device, and so is the training.
-        loss: of labels and the model's answers, by its name in Keras or as a function, in the
-            place of the task's own: cross entropy with `label_smoothing`, and Huber's loss of
-            standardized targets for quantities.
+        model: Model from `transfer_model`, after `train_head` and `unfreeze`.
+        train: Training data, as in `train_head`.
+        validation: Held-out data, as in `train_head`.
+        epochs: Passes over the images. Defaults to 5.
+        batch_size: Images per step, of all devices together, for data that are not batched yet.
+            Defaults to 32.
+        learning_rate: Highest learning rate. Defaults to 1e-4.
+        warmup: Share of all steps in which the rate rises, in [0, 1). Defaults to 0.1.
+        label_smoothing: Share of a label that is spread over all outcomes, in [0, 1). Defaults to
+            0.1, and to 0 for quantities.
+        class_weight: Weights of the classes, as in `train_head`.
+        patience: Epochs without a lower held-out loss after which to stop. `None` never stops
+        early.
+        precision: Precision to train in: `"float32"`, `"mixed_bfloat16"`, `"mixed_float16"`, or
+            `"auto"`: `"mixed_bfloat16"` where that is known to be faster, else `"float32"`. The
+            model itself stays in float32. To resume from `folder` on another kind of machine, name
+            one.
+        pixels: What the model takes, `"raw"` (0 to 255) or `"scaled"` (-1 to 1). Only needed where
+            its layers do not tell.
+        seed: Seed for shuffling arrays, or the batches of a PyDataset. Other data keep their
+        order.
+        folder: Folder that keeps the state after each epoch. The same call then resumes at the
+            epoch that was interrupted. `None` keeps nothing. Data that shuffle themselves resume
+            in another order.
+        optimizer: Optimizer to use instead of Adam with `learning_rate` and `warmup`. It must not
+            have trained anything yet. It keeps the training on one device.
+        loss: Loss of labels and predictions, by its name in Keras or as a function. Defaults to
+            the task's own: cross entropy with `label_smoothing`, or Huber's loss of standardized
+            targets for quantities.
         validation_data: Keras's name for `validation`.
-        checkpoint_every: steps of an epoch after which the state is kept too, so that the same call
-            goes on there; `None` keeps it after epochs alone.
-        accumulate: steps of an update, which goes by the mean of their gradients. Batches of 8 and
-            4 steps update as batches of 32 do, in less memory; but batch norm that trains goes by
-            the statistics of 8. Fewer steps that are left at the end update nothing.
-        cache_augmented: augmented versions of each image, at least 1. They pass the frozen blocks
-            once; what comes out is kept, and the epochs train on one version after the other.
-            0 passes every image in every epoch. `None` is 1 for arrays that no layer augments, if
-            there is room, no callback is given and there is more than one epoch; else it is 0.
-            Up to a gigabyte is kept in memory, in float32; more in `folder` or a temporary file,
-            in float16.
-        callbacks: of Keras; their `model` is a twin of this one in `precision`, with
-            `cache_augmented` of what is above the frozen blocks. One that raises ends the phase,
-            which goes on from `folder`.
-        verbose: as in `keras.Model.fit`.
+        checkpoint_every: Steps of an epoch after which the state is kept too, so that the same
+            call resumes there. `None` keeps it only after epochs.
+        accumulate: Steps per update. The update uses the mean of their gradients: batches of 8 and
+            4 steps update as batches of 32 do, in less memory. Batch norm that trains still sees
+            batches of 8. Steps left over at the end of an epoch update nothing. Defaults to 1.
+        cache_augmented: Number of augmented versions of each image, at least 1, that pass the
+            frozen blocks once; the outputs are kept, and each epoch trains on the next version. 0
+            passes every image through all blocks in every epoch. `None` is 1 if the data are
+            arrays that no layer augments, there is room, no callback is given, and there is more
+            than one epoch; else it is 0. Up to a gigabyte is kept in memory in float32; more is
+            kept in `folder` or a temporary file, in float16.
+        callbacks: Keras callbacks. Their `model` is a twin of this one in `precision`, or with
+            `cache_augmented` a twin of its layers above the frozen blocks. If one raises an error,
+            the phase ends and can be resumed from `folder`.
+        verbose: As in `keras.Model.fit`.
 
     Returns:
-        Loss and a metric an epoch, as `train_head`, training and held-out.
+        The history: loss and a metric of each epoch, as from `train_head`, training and held-out.
 
     Raises:
-        ValueError: for a wrong argument, data of another kind, or a model without anything
-            trainable.
-        OSError: if `folder` cannot be written, or what `cache_augmented` keeps has no room.
+        ValueError: If an argument is wrong, the data are of another kind, or nothing in the model
+            is trainable.
+        OSError: If `folder` cannot be written, or there is no room for what `cache_augmented`
+        keeps.
+
+    Examples:
+        ```python
+        import keras
+        from keras_inception_v4 import fine_tune, train_head, transfer_model, unfreeze
+
+        read = keras.utils.image_dataset_from_directory
+        train, held_out = (
+            read(f"photos/{part}", image_size=(299, 299), batch_size=8)
+            for part in ("train", "validation")
+        )
+        model = transfer_model(len(train.class_names))
+        train_head(model, train, held_out, epochs=5)
+        unfreeze(model, "mixed_7a")
+        print(fine_tune(model, train, held_out, epochs=2, precision="auto").history["val_loss"])
+        ```
     """
     check_at_least(1, epochs=epochs, batch_size=batch_size, accumulate=accumulate)
     check_at_least(0, cache_augmented=cache_augmented or 0)

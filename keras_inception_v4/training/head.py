@@ -40,54 +40,68 @@ def train_head(
     callbacks: Sequence[keras.callbacks.Callback] = (),
     verbose: Verbose = "auto",
 ) -> keras.callbacks.History:
-    """Trains the head alone, passing each image through the backbone only once.
+    """Train only the head, passing each image through the frozen backbone once.
 
-    The 1536 features of every image are kept, and the head is trained on them with Adam.
-    What a plain `fit` of the same frozen model without augmentation ends on, this ends on.
-    Augmentation has no effect here: each image is seen as it is.
+    The 1536 features of every image are kept, and the head is trained on them with Adam. Gives the
+    same result as `fit` on the frozen model without augmentation. Augmentation has no effect here:
+    each image is seen as it is.
 
-    On JAX, arrays and files are spread over all devices, of all processes (see
-    `training.devices`); then every step takes a whole batch, the images that are left wait for
-    another epoch, and weights count in the measures too. Data sets of your own stay on one device.
+    On JAX, arrays and files are spread over all devices of all processes (see `training.devices`).
+    Every step then takes a full batch, images left over wait for the next epoch, and sample
+    weights count in the metrics too. Data sets of your own stay on one device.
 
     Args:
-        model: from `transfer_model`, or any classifier of this package.
-        train: arrays `(images, labels)` or `(images, labels, weights)`, or batches of such: a
-            `keras.utils.PyDataset`, `tf.data.Dataset`, torch `DataLoader`, or one of Grain's data
-            sets; raw pixels, 0 to 255, channels last. Labels are integers or one-hot; for several
-            classes an image `(images, classes)` of 0 and 1; for quantities numbers `(images,
-            targets)` in their own units.
-        validation: the same, held out, or `None`.
-        epochs: passes over the features.
-        batch_size: images a step, of all devices together; for a data set, images a step of the
-            head.
-        learning_rate: of Adam.
-        class_weight: class to the weight of its images (an index, or a name where `train` has
-            `class_names`), one weight a class, or `"balanced"` to weigh every class alike
-            however many images it has. For several classes an image it weighs the positive labels,
-            and `"balanced"` gives them as much weight as the negative ones.
-        memory_budget: bytes of features to hold in memory (6 kB an image); beyond it they
-            are on disk.
-        pixels: what the model takes, `"raw"` (0 to 255) or `"scaled"` (-1 to 1), where its layers
-            do not tell.
-        seed: of the order and the dropout.
-        folder: where features and the state after each epoch are kept, so that the same call
-            goes on after an interruption; `None` keeps nothing.
-        loss: in the place of the task's own, by its name in Keras or as a function: of labels as
-            above (of standardized ones for quantities) and the head's answers.
+        model: Model from `transfer_model`, or any classifier of this package.
+        train: Training data: arrays (images, labels) or (images, labels, weights), or batches of
+            such from a `keras.utils.PyDataset`, `tf.data.Dataset`, torch `DataLoader` or one of
+            Grain's data sets. Images are raw pixels, 0 to 255, channels last. Labels are integers
+            or one-hot; for several classes an image of shape (images, classes), 0 and 1; for
+            quantities numbers of shape (images, targets) in their own units.
+        validation: Held-out data of the same kinds, or `None`.
+        epochs: Passes over the features. Defaults to 20.
+        batch_size: Images per step, of all devices together; for a data set, images per step of
+            the head. Defaults to 32.
+        learning_rate: Learning rate of Adam. Defaults to 1e-3.
+        class_weight: Weights of the classes: a dict from class (index, or name if `train` has
+            `class_names`) to weight, a sequence with one weight per class, or `"balanced"` to
+            weigh every class alike however many images it has. For several classes an image they
+            weigh the positive labels, and `"balanced"` makes these count as much as the negative
+            ones.
+        memory_budget: Bytes of features to hold in memory (6 kB an image); more are kept on disk.
+            Defaults to 1 GiB.
+        pixels: What the model takes, `"raw"` (0 to 255) or `"scaled"` (-1 to 1). Only needed where
+            its layers do not tell.
+        seed: Seed for shuffling and dropout.
+        folder: Folder that keeps the features and the state after each epoch. The same call then
+            resumes after an interruption. `None` keeps nothing.
+        loss: Loss of labels (standardized ones for quantities) and the head's outputs, by its name
+            in Keras or as a function. Defaults to the task's own.
         validation_data: Keras's name for `validation`.
-        callbacks: of Keras; their `model` is the head, which takes features. One that raises ends
-            the phase, which goes on from `folder`.
-        verbose: as in `keras.Model.fit`.
+        callbacks: Keras callbacks. Their `model` is the head, which takes features. If one raises
+            an error, the phase ends and can be resumed from `folder`.
+        verbose: As in `keras.Model.fit`.
 
     Returns:
-        Loss and a metric an epoch (accuracy; binary accuracy for several classes; the mean
-        absolute error in standard deviations for quantities), training and held-out.
+        The history: loss and a metric of each epoch, training and held-out. The metric is
+        accuracy, binary accuracy for several classes an image, and the mean absolute error in
+        standard deviations for quantities.
 
     Raises:
-        ValueError: for a wrong argument, data of another kind, or a model whose head is not
-            an average pool and one dense layer.
-        OSError: if `folder` cannot be written.
+        ValueError: If an argument is wrong, the data are of another kind, or the model's head is
+            not an average pool and one dense layer.
+        OSError: If `folder` cannot be written.
+
+    Examples:
+        ```python
+        import keras
+        from keras_inception_v4 import train_head, transfer_model
+
+        train = keras.utils.image_dataset_from_directory(
+            "photos/train", image_size=(299, 299), batch_size=8
+        )
+        model = transfer_model(len(train.class_names))
+        print(train_head(model, train, epochs=5).history["accuracy"])
+        ```
     """
     check_at_least(1, epochs=epochs, batch_size=batch_size)
     validation = held_out_of(validation, validation_data)

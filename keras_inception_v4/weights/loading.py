@@ -25,31 +25,38 @@ HEADS = (names.HEAD, names.AUXILIARY_HEAD)
 def load_weights(
     model: keras.Model, source: str | os.PathLike, *, entry: str | None = None
 ) -> None:
-    """Loads a checkpoint of this network into a model by layer name, all or nothing.
+    """Load a checkpoint of this network into a model by layer name, all or nothing.
 
-    A checkpoint of 1001 classes drops its background class (index 0) for a model of
-    1000. A classifier or auxiliary head that the model lacks is left aside. A
-    first kernel of 3 channels is adapted to any other number: summed over RGB for 1,
-    else repeated and scaled by 3 / channels. From timm, Cadene, slim and Keras 2,
-    layers of the model that are not of this network keep their weights, since those
-    formats have no name for them.
+    If the checkpoint has 1001 classes and the model 1000, its background class (index 0) is
+    dropped. A classifier or auxiliary head that the model lacks is ignored. A first kernel of 3
+    channels is adapted to any other number: summed over RGB for 1, else repeated and scaled by 3 /
+    channels. Layers that are not of this network keep their weights with formats that have no name
+    for them: timm, Cadene, slim and Keras 2.
 
     Args:
-        model: a model of this package, of any backend, format or number of channels.
-        source: `.safetensors`, `.pth` or `.bin` of timm or Cadene; the `.safetensors.index.json`
-            of a file in shards, or its folder; a TF-slim checkpoint (prefix, folder or
-            `.tar.gz`); `.h5` of Keras 2; `.weights.h5` or `.keras`; a run folder. Recognised by
-            content.
-            Prefixes that wrappers put before all names (`module.`, `model.`, `_orig_mod.`) are
-            left out.
-        entry: name of the state dict in a PyTorch training checkpoint; by default averaged
-            weights (`state_dict_ema`) before raw ones.
+        model: Model of this package, for any backend, data format and number of channels.
+        source: Checkpoint, recognized by its content: `.safetensors`, `.pth` or `.bin` of timm or
+            Cadene; the `.safetensors.index.json` of a file in shards, or its folder; a TF-slim
+            checkpoint (prefix, folder or `.tar.gz`); `.h5` of Keras 2; `.weights.h5` or `.keras`;
+            a run folder. Prefixes that wrappers put before all names (`module.`, `model.`,
+            `_orig_mod.`) are removed.
+        entry: Name of the state dict in a PyTorch training checkpoint. By default averaged weights
+            (`state_dict_ema`) are taken before raw ones.
 
     Raises:
-        FileNotFoundError: if there is nothing at `source`.
-        ValueError: if it cannot be read, or does not fit; the message lists missing,
-            unused, mis-shaped and non-finite tensors. The model is unchanged.
-        ImportError: for a PyTorch pickle without PyTorch.
+        FileNotFoundError: If there is nothing at `source`.
+        ValueError: If it cannot be read, or does not fit. The message lists missing, unused,
+            mis-shaped and non-finite tensors. The model is unchanged.
+        ImportError: If the source is a PyTorch pickle and PyTorch is not installed.
+
+    Examples:
+        ```python
+        from keras_inception_v4 import InceptionV4, load_weights
+
+        model = InceptionV4(weights=None)
+        load_weights(model, "inception_v4_2016_09_09.tar.gz")  # the authors' TF-slim checkpoint
+        print(model.count_params())
+        ```
     """
     source = model_file(source)
     with open_source(source, entry) as opened:
