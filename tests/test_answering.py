@@ -101,9 +101,9 @@ class TestEmbeddingArtefacts:
         np.testing.assert_allclose(found, expected, atol=1e-5)
 
     def test_each_part_is_for_its_own_command(self, artefacts, pictures, tmp_path):
-        with pytest.raises(ValueError, match="answers 3 classes or quantities, and no features"):
+        with pytest.raises(ValueError, match="returns 3 classes or quantities, not features"):
             stream_embeddings(artefacts("classifier", "onnx"), pictures, tmp_path / "x")
-        with pytest.raises(ValueError, match="it answers features, and no classes"):
+        with pytest.raises(ValueError, match="it returns features, not classes"):
             predict_files(artefacts("embedding", "onnx"), sound(pictures), verbose=0)
 
     def test_a_saved_model_is_refused(self, model, tmp_path):
@@ -364,7 +364,7 @@ class TestServer:
             (("GET", "/predict", b"", ()), 405, "takes POST requests"),
             (("POST", "/v2/models/m", b"", ()), 405, "takes GET requests"),
             (("GET", "/v2/models/other", b"", ()), 404, "GET / lists what there is"),
-            (("POST", "/v1/models/m:predict", b"{", ()), 400, "no JSON"),
+            (("POST", "/v1/models/m:predict", b"{", ()), 400, "not JSON"),
             (("POST", "/v1/models/m:predict", json.dumps({"instances": pixels}).encode(), ()),
              413, "has 3 pictures. At most 2"),
         ]:  # fmt: skip
@@ -426,7 +426,7 @@ def test_names_and_places_of_a_server(tmp_path):
     assert name_of(tmp_path / "my run" / "model.keras") == "my_run"
     assert name_of(tmp_path / "my run") == "my_run"
     assert name_of(tmp_path / "a.b.onnx") == "a.b"
-    with pytest.raises(ValueError, match="must be of letters, digits"):
+    with pytest.raises(ValueError, match="may hold only letters, digits"):
         run_server(tmp_path / "a.b.onnx", name="a/b")
     with pytest.raises(ValueError, match="Received batch_size=0"):
         application(None, bounds=Bounds(batch_size=0))

@@ -158,7 +158,7 @@ def test_a_table_and_its_images(tmp_path, capsys):
     found = {finding.path: finding for finding in done.findings if finding.kind != "small"}
     assert set(found) == {"copy.png", f"{tmp_path / 't.csv'}:41"}
     assert found["copy.png"].label == rows[5][1]
-    assert "gone.png, which is not there" in found[f"{tmp_path / 't.csv'}:41"].detail
+    assert "gone.png, which does not exist" in found[f"{tmp_path / 't.csv'}:41"].detail
     settings = Settings(
         data=tmp_path / "t.csv", images=root, weights=None, exclude=tmp_path / "f.parquet"
     )

@@ -116,7 +116,7 @@ def test_several_classes_and_a_separate_activation():
 
 
 def test_what_cannot_be_calibrated_is_said():
-    with pytest.raises(ValueError, match="answers quantities, which have no probability"):
+    with pytest.raises(ValueError, match="predicts quantities, which have no probability"):
         calibrate(model_of("regression"), (np.zeros((2, 30, 30, 3)), np.zeros((2, 3))))
     base = tiny(activation=None)
     apart = keras.Model(base.input, keras.layers.Softmax()(keras.layers.LeakyReLU()(base.output)))

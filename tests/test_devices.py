@@ -248,7 +248,7 @@ def test_one_of_two_is_killed(scans, tmp_path, killed):
     assert time.monotonic() - killed_at < 120
     assert processes[1 - killed].returncode == 1, (out, err)
     assert "error: Another process of this run has ended" in err, err[-3000:]
-    assert "they go on after the last finished epoch" in err
+    assert "they resume after the last finished epoch" in err
     assert not (run / "report.json").exists()
     with safe_open(checkpoint, framework="numpy") as file:
         before = json.loads(file.metadata()["state"])["history"]["loss"]
@@ -387,8 +387,8 @@ def test_what_a_process_tells_of_an_error(error, kind, message):
     [
         ("joined", -signal.SIGABRT, "Another process of this run has ended"),
         ("joined", -signal.SIGSEGV, "Another process of this run has ended"),
-        ("started", -signal.SIGABRT, "Process 1 of 2 did not meet the others at host:4321"),
-        ("joined", -signal.SIGKILL, "status -9, as when memory runs out"),
+        ("started", -signal.SIGABRT, "Process 1 of 2 did not connect to the others at host:4321"),
+        ("joined", -signal.SIGKILL, "status -9, as happens when memory runs out"),
         ("joined", 1, "status 1"),
     ],
 )

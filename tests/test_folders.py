@@ -65,7 +65,7 @@ def test_parts_by_their_usual_names(tmp_path, names, expected):
         ({"val": 1, "test": 1}, "holds test, val and no part to train on"),
         ({"train": 1, "val": 1, "valid": 1}, "val and valid.* both names of its validation part"),
         ({"train": 1, "Training": 1}, "Training and train.* both names of its train part"),
-        ({"train": 1, "val": 1, "extra": 1}, r"parts of a data set \(train, val\) beside .*extra"),
+        ({"train": 1, "val": 1, "extra": 1}, r"parts of a dataset \(train, val\) beside .*extra"),
         ({"fold1": 1, "fold2": 1}, r"holds only folders \(fold1/cat, fold1/dog.*--nested"),
         ({"2023": 1, "2024": 1}, r"holds only folders .*pass --nested"),
     ],
@@ -81,7 +81,7 @@ def test_an_image_beside_the_parts_is_named(tmp_path, name):
     (tmp_path / "README.md").write_text("about the photos")
     (tmp_path / name).write_bytes(b"not opened here")
     assert read_layout(tmp_path).problems == [
-        (str(tmp_path / name), f"{tmp_path / name} is in no part of the data set")
+        (str(tmp_path / name), f"{tmp_path / name} is in no part of the dataset")
     ]
 
 

@@ -229,8 +229,8 @@ class TestRefused:
     def test_empty(self, images):
         nothing = tuple(array[:0] for array in images)
         self.refuse(nothing, "no images")
-        self.refuse(Own(*nothing), "no images: the data set is empty")
-        self.refuse(reiterable(*nothing), "no images: the data set is empty")
+        self.refuse(Own(*nothing), "no images: the dataset is empty")
+        self.refuse(reiterable(*nothing), "no images: the dataset is empty")
 
     def test_read_only_once(self, images):
         self.refuse(iter(parts(*images)), "only once, and every epoch needs them")
@@ -252,7 +252,9 @@ class TestRefused:
 
     def test_other_shapes(self, images):
         pixels, labels = images
-        self.refuse((np.moveaxis(pixels, 3, 1), labels), "channels came first: move them")
+        self.refuse(
+            (np.moveaxis(pixels, 3, 1), labels), "channels seem to come first: move them last"
+        )
         self.refuse((pixels[:, :20], labels), r"\(20, 30, 3\).*takes .*\(30, 30, 3\)")
         self.refuse((pixels[..., :1], labels), r"\(30, 30, 1\).*\(30, 30, 3\)")
         self.refuse(Own(pixels[:, :20], labels), r"\(20, 30, 3\)")

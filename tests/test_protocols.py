@@ -108,17 +108,20 @@ def test_an_upload_gets_names():
 
 
 REFUSED = [
-    (b"{", "no JSON"),
-    (b"[" * 100_000, "no JSON"),
+    (b"{", "not JSON"),
+    (b"[" * 100_000, "not JSON"),
     (b"[]", "must be a JSON object"),
     ({}, 'either "instances" or "inputs"'),
     ({"instances": [], "inputs": []}, 'either "instances" or "inputs"'),
     ({"instances": []}, "at least one picture"),
     ({"instances": {"b64": "AA=="}}, "at least one picture"),
-    ({"instances": [{"a": b64(A), "b": b64(B)}]}, "Received the inputs a, b. There must be one"),
+    (
+        {"instances": [{"a": b64(A), "b": b64(B)}]},
+        "Received the inputs a, b. There must be exactly one",
+    ),
     ({"instances": [{}]}, "Received the inputs none"),
-    ({"instances": [{"b64": "?"}]}, "no base64"),
-    ({"instances": [{"b64": 3}]}, "no base64"),
+    ({"instances": [{"b64": "?"}]}, "not base64"),
+    ({"instances": [{"b64": 3}]}, "not base64"),
     ({"instances": ["text"]}, "neither base64 nor pixels"),
     ({"instances": [[[1, 2], [3]]]}, "neither base64 nor pixels"),
     ({"instances": [[[1, 2, 3]]]}, r"pixels of shape \(1, 3\)"),
@@ -175,11 +178,11 @@ WRONG = [
     (tensor(shape=None), "shape None"),
     (tensor(shape=[0]), r"shape \[0\]"),
     (tensor(shape=[True]), r"shape \[True\]"),
-    (tensor(shape=[3]), "2 pictures, and the shape is"),
+    (tensor(shape=[3]), "2 pictures, but the shape is"),
     (tensor(datatype="INT64"), "Allowed are BYTES, UINT8, FP32"),
     (tensor(data="AA=="), 'BYTES need "data"'),
-    (tensor(data=["?", "!"]), "no base64"),
-    (tensor(parameters={"binary_data_size": 9}), "binary_data_size is 9, and 0 bytes"),
+    (tensor(data=["?", "!"]), "not base64"),
+    (tensor(parameters={"binary_data_size": 9}), "binary_data_size is 9, but 0 bytes"),
     (tensor(parameters={"binary_data_size": "9"}), "binary_data_size is '9'"),
     (tensor(datatype="UINT8", shape=[1, 2, 2, 3], data=[1]), "not UINT8 of shape"),
     (tensor(datatype="FP32", shape=[2, 2], data=[1, 2, 3, 4]), "pixels of shape"),
@@ -204,8 +207,8 @@ def test_binary_strings_that_end_early(raw):
 def test_other_refusals():
     with pytest.raises(RefusedError, match="The body is empty"):
         uploaded(b"")
-    with pytest.raises(RefusedError, match="is 99, and the body has"):
+    with pytest.raises(RefusedError, match="is 99, but the body has"):
         open_inference(b"{}", {"inference-header-content-length": "99"}, "m", ANSWERS)
     body = json.dumps({**tensor(), "outputs": [{"name": "x"}]}).encode()
-    with pytest.raises(RefusedError, match=r"no output 'x'\. There are probabilities, classes, sc"):
+    with pytest.raises(RefusedError, match=r"no output 'x'\. The outputs are probabilities, clas"):
         open_inference(body, {}, "m", ANSWERS)

@@ -141,7 +141,7 @@ def test_other_tasks(photos, tmp_path, capsys, task):
     titles = re.findall(r"<h2>(.*?)</h2>", text)
     second = "Classes" if task == "multi-label" else "Targets"
     assert titles[0] == "Measures"
-    assert {"All answers", "Worst errors"} <= set(titles)
+    assert {"All predictions", "Worst errors"} <= set(titles)
     assert any(title.lower() == second.lower() for title in titles), titles
     assert (tmp_path / "g.png").stat().st_size > 5_000
 

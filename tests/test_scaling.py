@@ -332,7 +332,7 @@ def test_the_command_line_asks_and_takes_the_word(photos, tmp_path, capsys):
         assert main([name, *arguments, "--pixels", "raw"]) == 0, capsys.readouterr().err
     if keras.backend.backend() == "tensorflow":
         assert main(["predict", image, "--model", str(tmp_path / "saved"), "--pixels", "raw"]) == 1
-        assert "An artefact knows what it takes" in capsys.readouterr().err
+        assert "Leave it out: an artefact records it" in capsys.readouterr().err
     with pytest.raises(ValueError, match=r"pixels='rwa'.*'raw'"):
         embed(ours(), np.zeros((1, 75, 75, 3)), pixels="rwa")
 

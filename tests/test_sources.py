@@ -200,8 +200,8 @@ def test_a_data_set_of_parts_with_lists_of_classes(pictures, tmp_path):
 
 BAD = {
     "empty.tfrecord": (b"", "holds no records"),
-    "text.tfrecord": (b"no records at all, this is text", "is no TFRecord file"),
-    "cut.tfrecord": (struct.pack("<Q", 100) + b"\0" * 50, "is no TFRecord file, or ends inside"),
+    "text.tfrecord": (b"no records at all, this is text", "is not a TFRecord file"),
+    "cut.tfrecord": (struct.pack("<Q", 100) + b"\0" * 50, "is not a TFRecord file, or ends inside"),
     "packed.tfrecord": (b"\x1f\x8b\x08\0\0\0\0\0", "is compressed"),
     "text.array_record": (b"no records", "cannot be read"),
 }
@@ -222,13 +222,15 @@ def test_a_flipped_byte_is_found(pictures, tmp_path):
     place = content.index(b"image/class/label") + len(b"image/class/label") + 6
     content[place] ^= 2
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=r"a.tfrecord is damaged: the checksum of a record"):
+    with pytest.raises(
+        ValueError, match=r"a.tfrecord is damaged: the checksum of a record does not match"
+    ):
         read(path)
 
 
 def test_records_that_are_no_examples(tmp_path):
     path = write_tfrecord(tmp_path / "a.tfrecord", [b"\xff\xff\xff"])
-    with pytest.raises(ValueError, match=r"a.tfrecord#0 is no tf.train.Example"):
+    with pytest.raises(ValueError, match=r"a.tfrecord#0 is not a tf.train.Example"):
         open_collection(path)
     with pytest.raises(ValueError, match="holds its own"):
         read(path, images=tmp_path)
@@ -262,7 +264,7 @@ def test_a_damaged_data_set(pictures, tmp_path):
     data, _ = in_form(pictures, "datasets", tmp_path)
     for file in data.glob("*.arrow"):
         file.write_bytes(file.read_bytes()[:100])
-    with pytest.raises(ValueError, match="cannot be read as a data set of `datasets`"):
+    with pytest.raises(ValueError, match="cannot be read as a dataset of `datasets`"):
         read(data)
 
 

@@ -153,14 +153,14 @@ def test_other_work_or_files_are_refused_by_name(pictures, model, tmp_path):
     with pytest.raises(ValueError, match="holds something else"):
         stream_embeddings(model, folder, tmp_path / "full")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match="no files to answer"):
+    with pytest.raises(ValueError, match="no files to process"):
         stream_embeddings(model, tmp_path / "empty", tmp_path / "none")
 
 
 def test_what_came_to_nothing_is_no_other_call(pictures, model, tmp_path):
     (tmp_path / "empty").mkdir()
     for arguments in ({"dtype": "float16"}, {}):
-        with pytest.raises(ValueError, match="no files to answer"):
+        with pytest.raises(ValueError, match="no files to process"):
             stream_embeddings(model, tmp_path / "empty", tmp_path / "out", **arguments)
     assert stream_embeddings(model, pictures, tmp_path / "out") == (23, 2)
 
@@ -226,7 +226,7 @@ def test_an_engine_that_loses_rows_is_found_out(pictures, tmp_path):
             names = [name for piece in group for name in piece.names()][1:]
             yield pyarrow.table({"path": names, "n": [1] * len(names), "reason": [""] * len(names)})
 
-    with pytest.raises(RuntimeError, match="1 parts were not answered to their end"):
+    with pytest.raises(RuntimeError, match="1 parts were not finished by the engine"):
         stream([pictures], {}, loses, tmp_path / "out", batch_size=2, verbose=0)
 
 

@@ -119,7 +119,7 @@ def test_a_class_without_held_out_images_is_named(photos, tmp_path, capsys):
 
 BAD = {
     "has no path": {"file": ""},
-    "which is not there": {"file": "bee/none.png"},
+    "which does not exist": {"file": "bee/none.png"},
     "which is outside": {"file": "../secret.png"},
     "names /etc/passwd, which is outside": {"file": "/etc/passwd"},
     "has no label for bee/1.png": {"file": "bee/1.png", "label": " "},
@@ -161,7 +161,7 @@ def test_a_row_that_cannot_be_used_is_listed_or_left_out(photos, tmp_path, reaso
         ("", "cannot be read as a table"),
         ("file,label\n", "has no rows"),
         ("file,label\na.png\n", "cannot be read as a table"),
-        ("file,file\na.png,b\n", "two columns of one name"),
+        ("file,file\na.png,b\n", "two columns of the same name"),
         ("file,name\na.png,b\n", r"no column for the label.*label, labels, class, target.*--label"),
         ("where,label\na.png,b\n", r"no column for the path.*--path-column"),
         (
@@ -209,7 +209,7 @@ def test_other_mistakes(photos, tmp_path):
     rows = rows_of(photos)
     for index, row in enumerate(rows):
         row["label"] = f"{index / 4}"
-    with pytest.raises(ValueError, match=r"numbers as labels \(0.0, 0.25, .*no classes"):
+    with pytest.raises(ValueError, match=r"decimal numbers as labels \(0.0, 0.25, .*not classes"):
         read(write(tmp_path / "e.csv", rows), photos)
     rows = [{**row, "label": [row["label"]]} for row in rows_of(photos)]
     with pytest.raises(ValueError, match=r"no column for the label: none of file is called"):
@@ -260,7 +260,7 @@ def test_no_group_is_on_two_sides(data):
 
 
 def test_groups_that_cannot_be_split():
-    with pytest.raises(ValueError, match="of one group"):
+    with pytest.raises(ValueError, match="belong to one group"):
         split_groups([0, 1, 0], [5, 5, 5], 0.2, 0)
     with pytest.raises(ValueError, match=r"validation_split=0.9.*at\s+most 0.5"):
         split_groups([0, 1, 0], [5, 6, 5], 0.9, 0)
@@ -308,7 +308,7 @@ def test_several_names_in_a_cell(photos, tmp_path, capsys, mark):
     rows = rows_of(photos, label=lambda path: mark.join(shown_in(path)))
     table = write(tmp_path / "a.csv", rows)
     if mark == ", ":  # a comma may belong to a name: somebody must say it
-        with pytest.raises(ValueError, match=r"several labels for .*but for --task\s+multi-label"):
+        with pytest.raises(ValueError, match=r"several labels for .*pass --task\s+multi-label"):
             read(table, photos)
     asked = {"task": "multi-label"} if mark == ", " else {}
     data = read_labelled_table(table, (20, 24), crop=1.0, images=photos, **asked)
@@ -392,7 +392,7 @@ def test_a_class_has_a_column(photos, tmp_path):
     rows[0]["ant"] = 2
     with pytest.raises(ValueError, match=r"has '2' as ant for 2/0.png, which is neither 0 nor 1"):
         read(write(tmp_path / "c.csv", rows), photos, columns=Columns(label="old,ant"))
-    with pytest.raises(ValueError, match=r"2 columns of labels. One class a picture needs one"):
+    with pytest.raises(ValueError, match=r"2 columns of labels. One class per image needs one"):
         read(write(tmp_path / "c.csv", rows), photos, columns=Columns(label="old,ant"),
              task="single-label")  # fmt: skip
 
@@ -408,8 +408,8 @@ def test_numbers_are_asked_for_by_name(photos, tmp_path):
     both = read(table, photos, task="regression", columns=Columns(label="age,size"))
     assert both.class_names == ["age", "size"]
     assert both.train.labels.shape[1] == 2
-    for cell, reason in (("old", "no number"), ("nan", "not finite"), ("1e999", "not finite"),
-                         ("", "no number")):  # fmt: skip
+    for cell, reason in (("old", "not a number"), ("nan", "not finite"), ("1e999", "not finite"),
+                         ("", "not a number")):  # fmt: skip
         rows[2]["age"] = cell
         with pytest.raises(ValueError, match=f"as age for 2/2.png, which is {reason}"):
             read(write(tmp_path / "b.csv", rows), photos, task="regression",
@@ -426,10 +426,10 @@ def test_what_several_names_must_not_be(photos, tmp_path):
         read(write(tmp_path / "a.csv", rows), photos)
     names = ["ant", "bee", "2"]
     rows[1]["label"] = rows[2]["label"] = "2|wasp"
-    with pytest.raises(ValueError, match=r"1 labels that are no classes of the model: wasp"):
+    with pytest.raises(ValueError, match=r"1 labels that are not classes of the model: wasp"):
         read_rows(write(tmp_path / "b.csv", rows), images=photos, names=names, verbose=False,
                   task="multi-label")  # fmt: skip
-    with pytest.raises(ValueError, match=r"columns of targets \(label\), and the model answers 2"):
+    with pytest.raises(ValueError, match=r"columns of targets \(label\), and the model predicts 2"):
         read_rows(write(tmp_path / "b.csv", rows), images=photos, names=["a", "b"], verbose=False,
                   task="regression")  # fmt: skip
     with pytest.raises(ValueError, match=r"loss='huber'. It is for task='regression'"):
@@ -500,7 +500,7 @@ def test_folds_that_cannot_be(photos, tmp_path):
         split_fold(np.arange(4) % 2, None, (1, 5), 0)
     with pytest.raises(ValueError, match=r"Fold \d of 2 would hold out all images of a class"):
         split_fold(np.array([0, 0, 0, 1]), np.array([1, 2, 3, 4]), (1, 2), 0)
-    with pytest.raises(ValueError, match="folds=3, and no class has so many images"):
+    with pytest.raises(ValueError, match="folds=3, and no class has that many images"):
         split_fold(np.array([0, 0, 1, 1]), None, (1, 3), 0)
     rows = rows_of(photos, split=lambda path: "val" if path.stem == "0" else "train")
     with pytest.raises(ValueError, match="has held-out images of its own"):
@@ -587,7 +587,7 @@ def test_the_way_of_other_tasks(photos, tmp_path, shallow_file, capsys, task):
         if regression:
             assert "for several classes an image" in capsys.readouterr().err
     assert main(["evaluate", run, str(photos)]) == 1
-    assert f"the model is one of {task}. Give a table" in capsys.readouterr().err
+    assert f"the model's task is {task}. Give a table" in capsys.readouterr().err
 
     assert main(["explain", "--model", run, photo, "--output", str(tmp_path / "map.png")]) == 0
     assert ("age" if regression else "old") in capsys.readouterr().out

@@ -187,7 +187,8 @@ def test_what_inception_s_own_activation_says(shallow):
 def test_tasks_that_are_refused():
     with pytest.raises(ValueError, match=r"task='ordinal'. Allowed are single-label, multi-label"):
         transfer_model(3, task="ordinal", weights=None)
-    with pytest.raises(ValueError, match="'softmax' with task='multi-label', whose answers come"):
+    message = r"'softmax' with task='multi-label'. It must be None or 'sigmoid'"
+    with pytest.raises(ValueError, match=message):
         transfer_model(3, task="multi-label", classifier_activation="softmax", weights=None)
     with pytest.raises(ValueError, match="Allowed are"):
         task_named("multilabel")

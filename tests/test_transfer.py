@@ -372,9 +372,9 @@ class TestHead:
             train_head(tiny(), unknown)
         with pytest.raises(ValueError, match=r"ended after 0 of 1 batches.*exhausted"):
             train_head(tiny(), of_generator(pixels, labels, once=True))
-        with pytest.raises(ValueError, match="the data set is empty"):
+        with pytest.raises(ValueError, match="the dataset is empty"):
             train_head(tiny(), whole.batch(16).take(0))
-        with pytest.raises(ValueError, match="the data set is empty"):
+        with pytest.raises(ValueError, match="the dataset is empty"):
             train_head(tiny(), whole.filter(lambda x, y: False).batch(16))
         with pytest.raises(ValueError, match=r"keys \['image', 'label'\].*images and labels"):
             train_head(tiny(), whole.map(lambda x, y: {"image": x, "label": y}).batch(16))

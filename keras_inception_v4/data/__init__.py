@@ -1,4 +1,4 @@
-"""Images and labels: sources, the scan of folders, splits, and batches in an order that repeats."""
+"""Images and labels: sources, folder scans, splits, and batches in a reproducible order."""
 
 import importlib
 
@@ -7,7 +7,7 @@ from absl import logging
 verbosity = logging.get_verbosity()
 logging.set_verbosity(logging.ERROR)
 try:
-    importlib.import_module("grain")  # without JAX it warns that it has no profiler
+    importlib.import_module("grain")  # without JAX it logs a warning about its profiler
 finally:
     logging.set_verbosity(verbosity)
 del verbosity

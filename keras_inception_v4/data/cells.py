@@ -1,4 +1,4 @@
-"""What the cells of a table say of a picture: one class, several, or numbers."""
+"""Targets read from the cells of a table: one class per image, several, or numbers."""
 
 import unicodedata
 from collections import Counter
@@ -11,17 +11,18 @@ from keras_inception_v4.architecture import MULTI_LABEL, REGRESSION, SINGLE_LABE
 from keras_inception_v4.data.layout import few
 from keras_inception_v4.tasks import task_named
 
-SEPARATORS = "|;"  # of several names in one cell; a comma may be, see `_comma_lists`
-NO_FLAG = "neither 0 nor 1 (numbers to estimate are for --task regression)"
+SEPARATORS = "|;"  # between names in one cell; for commas see `_comma_lists`
+NO_FLAG = "neither 0 nor 1 (to predict numbers pass --task regression)"
 FALSE, TRUE = ("0", "0.0", "false"), ("1", "1.0", "true")
 
 
 @dataclass(frozen=True)
 class Targets:
-    """Targets of rows, of which some cannot be used.
+    """Targets of a table's rows, some of which may be unusable.
 
-    `values` are integers `(rows,)` for one class an image, else numbers `(rows, names)`; `reasons`
-    maps a row to why it has none, with a place for the picture's `{name}`.
+    `values` holds integers of shape `(rows,)` for one class per image, else numbers of shape
+    `(rows, names)`. `reasons` maps an unusable row to the reason, a text in which `{name}` stands
+    for the image's name.
     """
 
     task: str
@@ -30,11 +31,12 @@ class Targets:
     reasons: dict[int, str]
 
     def of_rows(self, rows: list[int], *, known: bool) -> "Targets":
-        """Targets of some rows, all sound; without the classes that are left with no row.
+        """Return the targets of some usable rows, without classes that none of them has.
 
         Args:
-            rows: which.
-            known: whether the names are those of a model, and stay.
+            rows: Indices of the rows.
+            known: Whether the names come from a model; then all of them are kept. Quantities
+                always are.
         """
         values = self.values[rows]
         if known or self.task == REGRESSION:
@@ -44,11 +46,11 @@ class Targets:
         return replace(self, names=[self.names[i] for i in left], values=values, reasons={})
 
     def classes(self) -> np.ndarray:
-        """What a split looks at: the values, or nothing for quantities."""
+        """Return the classes to split by: the values, or no columns for quantities."""
         return self.values[:, :0] if self.task == REGRESSION else self.values
 
     def absent(self, values: np.ndarray) -> list[int]:
-        """Classes without an image among some values; quantities have none."""
+        """Return the indices of classes without an image in `values`; for quantities, none."""
         if self.task == REGRESSION:
             return []
         if values.ndim == 2:
@@ -59,22 +61,22 @@ class Targets:
 def read_targets(
     table: Path, columns: dict[str, list[str]], *, task: str | None, names: list[str] | None
 ) -> Targets:
-    """Targets from the cells of one or several columns.
+    """Read the targets from the cells of one or several columns.
 
-    One column has the name of a class, several names with `|`, `;` or a comma between them, or a
-    number; of several columns each is a class with 0 and 1, or a number. An empty cell among
-    several classes is a picture with none of them, where that task was asked for.
+    A single column holds the name of a class, several names separated by `|`, `;` or commas, or a
+    number. Of several columns, each holds 0 or 1 for one class, or a number. If the task is given
+    as multi-label, an empty cell means that the image shows no class.
 
     Args:
-        table: where they are from.
-        columns: name to text cells.
-        task: of `TASKS`; `None` takes several classes where cells hold several names with `|` or
-            `;` or there are several columns, else one class. Numbers are quantities only if that
-            is asked for.
-        names: of the classes or quantities, where they are known.
+        table: Table that the cells come from; errors name it.
+        columns: Column names, each with its cells as text.
+        task: One of `TASKS`. `None` means multi-label if there are several columns or if cells
+            hold several names separated by `|` or `;`, else one class per image. Numbers are read
+            as quantities only if the task is given as regression.
+        names: Names of the classes or quantities, if they are known; else `None`.
 
     Raises:
-        ValueError: for cells that cannot be read in one way, and names that are not known.
+        ValueError: If the cells are ambiguous or do not fit the task, or if a name is unknown.
     """
     (first, *others) = columns
     guessed = task is None
@@ -86,8 +88,8 @@ def read_targets(
     if others:
         if task == SINGLE_LABEL:
             raise ValueError(
-                f"{table} has {len(columns)} columns of labels. One class a picture needs one; for "
-                "several classes a picture pass --task multi-label."
+                f"{table} has {len(columns)} columns of labels. One class per image needs one; "
+                "for several classes per image pass --task multi-label."
             )
         return _flags(table, columns, names)
     cells = [unicodedata.normalize("NFC", cell) for cell in columns[first]]
@@ -99,7 +101,7 @@ def read_targets(
 def _one(table: Path, cells: list[str], names: list[str] | None, guessed: bool) -> Targets:
     reasons: dict[int, str] = {}
     lists = {cell for cell in cells if any(mark in cell for mark in SEPARATORS)}
-    if guessed:  # a comma may also belong to a name, if somebody says that a picture has one
+    if guessed:  # if the task is given as one class per image, a comma is part of the name
         lists |= _comma_lists(cells)
     for row, cell in enumerate(cells):
         if not cell:
@@ -107,7 +109,7 @@ def _one(table: Path, cells: list[str], names: list[str] | None, guessed: bool) 
         elif cell in lists and cell not in (names or ()):
             text = repr(cell).replace("{", "{{").replace("}", "}}")
             reasons[row] = (
-                f"has several labels for {{name}}: {text}; a picture has one, but for --task "
+                f"has several labels for {{name}}: {text}; to allow several per image pass --task "
                 "multi-label"
             )
     found = sorted({cell for row, cell in enumerate(cells) if row not in reasons})
@@ -138,8 +140,8 @@ def _several(table: Path, cells: list[str], names: list[str] | None, guessed: bo
             "of them."
         )
     reasons = {}
-    if guessed:  # who says multi-label may leave a cell empty
-        empty = "has no label for {name}; with --task multi-label it would show no class"
+    if guessed:  # an empty cell means no class only if multi-label was given
+        empty = "has no label for {name}; if it shows no class pass --task multi-label"
         reasons = {row: empty for row, found in enumerate(parts) if not found}
     places = _places(table, sorted({name for row in parts for name in row}), names)
     values = np.zeros((len(cells), len(places)), "float32")
@@ -164,7 +166,7 @@ def _flags(table: Path, columns: dict[str, list[str]], names: list[str] | None) 
 
 
 def is_flag(cell: str) -> bool:
-    """Whether a cell says that a picture shows a class or not."""
+    """Return whether a cell holds 0 or 1 (or false or true) for a class."""
     return cell.casefold() in FALSE + TRUE
 
 
@@ -172,7 +174,7 @@ def _numbers(table: Path, columns: dict[str, list[str]], names: list[str] | None
     if names is not None and len(names) != len(columns):
         raise ValueError(
             f"{table} has {len(columns)} columns of targets ({few(list(columns))}), and the model "
-            f"answers {len(names)} ({few(names)}). Name its columns: --label-column."
+            f"predicts {len(names)} ({few(names)}). Name its columns: --label-column."
         )
     if names is not None and set(names) == set(columns):  # in the model's order
         columns = {name: columns[name] for name in names}
@@ -183,7 +185,7 @@ def _numbers(table: Path, columns: dict[str, list[str]], names: list[str] | None
             try:
                 values[row, index] = float(cell)
             except ValueError:
-                reasons.setdefault(row, _unfit(cell, name, "no number"))
+                reasons.setdefault(row, _unfit(cell, name, "not a number"))
             if not np.isfinite(values[row, index]):
                 reasons.setdefault(row, _unfit(cell, name, "not finite"))
     return Targets(REGRESSION, list(names or columns), values, reasons)
@@ -195,43 +197,43 @@ def _unfit(cell: str, column: str, what: str) -> str:
 
 
 def _places(table: Path, found: list[str], names: list[str] | None) -> dict[str, int]:
-    """Names to their numbers.
+    """Map each name to its index, by `names` if these are known.
 
     Raises:
-        ValueError: for a name that is not one of those that are known.
+        ValueError: If a name that was found is not among the known ones.
     """
     if names is None:
         return {name: index for index, name in enumerate(found)}
     unknown = [name for name in found if name not in names]
     if unknown:
         raise ValueError(
-            f"{table} has {len(unknown)} labels that are no classes of the model: {few(unknown)}. "
+            f"{table} has {len(unknown)} labels that are not classes of the model: {few(unknown)}. "
             f"Its classes are {few(names)}."
         )
     return {name: index for index, name in enumerate(names)}
 
 
 def _check_names(table: Path, names: list[str]) -> None:
-    """Refuses numbers to estimate, which are no classes: decimals, of which not all are whole."""
+    """Check that the class names are not all numbers, some of them not whole."""
     try:
         values = np.array(names, "float64")
     except ValueError:
         return
     if len(values) and not np.all(np.mod(values, 1) == 0):
         raise ValueError(
-            f"{table} has numbers as labels ({few(names)}), which are no classes. To estimate "
-            "quantities pass --task regression."
+            f"{table} has decimal numbers as labels ({few(names)}), which are not classes. To "
+            "predict quantities pass --task regression."
         )
 
 
 def _hold_several(cells: list[str]) -> bool:
-    """Whether cells hold several names: with a separator, and not by one cell's mistake."""
+    """Return whether cells hold several names; a separator in only one of many is a mistake."""
     several = sum(any(mark in cell for mark in SEPARATORS) for cell in cells)
     return several > 1 or several == len(cells)
 
 
 def _comma_lists(labels: list[str]) -> set[str]:
-    """Cells that seem to hold several names: with a comma between names of other cells."""
+    """Return cells with commas in which some part also occurs in another cell, so likely lists."""
     names = {cell: [name.strip() for name in cell.split(",")] for cell in labels}
     counts = Counter(name for parts in names.values() for name in set(parts))
     return {

@@ -1,4 +1,4 @@
-"""The columns of a table: reading them as text, and finding out what each is."""
+"""Columns of a table: reading them as text, and finding the path, label, split and group."""
 
 import csv
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ GUESSES = {
     "split": ("split",),
     "group": ("group",),
 }
-"""What the columns are called, in any case, where nobody says."""
+"""Usual column names, in upper or lower case, for columns that are not named by the user."""
 LABEL = ("label",)
 BOTH = ("path", "label")
 
@@ -23,7 +23,7 @@ BOTH = ("path", "label")
 class Columns:
     """Names of a table's columns; `None` looks for the usual ones (`GUESSES`).
 
-    `label` may name several, with commas between them.
+    `label` may name several, separated by commas.
     """
 
     path: str | None = None
@@ -33,11 +33,13 @@ class Columns:
 
 
 def read_table(table: Path) -> dict[str, list[str]]:
-    """Every column of single values as text, empty where there is nothing.
+    """Read every column as text, with empty strings for missing values.
+
+    Columns of lists, structures and bytes are left out.
 
     Raises:
-        ValueError: if it cannot be read, has no rows, or two columns of one name.
-        ImportError: without pyarrow; the message names the extra.
+        ValueError: If the table cannot be read, has no rows, or has two columns of the same name.
+        ImportError: If pyarrow is missing; the message names the extra.
     """
     pyarrow = require_extra("pyarrow", "Tables need", "pyarrow", "tables")
     try:
@@ -53,7 +55,7 @@ def read_table(table: Path) -> dict[str, list[str]]:
         raise ValueError(f"{table} has no rows.")
     names = [name.strip() for name in content.column_names]
     if len(set(names)) < len(names):
-        raise ValueError(f"{table} has two columns of one name: {names}.")
+        raise ValueError(f"{table} has two columns of the same name: {names}.")
     flat = {
         name: column
         for name, column in zip(names, content.columns, strict=True)
@@ -86,22 +88,28 @@ def find_columns(
     names,
     needed: tuple[str, ...],
 ) -> dict[str, list[str]]:
-    """The columns that were asked for, else those with the usual names, by what they hold.
+    """Find the columns of each kind (a key of `GUESSES`) by the given or the usual names.
+
+    Without a label column, these are used as such: columns named like the model's outputs, else
+    several columns of only 0 and 1.
 
     Args:
-        table: whose columns they are.
-        content: name to text cells.
-        asked: by the user.
-        task: of `TASKS`, or `None`.
-        names: of a model's classes or quantities, which may be columns; or `None`.
-        needed: kinds that must be there.
+        table: Table with these columns; errors name it.
+        content: Column names, each with its cells as text.
+        asked: Column names given by the user.
+        task: One of `TASKS`, or `None`.
+        names: Names of a model's classes or quantities, which may be columns; or `None`.
+        needed: Kinds of columns that must be found.
+
+    Returns:
+        Names of the columns of each kind, possibly none.
 
     Raises:
-        ValueError: for a column that is not there, or may be one of several.
+        ValueError: If a column is missing, or if several have a usual name for one kind.
     """
     found: dict[str, list[str]] = {}
     for kind, usual in GUESSES.items():
-        if kind == "path" and kind not in needed:  # records hold their pictures
+        if kind == "path" and kind not in needed:  # records contain their images
             found[kind] = []
             continue
         name = getattr(asked, kind)

@@ -1,4 +1,4 @@
-"""The digits that scikit-learn embeds: real scans, no download."""
+"""Scanned digits that come with scikit-learn, without a download."""
 
 from collections.abc import Callable
 
@@ -12,15 +12,15 @@ from keras_inception_v4.preprocessing import resize_image
 
 
 def digit_scans() -> tuple[np.ndarray, np.ndarray]:
-    """Scikit-learn's 1,797 scanned digits; embedded there, no download.
+    """Return the 1,797 scanned digits that come with scikit-learn, without a download.
 
     Source: E. Alpaydin, C. Kaynak, "Optical Recognition of Handwritten Digits", UCI, 1998.
 
     Returns:
-        uint8 pixels `(1797, 8, 8)`, ink 255 on 0, and integer labels `(1797,)`.
+        uint8 pixels `(1797, 8, 8)`, with ink 255 on background 0, and integer labels `(1797,)`.
 
     Raises:
-        ImportError: without scikit-learn; the message names the extra.
+        ImportError: If scikit-learn is missing; the message names the extra.
     """
     datasets = require_extra("sklearn.datasets", "The digits need", "scikit-learn", "demo")
     digits = datasets.load_digits()
@@ -35,17 +35,17 @@ def load_digits_data(
     fold: tuple[int, int] | None = None,
     scans: Callable[[], tuple[np.ndarray, np.ndarray]] = digit_scans,
 ) -> LabelledData:
-    """The digits as RGB images, split by class.
+    """Return the digits as RGB images, split with stratification by class.
 
     Args:
-        image_size: side of the square images in pixels.
-        validation_split: share held out, in (0, 1).
-        seed: of the split.
-        fold: as in `splits.split_fold`; `None` without.
-        scans: gives them, as `digit_scans`.
+        image_size: Side of the square images in pixels.
+        validation_split: Share of the images to hold out, above 0 and below 1. Defaults to 0.2.
+        seed: Seed for the split.
+        fold: Fold to hold out, as in `splits.split_fold`; `None` for a single split.
+        scans: Function that returns the scans and labels, like `digit_scans`.
 
     Returns:
-        The data with the class names `"0"` to `"9"`.
+        The training and held-out images, with the class names `"0"` to `"9"`.
     """
     pictures, labels = scans()
     train, validation = split(labels, None, validation_split=validation_split, seed=seed, fold=fold)

@@ -1,4 +1,4 @@
-"""Findings of an audit: a table with a row for each, and what a training leaves out by it."""
+"""Findings of an audit: writing them as a table, and excluding their pictures from training."""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -17,25 +17,25 @@ ODD = "odd one out"
 CUT = "cut by the crop"
 SMALL = "small"
 KINDS = (UNREADABLE, EXACT, NEAR, PLAIN, LABEL, ODD, CUT, SMALL)
-"""In the order of a table of findings: what is certain comes first."""
+"""Kinds of findings, in the order of a table of findings: the most certain first."""
 EXCLUDED = (UNREADABLE, EXACT, NEAR, PLAIN, LABEL)
-"""Kinds that a training is better without."""
+"""Kinds whose pictures are best left out of training."""
 
 
 class Finding(NamedTuple):
-    """Something that is wrong, or may be, with a picture.
+    """A certain or possible problem with a picture.
 
     Attributes:
-        path: Picture, relative to the audited folder or the folder of the table's images; in a
-            file of records the file and the number.
+        path: Path of the picture, relative to the audited folder or to the folder of the table's
+            images. For a record, its file and number.
         kind: One of `KINDS`.
-        detail: What was seen, in words.
-        score: From 0, most certainly wrong, to 1. Scores of one kind can be compared.
-        other: Picture that it is a duplicate of, else empty.
-        label: What the data say that it shows; several names have `|` between them.
-        suggested: What it rather shows, else empty.
-        part: Part of the data set, `"train"`, `"validation"` or `"test"`; else empty.
-        exclude: Whether `train --exclude` leaves it out.
+        detail: Description of the problem.
+        score: Score from 0 (most certainly wrong) to 1, comparable within one kind.
+        other: Picture that this one duplicates, else empty.
+        label: Label in the data; several names are separated by `|`.
+        suggested: Label that fits better, else empty.
+        part: Part of the dataset, `"train"`, `"validation"` or `"test"`, else empty.
+        exclude: Whether `train --exclude` leaves the picture out.
     """
 
     path: str
@@ -50,11 +50,11 @@ class Finding(NamedTuple):
 
 
 def write_findings(path: str | os.PathLike, findings: Sequence[Finding]) -> None:
-    """Write the findings as Parquet, whole or not at all.
+    """Write the findings as a Parquet file, completely or not at all.
 
     Raises:
-        ImportError: without pyarrow; the message names the extra.
-        OSError: if the file cannot be written.
+        ImportError: If pyarrow is missing; the message names the extra.
+        OSError: If the file cannot be written.
     """
     import pyarrow
 
@@ -72,12 +72,12 @@ def write_findings(path: str | os.PathLike, findings: Sequence[Finding]) -> None
 
 
 def check_findings_file(path: str | os.PathLike) -> None:
-    """Check that findings can be written under this name.
+    """Check that findings can be written to this path.
 
     Raises:
-        ValueError: if it does not end in `.parquet`.
-        ImportError: without pyarrow; the message names the extra.
-        OSError: if its folder takes no file.
+        ValueError: If it does not end in `.parquet`.
+        ImportError: If pyarrow is missing; the message names the extra.
+        OSError: If the file name is too long.
     """
     if Path(path).suffix != ".parquet":
         raise ValueError(f"Received output={str(path)!r}. It must end in .parquet.")
@@ -86,19 +86,19 @@ def check_findings_file(path: str | os.PathLike) -> None:
 
 
 def read_exclusions(path: str | os.PathLike) -> frozenset[str]:
-    """Read which pictures a training leaves out.
+    """Read which pictures to leave out of training.
 
     Args:
-        path: `.parquet` of an audit, or of one's own with a column `path`. Where it has a column
-            `exclude`, rows that are false there do not count.
+        path: Parquet file of an audit, or any other with a column `path`. If there is a column
+            `exclude`, only rows where it is true count.
 
     Returns:
-        Pictures, named as in `Finding`.
+        The names of the pictures, as in `Finding`.
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it is no such table.
-        ImportError: without pyarrow; the message names the extra.
+        FileNotFoundError: If there is no such file.
+        ValueError: If it cannot be read, or has no column `path`.
+        ImportError: If pyarrow is missing; the message names the extra.
     """
     file = require(path, "file of findings")
     parquet = _parquet()
@@ -122,15 +122,15 @@ def read_exclusions(path: str | os.PathLike) -> frozenset[str]:
 def excluded_places(
     places: Iterable, root: str | os.PathLike, exclude: frozenset[str]
 ) -> dict[str, str]:
-    """Find which places of a data set are excluded, each with that reason.
+    """Find which pictures of a dataset are excluded, each with a text that says so.
 
     Args:
         places: Paths, records, and rows that cannot be used.
         root: Folder that paths are relative to.
-        exclude: As `read_exclusions` gives them.
+        exclude: Names of the pictures to exclude, from `read_exclusions`.
 
     Raises:
-        ValueError: if pictures are to be excluded and none of them is in the data set.
+        ValueError: If `exclude` is not empty and none of its pictures is in the dataset.
     """
     found = {
         str(place): f"{place} is excluded by the findings"
@@ -139,18 +139,18 @@ def excluded_places(
     }
     if exclude and not found:
         raise ValueError(
-            f"None of the {len(exclude)} pictures to exclude is in the data; one is called "
-            f"{min(exclude)!r}. Findings name pictures relative to the audited folder, or to that "
-            f"of a table's images; here that is {root}."
+            f"None of the {len(exclude)} pictures to exclude is in the data, for example "
+            f"{min(exclude)!r}. Their paths must be relative to the audited folder or to "
+            f"the folder of a table's images, here {root}."
         )
     return found
 
 
 def name_in_findings(place, root: str | os.PathLike) -> str:
-    """Name a picture as findings do.
+    """Return the name of a picture as findings have it.
 
     Args:
-        place: Its path, or its record in a file of many.
+        place: Path of the picture, or its record in a file of many.
         root: Folder that paths are relative to.
     """
     if not isinstance(place, Path):

@@ -1,4 +1,4 @@
-"""Folders of images: listing, the scan for what cannot be used, labels by subfolder."""
+"""Folders of images: listing, the scan for unusable files, and labels by subfolder."""
 
 import os
 import sys
@@ -28,11 +28,11 @@ LISTED = 10
 
 
 def list_images(folder: str | os.PathLike) -> list[Path]:
-    """Every file below a folder, hidden ones apart, sorted by path; links are followed.
+    """List every visible file below a folder, sorted by path; links are followed.
 
     Raises:
-        FileNotFoundError: if there is no such folder.
-        ValueError: if it is a file, or empty, or holds links to nothing.
+        FileNotFoundError: If there is no such folder.
+        ValueError: If it is a file, holds no files, or holds broken links.
     """
     folder = existing_folder(folder)
     problems: Problems = []
@@ -46,11 +46,11 @@ def list_images(folder: str | os.PathLike) -> list[Path]:
 def scan_images(
     paths: Sequence[Path | Record], *, verbose: Verbose = True
 ) -> list[tuple[str, str]]:
-    """Decodes every file with all cores, to find those that are no image or damaged.
+    """Find the files that are damaged or not images, by decoding all of them on all cores.
 
     Args:
-        paths: files, or records of others.
-        verbose: whether to show a progress bar.
+        paths: Paths of files, or records in files of many.
+        verbose: Whether to show a progress bar.
 
     Returns:
         Path and reason of each bad file, in the given order.
@@ -73,10 +73,10 @@ def scan_images(
 def sound_images(
     paths: Sequence[Path], *, skip_corrupt: bool, verbose: Verbose = True
 ) -> tuple[list[Path], list[tuple[str, str]]]:
-    """The files that can be read, and the others with the reason, which stderr is told.
+    """Return the readable files, and the others with the reason, which is printed to stderr.
 
     Raises:
-        ValueError: if there are others and `skip_corrupt` is false, or nothing is left.
+        ValueError: If there are unreadable files and `skip_corrupt` is false, or no readable ones.
     """
     bad = scan_images(paths, verbose=verbose)
     refuse_problems(bad, f"of {len(paths)} files", skip_corrupt=skip_corrupt, verbose=verbose)
@@ -90,22 +90,22 @@ def sound_images(
 def refuse_problems(
     problems: Problems, of_what: str, *, skip_corrupt: bool = False, verbose: Verbose = True
 ) -> None:
-    """Says what is left out, on stderr; without `skip_corrupt` that is an error.
+    """Raise an error if there are problems; with `skip_corrupt`, print them to stderr instead.
 
     Args:
-        problems: path and reason of what cannot be used.
-        of_what: what they are, in words.
-        skip_corrupt: whether they may be left out.
-        verbose: whether to print them.
+        problems: Path and reason of each unusable item.
+        of_what: Name of these items in the error, such as `"rows"`.
+        skip_corrupt: Whether they may be left out.
+        verbose: Whether to print those that are left out.
 
     Raises:
-        ValueError: that lists the first of them, if there are any that may not be left out.
+        ValueError: If there are problems and `skip_corrupt` is false; the message lists the first.
     """
     if problems and not skip_corrupt:
         listed = "\n".join(f"  {reason}" for _, reason in problems[:LISTED])
         more = f"\n  ... ({len(problems) - LISTED} more)" if len(problems) > LISTED else ""
         raise ValueError(
-            f"{len(problems)} {of_what} cannot be used:\n{listed}{more}\nMend or remove them, or "
+            f"{len(problems)} {of_what} cannot be used:\n{listed}{more}\nRepair or remove them, or "
             "leave them out with --skip-corrupt (skip_corrupt=True)."
         )
     for _, reason in problems if verbose else []:
@@ -125,31 +125,34 @@ def read_labelled_folder(
     exclude: frozenset[str] = frozenset(),
     verbose: Verbose = True,
 ) -> LabelledData:
-    """A folder with a subfolder a class, scanned, as training, held-out and test images.
+    """Read a folder with one subfolder per class as training, held-out and test images.
+
+    Every image is decoded once to check it.
 
     Args:
-        folder: holds the classes, or parts that hold the same classes; see
-            `layout.read_layout`. Without a part of held-out images a share of the training part
+        folder: Folder that holds the classes, or parts that hold the same classes; see
+            `layout.read_layout`. If there is no validation part, a share of the training part
             is held out.
-        size: height and width of the images, in pixels.
-        crop: as in `load_image`.
-        validation_split: share held out, in (0, 1), where there is no part for it.
-        seed: of the split.
-        fold: as in `splits.split_fold`; `None` without.
-        skip_corrupt: whether to leave out files that cannot be read, and then classes of
-            less than two images.
-        nested: whether folders that hold only folders are classes all the same.
-        exclude: pictures to leave out, as `findings.read_exclusions` names them.
-        verbose: whether to show a progress bar, and to print how the folder was read.
+        size: Height and width of the images, in pixels.
+        crop: Share of the short side to keep, as in `load_image`.
+        validation_split: Share to hold out if there is no validation part, above 0 and below 1.
+            Defaults to 0.2.
+        seed: Seed for the split.
+        fold: Fold to hold out, as in `splits.split_fold`; `None` for a single split.
+        skip_corrupt: Whether to leave out unreadable files, and then classes with too few images:
+            less than two to train on, or none in another part.
+        nested: Whether folders that hold only folders are classes as well.
+        exclude: Images to leave out, by their names from `findings.read_exclusions`.
+        verbose: Whether to show a progress bar, and to print how the folder was read.
 
     Returns:
-        The data, its classes sorted by name.
+        The data, with the classes sorted by name.
 
     Raises:
-        FileNotFoundError: if there is no such folder.
-        ValueError: if it has less than two classes, can be read in more than one way, has
-            classes that differ between its parts, or anything that cannot be used without
-            `skip_corrupt`.
+        FileNotFoundError: If there is no such folder.
+        ValueError: If there are fewer than two classes, the layout is ambiguous, or the parts have
+            different classes. Also if something cannot be used and `skip_corrupt` is false, or
+            `fold` is given and there is a validation part.
     """
     layout = read_layout(folder, nested=nested)
     _check_classes(layout)
@@ -197,7 +200,7 @@ def read_labelled_folder(
 
 
 def _reading(layout: Layout, sides: dict, names: list[str]) -> str:
-    """How a folder was understood, in one line."""
+    """Describe in one line how a folder was read."""
     counts = ", ".join(
         f"{layout.folders[part].name}: {len(files):,} images" for part, files in sides.items()
     )

@@ -1,4 +1,4 @@
-"""Everything that Keras's `fit` accepts, as batches of raw pixels and checked labels."""
+"""Conversion of what Keras's `fit` accepts to batches of raw pixels and checked labels."""
 
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
@@ -15,17 +15,17 @@ from keras_inception_v4.inspection import feeder, is_channels_first, task_of
 from keras_inception_v4.preprocessing import check_finite, warn_of_scaled
 from keras_inception_v4.progress import progress
 
-ENDLESS = 2**40  # batches; Grain's repeated data sets say that they have 2 ** 63
-MOST = 1_000_000  # batches that are counted before data of unknown length are taken for endless
+ENDLESS = 2**40  # batches; endlessly repeated Grain datasets report about 2 ** 63
+MOST = 1_000_000  # batches to count before data of unknown length is taken to be endless
 
 WANTED = (
     "It must be arrays (images, labels) or (images, labels, weights), or batches of such: a "
-    "keras.utils.PyDataset, tf.data.Dataset, torch DataLoader, or one of Grain's data sets."
+    "keras.utils.PyDataset, tf.data.Dataset, torch DataLoader, or one of Grain's datasets."
 )
 
 
 def is_source(data) -> bool:
-    """Whether data are images that are not batched yet: arrays, or what reads by index."""
+    """Return whether data holds unbatched images: arrays, or a source that is read by index."""
     return isinstance(data, (tuple, list)) or (hasattr(data, "take") and hasattr(data, "labels"))
 
 
@@ -38,25 +38,25 @@ def as_batches(
     last: str = "short",
     part: tuple[int, int] = (0, 1),
 ) -> Batches:
-    """Batches as a classifier takes them, from what a user has.
+    """Convert a user's data to batches as a model takes them.
 
     Args:
-        data: arrays `(images, labels)` or `(images, labels, weights)`, `Images`, `ImageFiles`, or
-            batches of such arrays: a `keras.utils.PyDataset`, a `tf.data.Dataset`, a
-            `torch.utils.data.DataLoader`, a `grain.MapDataset`, `IterDataset` or `DataLoader`, or
-            anything else that can be iterated over again and again. Images are raw pixels, channels
-            last; labels are integers `(images,)` or `(images, 1)`, or one-hot, for other tasks as
-            `Task.check_targets` wants them; weights are of the images.
-        model: classifier.
-        batch_size: images a batch; for data that is not batched yet.
-        seed: of the order of images, or of a PyDataset's batches; `None` keeps the data's own, as
-            all other batches do.
-        last: as in `batched`, for data that is not batched yet.
-        part: likewise.
+        data: Arrays `(images, labels)` or `(images, labels, weights)`, `Images`, `ImageFiles`, or
+            batches of such arrays. Batches come from a `keras.utils.PyDataset`, a
+            `tf.data.Dataset`, a `torch.utils.data.DataLoader`, a `grain.MapDataset`, `IterDataset`
+            or `DataLoader`, or any other iterable that can be read repeatedly. Images are raw
+            pixels, channels last. Labels are integers of shape `(images,)` or `(images, 1)`, or
+            one-hot; for other tasks see `Task.check_targets`. Weights are one number per image.
+        model: Classifier or other model with a task's head.
+        batch_size: Images per batch, for unbatched data.
+        seed: Seed for shuffling images, or the batches of a PyDataset. `None` keeps their order.
+            Other batches always keep it.
+        last: Handling of an incomplete last batch, for unbatched data; see `batched`.
+        part: Index of this process and number of processes, for unbatched data; see `batched`.
 
     Raises:
-        ValueError: for data of another kind, that is unbatched, endless or empty or can be read
-            only once, for images of another shape, and for labels that are not classes.
+        ValueError: If the data is of an unknown kind, endless, empty or readable only once. Also
+            if images are not in batches or have the wrong shape, or labels do not fit the task.
     """
     check_at_least(1, batch_size=batch_size)
     checked = _Checked(model)
@@ -70,7 +70,7 @@ def as_batches(
         return batched(data, batch_size, seed=seed, feed=checked.feed, last=last, part=part)
     batches = _by_step(data, seed)
     if len(batches) == 0:
-        raise ValueError("Received no images: the data set is empty.")
+        raise ValueError("Received no images: the dataset is empty.")
     first = _raw(batches[0])
     checked.look(first)
     return Batches(batches, weighted=len(first) == 3).map(checked.take)
@@ -95,19 +95,19 @@ def _of_arrays(data, checked: "_Checked") -> Images:
 
 
 def _by_step(data, seed: int | None):
-    """A user's batches by their step, as they are."""
+    """Return a user's batches, unchanged, as a sequence by step."""
     if isinstance(data, keras.utils.PyDataset):
         if data.num_batches is None:
             raise ValueError("Received a PyDataset without end. Give it a length (__len__).")
         return _Passes(_of_py_dataset(data, seed), data.num_batches)
     if isinstance(data, grain.MapDataset):
         if len(data) > ENDLESS:
-            raise ValueError(f"The data set repeats without end. {HOW_TO_END}")
+            raise ValueError(f"The dataset repeats without end. {HOW_TO_END}")
         return data
     if hasattr(data, "element_spec"):  # a tf.data.Dataset
         count = int(data.cardinality())
         if count == -1:
-            raise ValueError(f"The data set repeats without end. {HOW_TO_END}")
+            raise ValueError(f"The dataset repeats without end. {HOW_TO_END}")
         return _Passes(lambda _: data.as_numpy_iterator(), None if count < 0 else count)
     if hasattr(data, "__array__") or isinstance(data, (str, bytes, dict)):
         raise ValueError(f"Received data of type {type(data).__name__}. {WANTED}")
@@ -146,11 +146,11 @@ def _of_py_dataset(batches: keras.utils.PyDataset, seed: int | None):
 
 
 class _Passes:
-    """Batches that can only be read from their beginning, by step: a pass for each epoch.
+    """Batches by step from a source that can only be read in order, one pass per epoch.
 
     Args:
-        start: takes the number of an epoch and begins to read.
-        count: batches a pass; `None` counts them.
+        start: Function that takes the number of an epoch and returns an iterator over its batches.
+        count: Batches per pass; `None` counts them by reading one pass.
     """
 
     def __init__(self, start: Callable[[int], Iterator], count: int | None):
@@ -165,7 +165,7 @@ class _Passes:
 
     def __getitem__(self, step: int):
         epoch, index = divmod(step, self._count)
-        if step == 0 and self._following == 1 < self._count:  # asked again, as for its shape
+        if step == 0 and self._following == 1 < self._count:  # requested twice, first for its shape
             return self._first
         if index == 0 or step != self._following:
             self._iterator = islice(self._start(epoch), index, None)
@@ -173,11 +173,11 @@ class _Passes:
             batch = next(self._iterator)
         except StopIteration:
             raise ValueError(
-                f"The data set ended after {index} of {self._count} batches. Each time that it is "
-                "read it must give as many; a generator that is exhausted gives none."
+                f"The dataset ended after {index} of {self._count} batches. It must give the same "
+                "number every time it is read; an exhausted generator gives none."
             ) from None
         if index == self._count - 1:
-            next(self._iterator, None)  # lets it see its end
+            next(self._iterator, None)  # runs the code after the last batch, such as `on_epoch_end`
         self._following = step + 1
         self._first = batch if step == 0 else None
         return batch
@@ -185,17 +185,17 @@ class _Passes:
 
 def _counted(start: Callable[[int], Iterator], most: int = MOST) -> int:
     count = 0
-    with progress(None, "counting (data without end: Ctrl-C)", "batches", True) as advance:
+    with progress(None, "counting (if endless, press Ctrl-C)", "batches", True) as advance:
         for _ in islice(start(0), most + 1):
             count += 1
             advance(1)
     if count > most:
-        raise ValueError(f"The data set has given {most:,} batches and not ended. {HOW_TO_END}")
+        raise ValueError(f"The dataset has given {most:,} batches and not ended. {HOW_TO_END}")
     return count
 
 
 class _Checked:
-    """Checks a user's batch, and makes of it what the model takes."""
+    """Checks of a user's batches, and their conversion to what the model takes."""
 
     def __init__(self, model: keras.Model):
         self.task, self.outputs = task_of(model), model.output_shape[-1]
@@ -204,16 +204,16 @@ class _Checked:
         self.shape = (*shape[1:], shape[0]) if is_channels_first(model) else shape
 
     def targets(self, labels) -> np.ndarray:
-        """Labels as the model's task has them."""
+        """Check labels and convert them to the form of the model's task."""
         return self.task.check_targets(labels, self.outputs)
 
     def look(self, batch: tuple) -> None:
-        """Checks a first batch; scaled pixels give a warning."""
+        """Check a first batch, and warn if its pixels seem to be scaled."""
         pixels = self._checked(batch)[0]
         warn_of_scaled(pixels[:1], stacklevel=5)
 
     def take(self, batch: tuple, index: int) -> tuple:
-        """A batch as the model takes it; `index` is its place in the epoch."""
+        """Convert a batch to what the model takes; `index` is its place in the epoch."""
         pixels, *rest = self._checked(_raw(batch), index)
         return (pixels if self.feed is None else self.feed(pixels), *rest)
 
@@ -227,7 +227,7 @@ class _Checked:
         for given, wanted in zip(pixels.shape[1:], self.shape, strict=True):
             if wanted not in (None, given):
                 first = pixels.shape[1] == self.shape[2] != pixels.shape[3]
-                hint = " They look as if the channels came first: move them." if first else ""
+                hint = " The channels seem to come first: move them last." if first else ""
                 raise ValueError(
                     f"Received images of shape {pixels.shape[1:]}. The model takes (height, width, "
                     f"channels) of {self.shape}.{hint}"
@@ -240,12 +240,12 @@ class _Checked:
 
 
 def _array(values) -> np.ndarray:
-    """Any backend's tensor as an array."""
+    """Convert any backend's tensor to an array."""
     return np.asarray(values.detach().cpu() if hasattr(values, "detach") else values)
 
 
 def _raw(batch) -> tuple:
-    """A user's batch as two or three arrays."""
+    """Convert a user's batch to two or three arrays."""
     if not isinstance(batch, (tuple, list)) or len(batch) not in (2, 3):
         found = f"keys {sorted(batch)}" if isinstance(batch, dict) else type(batch).__name__
         raise ValueError(
@@ -256,7 +256,7 @@ def _raw(batch) -> tuple:
 
 
 def all_labels(batches: Batches) -> np.ndarray:
-    """Labels of all images; reads them where nobody knows them yet."""
+    """Return the labels of all images, reading all batches if the labels are not known yet."""
     if batches.labels is not None:
         return batches.labels
     labels: Iterable[np.ndarray] = (batch[1] for batch in batches.each())

@@ -1,13 +1,13 @@
-"""Sample weights as people give them."""
+"""Checks of sample weights."""
 
 import numpy as np
 
 
 def check_sample_weights(weights, count: int) -> np.ndarray:
-    """Sample weights as float32 `(images,)`.
+    """Return sample weights of shape `(images,)` or `(images, 1)` as float32 `(images,)`.
 
     Raises:
-        ValueError: if they are not one finite number of at least 0 for each image.
+        ValueError: If they are not one finite number of at least 0 for each image.
     """
     weights = np.asarray(weights, "float32")
     if weights.ndim == 2 and weights.shape[1] == 1:

@@ -1,7 +1,6 @@
-"""How a folder is read: which subfolders are parts of a data set, which are classes, which files.
+"""Layout of a folder: which subfolders are parts of a dataset or classes, and their files.
 
-Nothing is opened here. What cannot be understood is refused by name, and what was understood can
-be printed.
+No file is opened here. Ambiguous layouts raise an error that names the folders.
 """
 
 import os
@@ -19,20 +18,20 @@ PARTS = {
     "validation": ("validation", "valid", "val", "dev", "heldout", "holdout"),
     "test": ("test", "testing", "tst", "eval", "evaluation"),
 }
-"""What the parts of a split data set are called, in any case; hyphens and underscores aside."""
+"""Usual names of the parts of a split dataset; case, hyphens and underscores are ignored."""
 
-WHOLE = ""  # the only part of a data set that is not split
+WHOLE = ""  # the only part of a dataset that is not split
 LISTED = 5
 
-Problems = list[tuple[str, str]]  # path and reason of what cannot be used
+Problems = list[tuple[str, str]]  # path and reason of each unusable item
 
 
 class Layout(NamedTuple):
-    """What a folder holds.
+    """Parts, classes and files of a folder.
 
-    `parts` maps a part (`"train"`, `"validation"`, `"test"`, or `WHOLE`) to its classes, and a
-    class to its files, both sorted; `folders` maps a part to its folder; `problems` are the paths
-    that cannot be used, with the reason.
+    `parts` maps a part (`"train"`, `"validation"`, `"test"`, or `WHOLE`) to its classes, and each
+    class to its files; classes and files are sorted. `folders` maps a part to its folder.
+    `problems` are the paths that cannot be used, with the reason.
     """
 
     parts: dict[str, dict[str, list[Path]]]
@@ -41,11 +40,11 @@ class Layout(NamedTuple):
 
 
 def existing_folder(folder: str | os.PathLike) -> Path:
-    """The folder as a path.
+    """Return the path of a folder after checking that it is one.
 
     Raises:
-        FileNotFoundError: if there is none.
-        ValueError: if it is a file.
+        FileNotFoundError: If there is no such folder.
+        ValueError: If it is a file.
     """
     folder = require(folder, "folder")
     if not folder.is_dir():
@@ -54,20 +53,20 @@ def existing_folder(folder: str | os.PathLike) -> Path:
 
 
 def read_layout(folder: str | os.PathLike, *, nested: bool = False) -> Layout:
-    """Reads which files belong to which class of which part.
+    """Find the parts of a dataset, their classes and the files of each class.
 
-    A subfolder is a class, at whatever depth its files are. Subfolders with the usual names of
-    parts (`PARTS`) that hold such classes are parts; hidden files and folders do not count.
-    Links are followed, each file counts once, and names in Unicode's composed and decomposed
-    form are one class.
+    A subfolder is a class, at any depth of its files. Subfolders with the usual names of parts
+    (`PARTS`) that hold such classes are parts. Hidden files and folders are ignored. Links are
+    followed, and each file counts once. Names that differ only in Unicode composition are one
+    class.
 
     Args:
-        folder: holds the classes, or parts that hold them.
-        nested: whether folders that hold only folders are classes all the same.
+        folder: Folder that holds the classes, or parts that hold them.
+        nested: Whether folders that hold only folders are classes as well.
 
     Raises:
-        FileNotFoundError: if there is no such folder.
-        ValueError: if it is a file, or its subfolders can be read in more than one way; the
+        FileNotFoundError: If there is no such folder.
+        ValueError: If it is a file, has no subfolders, or its subfolders are ambiguous; the
             message names them.
     """
     folder = existing_folder(folder)
@@ -81,19 +80,19 @@ def read_layout(folder: str | os.PathLike, *, nested: bool = False) -> Layout:
     parts = {part: _classes(path, nested, problems) for part, path in folders.items()}
     if WHOLE not in folders:
         problems += [
-            (str(path), f"{path} is in no part of the data set") for path in _images(folder)
+            (str(path), f"{path} is in no part of the dataset") for path in _images(folder)
         ]
     _each_file_once(parts, problems)
     return Layout(parts, folders, problems)
 
 
 def list_files(folder: Path, problems: Problems) -> list[Path]:
-    """Every visible file below a folder, sorted; links are followed, and no folder twice."""
+    """List every visible file below a folder, sorted, following links but visiting folders once."""
     return sorted(_walk(folder, problems, {os.path.realpath(folder)}))
 
 
 def walk_files(folder: Path) -> Iterator[Path]:
-    """The same files, folder by folder as they are reached; in the end links to nothing."""
+    """Yield the files of `list_files`, folder by folder as they are read, then broken links."""
     problems: Problems = []
     yield from _walk(folder, problems, {os.path.realpath(folder)})
     yield from (Path(place) for place, _ in problems)
@@ -109,12 +108,12 @@ def _walk(folder: Path, problems: Problems, seen: set[str]) -> Iterator[Path]:
 
 
 def _visible(folder: Path, problems: Problems, *, only_folders: bool = False) -> Iterator[Path]:
-    for name in sorted(os.listdir(folder)):  # a path takes four times the memory of its name
+    for name in sorted(os.listdir(folder)):  # names, since paths take four times the memory
         if name.startswith("."):
             continue
         entry = folder / name
         if entry.is_symlink() and not entry.exists():
-            reason = f"{entry} is a link to {os.readlink(entry)}, which is not there or a circle"
+            reason = f"{entry} is a link to {os.readlink(entry)}, which is missing or circular"
             if (str(entry), reason) not in problems:
                 problems.append((str(entry), reason))
         elif entry.is_dir() or not only_folders:
@@ -122,10 +121,10 @@ def _visible(folder: Path, problems: Problems, *, only_folders: bool = False) ->
 
 
 def _parts(folder: Path, subfolders: list[Path]) -> dict[str, Path]:
-    """The folder of each part; empty if the subfolders are classes."""
+    """Return the folder of each part; an empty dict if the subfolders are classes."""
     named = {path: part for path in subfolders if (part := part_of(path.name))}
     deep = {path: part for path, part in named.items() if _holds_folders(path)}
-    if len(deep) < 2:  # a class may be called train, as a vehicle; but then it holds images
+    if len(deep) < 2:  # a class may be called train (the vehicle), but then holds images
         deep = {path: part for path, part in deep.items() if not _images(path)}
     if not deep or (len(subfolders) > len(deep) and "train" not in deep.values()):
         return {}
@@ -133,13 +132,13 @@ def _parts(folder: Path, subfolders: list[Path]) -> dict[str, Path]:
     others = [path.name for path in subfolders if path not in deep]
     if others:
         raise ValueError(
-            f"{folder} holds parts of a data set ({shown}) beside other folders "
+            f"{folder} holds parts of a dataset ({shown}) beside other folders "
             f"({few(others)}). Move the others away, or rename the parts if they are classes."
         )
     if "train" not in deep.values():
         raise ValueError(
-            f"{folder} holds {shown} and no part to train on. Call it train, or name the folder "
-            "whose subfolders are the classes."
+            f"{folder} holds {shown} and no part to train on. Name the training part train, or "
+            "pass the folder whose subfolders are the classes."
         )
     folders: dict[str, Path] = {}
     for path, part in deep.items():
@@ -153,7 +152,7 @@ def _parts(folder: Path, subfolders: list[Path]) -> dict[str, Path]:
 
 
 def part_of(name: str) -> str | None:
-    """The part that a name is one of, `None` if it is of none."""
+    """Return the part that a name stands for, or `None` if it is not a usual name of one."""
     plain = unicodedata.normalize("NFC", name).casefold().replace("-", "").replace("_", "")
     return next((part for part, names in PARTS.items() if plain in names), None)
 
@@ -163,7 +162,7 @@ def _holds_folders(folder: Path) -> bool:
 
 
 def _images(folder: Path) -> list[Path]:
-    """The files with an image's suffix in the folder itself."""
+    """Return the files with an image's suffix directly in a folder."""
     suffixes = Image.registered_extensions()
     files = (entry for entry in _visible(folder, []) if entry.is_file())
     return [file for file in files if file.suffix.lower() in suffixes]
@@ -182,8 +181,8 @@ def _classes(folder: Path, nested: bool, problems: Problems) -> dict[str, list[P
                  for sub in _visible(path, [], only_folders=True)]  # fmt: skip
         raise ValueError(
             f"Every subfolder of {folder} holds only folders ({few(inner)}). If the inner ones "
-            "are the classes, name the folder right above them; if they only store the images of "
-            "the outer ones, pass --nested (nested=True)."
+            "are the classes, pass the folder directly above them; if the outer ones are, pass "
+            "--nested (nested=True)."
         )
     for file in _visible(folder, problems):
         if file.is_file():
@@ -192,7 +191,7 @@ def _classes(folder: Path, nested: bool, problems: Problems) -> dict[str, list[P
 
 
 def _each_file_once(parts: dict[str, dict[str, list[Path]]], problems: Problems) -> None:
-    """Drops links to files that are counted already; those of another class or part are named."""
+    """Drop repeated links to a file; those in another class or part are added to `problems`."""
     seen: dict[str, tuple[str, str, Path]] = {}
     for part, classes in parts.items():
         for name, files in classes.items():
@@ -208,5 +207,5 @@ def _each_file_once(parts: dict[str, dict[str, list[Path]]], problems: Problems)
 
 
 def few(names: list[str]) -> str:
-    """The first names of a list, in one line."""
+    """Return the first names of a list, in one line."""
     return ", ".join(names[:LISTED]) + (", ..." if len(names) > LISTED else "")

@@ -1,4 +1,4 @@
-"""From a source to batches: Grain orders, draws and reads ahead, threads decode."""
+"""Batches from a source: Grain shuffles, draws random numbers and prefetches; threads decode."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -10,11 +10,11 @@ import numpy as np
 from keras_inception_v4.data.sources import RandomCrops, content_of, read_all
 from keras_inception_v4.preprocessing import load_image
 
-AHEAD = 1  # batches that a thread makes while the caller uses one
+AHEAD = 1  # batches that a thread prepares while the caller uses one
 
 
 class ByStep(Protocol):
-    """Batches by their step, counted through all epochs."""
+    """Batches by step, counted across all epochs."""
 
     def __len__(self) -> int: ...
 
@@ -25,14 +25,14 @@ class ByStep(Protocol):
 class Batches:
     """Batches `(pixels, labels)` or `(pixels, labels, weights)`, as a model takes them.
 
-    `batches[step]` counts steps through all epochs, each in an order of its own; so what a training
-    sees is a function of the step alone, also when it is resumed.
+    `batches[step]` counts steps across all epochs, each of which has its own order. What training
+    sees depends on the step alone, so a resumed run sees the same batches.
 
     Args:
-        by_step: a `grain.MapDataset`, or what answers as one does; its length is an epoch's.
-        labels: of all images, integers in the source's order; `None` where nobody knows before all
-            are read.
-        weighted: whether there are weights.
+        by_step: A `grain.MapDataset` or an equivalent; its length is the steps of one epoch.
+        labels: Labels or targets of all images in the source's order; `None` if they are not known
+            before all batches are read.
+        weighted: Whether batches have weights.
     """
 
     by_step: ByStep
@@ -46,13 +46,15 @@ class Batches:
         return self.by_step[step]
 
     def each(self, first: int = 0) -> Iterator:
-        """The batches of the first epoch from one of them on, read ahead."""
+        """Iterate over the batches of one epoch from index `first` on, with prefetching."""
         return read_ahead(self, range(first, len(self)))
 
     def map(self, change: Callable[[tuple, int], tuple], **known) -> "Batches":
-        """The same batches, changed when they are read; `known` is what else then is another.
+        """Return the same batches with `change` applied as they are read.
 
-        `change` takes a batch and its index in the epoch.
+        Args:
+            change: Function of a batch and its index in the epoch.
+            **known: Fields that change as well, such as `labels`.
         """
         return replace(self, by_step=_Changed(self.by_step, change), **known)
 
@@ -78,22 +80,26 @@ def batched(
     last: str = "short",
     part: tuple[int, int] = (0, 1),
 ) -> Batches:
-    """Batches of a source.
+    """Build the batches of a source.
 
-    Grain handles the images' numbers alone; the images of a batch are read together.
+    Grain handles only the indices of the images; the images of a batch are read together.
 
     Args:
-        source: `Images`, `ImageFiles` or `RandomCrops`, or what has `labels` and `take(indices)`,
-            and perhaps `weights`.
-        batch_size: images a batch, of all processes together; a multiple of their number.
-        seed: of the order, another in each epoch, and of the crops; `None` keeps the images' own
-            order.
-        feed: turns raw pixels into what the model takes; `None` for nothing.
-        last: what becomes of a last batch with too few images: `"short"` leaves it so (for one
-            process), `"dropped"` leaves it out (other images in each epoch), `"padded"` fills it up
-            and gives every batch sample weights, 0 for what fills; a mean over the batches is then
-            the mean over the images.
-        part: index of this process and how many there are; it reads its share of each batch.
+        source: `Images`, `ImageFiles` or `RandomCrops`, or any object with `labels`,
+            `take(indices)` and optional `weights`.
+        batch_size: Images per batch across all processes; a multiple of the number of processes.
+        seed: Seed for shuffling, different in each epoch, and for random crops. `None` keeps the
+            order of the images.
+        feed: Function from raw pixels to what the model takes; `None` leaves them unchanged.
+        last: Handling of an incomplete last batch. `"short"` keeps it short (one process only).
+            `"dropped"` leaves it out, which with shuffling drops other images in each epoch.
+            `"padded"` fills it up and gives all batches sample weights, 0 for the filling. A
+            weighted mean over the batches is then the mean over the images.
+        part: Index of this process and number of processes; it reads its share of each batch.
+
+    Raises:
+        ValueError: If `last` is `"dropped"` and there are fewer images than `batch_size`, or if
+            random crops have no seed.
     """
     index, parts = part
     steps, rest = divmod(len(source), batch_size)
@@ -103,7 +109,7 @@ def batched(
     filled = steps * batch_size
     records = grain.MapDataset.range(filled if last == "padded" else len(source))
     if seed is not None:
-        # Before the shuffle, so that a draw depends on seed, epoch and image alone.
+        # Drawn before the shuffle, so that a draw depends only on seed, epoch and image.
         records = records.seed(seed).random_map(_with_draw).shuffle()
     elif isinstance(source, RandomCrops):
         raise ValueError("Random crops need a seed.")
@@ -130,15 +136,15 @@ def batched(
 
 
 def check_fills_a_batch(batch_size: int, images: int) -> None:
-    """Checks that there are images for one whole batch.
+    """Check that there are enough images for one full batch.
 
     Raises:
-        ValueError: if there are not.
+        ValueError: If there are not.
     """
     if images < batch_size:
         raise ValueError(
-            f"Received batch_size={batch_size} and {images} training images. Every step takes a "
-            "whole batch: lower it."
+            f"Received batch_size={batch_size} and {images} training images. Each step needs "
+            "a full batch: lower batch_size."
         )
 
 
@@ -147,27 +153,27 @@ def _with_draw(number: int, rng: np.random.Generator) -> tuple[int, np.int64]:
 
 
 def read_ahead(batches: ByStep, steps: range) -> Iterator:
-    """The batches of some steps in turn; a thread makes the next one while the caller uses one."""
+    """Iterate over the batches of some steps; a thread prepares the next one in the meantime."""
     options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=AHEAD)
     following = grain.MapDataset.source(steps).map(batches.__getitem__)
     return iter(following.to_iter_dataset(options))
 
 
 def padded(batch: np.ndarray, count: int) -> np.ndarray:
-    """A batch of `count` images: the last one repeated, where there are fewer."""
+    """Return a batch filled up to `count` images by repeating its last one."""
     return np.concatenate([batch, batch[-1:].repeat(max(0, count - len(batch)), axis=0)])
 
 
 def pixel_batches(
     images: np.ndarray | Sequence, batch_size: int, size: tuple[int, int], crop: float
 ) -> Iterator[np.ndarray]:
-    """Raw pixels in batches, in order and read ahead; files are decoded by all cores.
+    """Iterate over raw pixels in batches, in order and prefetched; all cores decode files.
 
     Args:
-        images: pixels, or paths, records and the bytes of encoded images.
-        batch_size: images a batch; the last one may have fewer.
-        size: as in `load_image`, for files.
-        crop: likewise.
+        images: Array of pixels, or a sequence of paths, records or encoded images as bytes.
+        batch_size: Images per batch; the last one may have fewer.
+        size: Height and width in pixels, for encoded images, as in `load_image`.
+        crop: Share of the short side to keep, for encoded images, as in `load_image`.
     """
 
     def read(numbers):

@@ -1,7 +1,7 @@
-"""Where pictures are, however many: files, folders, columns of Parquet tables, and addresses.
+"""Any number of pictures, in files, folders, columns of Parquet tables, or at addresses.
 
-What a user names becomes pieces of some pictures each, one after the other and never all at once.
-A piece is small enough to be sent to another machine, which then reads its pictures.
+The places that a user names are split lazily into pieces of a few pictures each. A piece is small
+enough to send to another machine, which then reads the pictures.
 """
 
 import json
@@ -19,39 +19,39 @@ from keras_inception_v4.data.layout import walk_files
 from keras_inception_v4.errors import in_one_line, require_extra
 from keras_inception_v4.files import is_address, require
 
-PIECE = 64  # pictures of a piece
-BUFFER = 1 << 20  # bytes of a column that are read at once
+PIECE = 64  # pictures per piece of files, and per read of a column
+BUFFER = 1 << 20  # bytes to read at once from a column
 TABLE = ".parquet"
 
 
 class Piece(Protocol):
-    """Some pictures."""
+    """A few pictures that are read together."""
 
     def __len__(self) -> int: ...
 
     def cut(self, count: int) -> tuple["Piece", "Piece"]:
-        """The first so many, and the others."""
+        """Split into the first `count` pictures and the others."""
 
     def names(self) -> list[str]:
-        """What each picture is called."""
+        """Return the name of each picture."""
 
     def marks(self) -> list[str]:
-        """What else tells it from other pictures of these names."""
+        """Return what else distinguishes this piece from another with the same names."""
 
     def contents(self, readers: dict) -> Iterator[str | bytes]:
-        """A path, an address or the encoded picture of each.
+        """Return a path, an address or the encoded bytes of each picture.
 
-        `readers` keeps what was read of a row group up to a row, for the piece that begins there;
-        the caller's, for as long as it reads one piece after the other.
+        `readers` is a dict that the caller keeps while it reads pieces in order. It holds the open
+        reader of a row group, with which the next piece continues.
         """
 
     def as_json(self) -> str:
-        """Text from which `piece_of` makes it again."""
+        """Return the piece as text, from which `piece_of` restores it."""
 
 
 @dataclass(frozen=True)
 class Files:
-    """Files by their paths or addresses."""
+    """Files by path or address."""
 
     paths: tuple[str, ...]
 
@@ -59,32 +59,33 @@ class Files:
         return len(self.paths)
 
     def cut(self, count: int) -> tuple["Files", "Files"]:
-        """The first so many, and the others."""
+        """Split into the first `count` pictures and the others."""
         return Files(self.paths[:count]), Files(self.paths[count:])
 
     def names(self) -> list[str]:
-        """The paths."""
+        """Return the paths."""
         return list(self.paths)
 
     def marks(self) -> list[str]:
-        """None."""
+        """Return no marks: the paths are enough."""
         return []
 
     def contents(self, readers: dict) -> Iterator[str | bytes]:
-        """The paths."""
+        """Iterate over the paths."""
         return iter(self.paths)
 
     def as_json(self) -> str:
-        """The paths."""
+        """Return the paths as JSON."""
         return json.dumps({"paths": self.paths})
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Encoded pictures in a column of a Parquet table: rows of one of its row groups.
+    """Rows of one row group of a Parquet table, with encoded pictures in a column.
 
-    `first` counts in the table, `skip` in the group; `inside` says that the column holds structures
-    with `bytes`, as the `datasets` library writes them; `mark` is another for another table.
+    The first row has the index `first` in the table and `skip` in the row group `group`. `inside`
+    is true if the column holds structures with `bytes`, as the `datasets` library writes them.
+    `mark` is a checksum that distinguishes tables.
     """
 
     table: str
@@ -100,22 +101,22 @@ class Rows:
         return self.count
 
     def cut(self, count: int) -> tuple["Rows", "Rows"]:
-        """The first so many, and the others."""
+        """Split into the first `count` pictures and the others."""
         rest = replace(
             self, skip=self.skip + count, first=self.first + count, count=self.count - count
         )
         return replace(self, count=count), rest
 
     def names(self) -> list[str]:
-        """`table#row`."""
+        """Return `table#row` for each picture."""
         return [f"{self.table}#{self.first + row}" for row in range(self.count)]
 
     def marks(self) -> list[str]:
-        """That of the table."""
+        """Return the mark of the table."""
         return [str(self.mark)]
 
     def contents(self, readers: dict) -> Iterator[str | bytes]:
-        """The bytes of each; empty ones where there are none."""
+        """Yield the bytes of each picture; empty bytes for a missing one."""
         key = self.table, self.column, self.group
         reader = readers.pop((*key, self.skip), None) or islice(_values(self), self.skip, None)
         yield from islice(reader, self.count)
@@ -123,12 +124,12 @@ class Rows:
         readers[(*key, self.skip + self.count)] = reader
 
     def as_json(self) -> str:
-        """All there is to know."""
+        """Return all fields as JSON."""
         return json.dumps(asdict(self))
 
 
 def _values(rows: Rows) -> Iterator[bytes]:
-    """All encoded pictures of a row group."""
+    """Yield all encoded pictures of a row group."""
     column = f"{rows.column}.bytes" if rows.inside else rows.column
     with opened(rows.table) as file:
         try:
@@ -137,43 +138,43 @@ def _values(rows: Rows) -> Iterator[bytes]:
                 values = batch.column(0)
                 for value in values.field(0) if rows.inside else values:
                     yield value.as_py() or b""
-        except OSError as error:  # pyarrow's word for damage inside
+        except OSError as error:  # pyarrow raises it for damaged content
             raise ValueError(f"{rows.table} is damaged: {in_one_line(error)}") from error
 
 
 def piece_of(text: str) -> Piece:
-    """A piece from `as_json`."""
+    """Restore a piece from the text of `as_json`."""
     content = json.loads(text)
     return Files(tuple(content["paths"])) if "paths" in content else Rows(**content)
 
 
 def check_place(place: str | os.PathLike) -> None:
-    """Checks that a path is there; addresses are only tried when they are reached.
+    """Check that a path exists. Addresses are not checked until they are read.
 
     Raises:
-        FileNotFoundError: if it is not.
+        FileNotFoundError: If the path does not exist.
     """
     if not is_address(place):
         require(place, "image file, folder or table")
 
 
 def pieces(places: Sequence[str | os.PathLike], column: str | None = None) -> Iterator[Piece]:
-    """The pictures at some places, in order.
+    """Yield the pictures at some places in pieces, in order.
 
     Args:
-        places: files; folders of pictures, or of tables, each listed when it is reached; tables
-            (`.parquet`), read row group by row group; all of them on this machine or behind an
-            address that `fsspec` knows.
-        column: of the tables, with encoded pictures or with paths, which may be relative to the
-            table; `None` for the only one that holds pictures, else the one with a usual name of
-            paths.
+        places: Files, folders and tables, as paths or as addresses that `fsspec` can read. Folders
+            hold pictures or tables and are listed when they are reached. Tables (`.parquet`) are
+            read by row group.
+        column: Column of the tables with encoded pictures, or with paths, which may be relative to
+            the table's folder. `None` takes the only column of pictures. Without one, it takes the
+            column with a usual name for paths.
 
     Raises:
-        ValueError: for a table that cannot be read or has no such column, or a folder that holds
-            tables beside other files.
-        ImportError: for an address without fsspec, a table without pyarrow; the message names the
-            extra.
-        OSError: if an address cannot be listed.
+        ValueError: If a table cannot be read or has no such column, or a folder holds tables
+            beside other files.
+        ImportError: If fsspec is missing for an address, or pyarrow for a table; the message names
+            the extra.
+        OSError: If an address cannot be listed.
     """
     for is_table, paths in groupby(_paths(places), lambda path: path.endswith(TABLE)):
         if is_table:
@@ -195,14 +196,14 @@ def _paths(places: Sequence[str | os.PathLike]) -> Iterator[str]:
 
 
 def _of_one_kind(folder: str, paths: Iterator[str]) -> Iterator[str]:
-    """Paths of a folder, whose tables may name the pictures beside them: one or the other."""
+    """Yield a folder's paths, which must not mix tables with files that these may list."""
     kinds: dict[bool, str] = {}
     for path in paths:
         kinds.setdefault(path.endswith(TABLE), path)
         if len(kinds) > 1:
             raise ValueError(
-                f"{folder} holds tables ({kinds[True]}) beside other files ({kinds[False]}), whose "
-                "pictures may be the same. Name one of them, or move the others away."
+                f"{folder} holds tables ({kinds[True]}) beside other files ({kinds[False]}). "
+                "They may be the same pictures. Pass one kind, or move the others away."
             )
         yield path
 
@@ -216,7 +217,7 @@ def _parquet_file(file, table: str):
     parquet = require_extra("pyarrow.parquet", "Tables need", "pyarrow", "tables")
     try:
         return parquet.ParquetFile(file, buffer_size=BUFFER)
-    except Exception as error:  # pyarrow has several classes for damage
+    except Exception as error:  # pyarrow raises several classes for damaged files
         raise ValueError(f"{table} cannot be read as a table: {in_one_line(error)}") from error
 
 
@@ -237,7 +238,7 @@ def _of_table(table: str, column: str | None) -> Iterator[Piece]:
 
 
 def _mark(file) -> int:
-    """Checksum of a table's first pictures, and of its footer with the size of each column."""
+    """Return a checksum of a table's first `BUFFER` bytes and its footer with the column sizes."""
     file.seek(0)
     first = zlib.crc32(file.read(BUFFER))
     file.seek(-8, os.SEEK_END)
@@ -258,7 +259,7 @@ def _paths_in(table: str, content, column: str) -> Iterator[str]:
 
 
 def _column(table: str, schema, asked: str | None) -> tuple[str, str]:
-    """The column with the pictures, and what it holds: `"bytes"`, `"inside"` or `"path"`."""
+    """Return the column with the pictures and its kind: `"bytes"`, `"inside"` or `"path"`."""
     kinds = {field.name: kind for field in schema if (kind := _kind(field.type))}
     shown = ", ".join(schema.names)
     if asked is not None:

@@ -1,6 +1,6 @@
-"""Pictures inside other files: TFRecord, ArrayRecord, and data sets of Hugging Face's `datasets`.
+"""Pictures inside TFRecord and ArrayRecord files and datasets of Hugging Face's `datasets`.
 
-Each is read by the number of its record, so that a resumed training sees what it would have seen.
+Each picture is read by the number of its record, so a resumed run sees the same pictures.
 """
 
 import functools
@@ -21,18 +21,18 @@ from keras_inception_v4.errors import in_one_line, require_extra
 from keras_inception_v4.files import DATASET_MARKS, record_files, record_format
 
 ENCODED = ("image/encoded", "image", "image_raw", "encoded", "jpeg", "png")
-"""What the bytes of a picture are called in a `tf.train.Example`, where nobody says."""
+"""Usual names of the encoded picture in a `tf.train.Example`, used if none is given."""
 LENGTH, CHECKSUM = struct.Struct("<Q"), 4  # bytes around a record of a TFRecord file
 
 
 class Record(NamedTuple):
-    """A picture in a file of many; `str` tells which."""
+    """A picture in a file of many; `str` gives the file and the number."""
 
     collection: "Collection"
     number: int
 
     def read(self) -> bytes:
-        """The encoded picture."""
+        """Return the encoded picture."""
         return self.collection.picture(self.number)
 
     def __str__(self) -> str:
@@ -40,11 +40,11 @@ class Record(NamedTuple):
 
 
 class Collection(ABC):
-    """Records with a picture and other values each.
+    """Records that each hold a picture and other values.
 
     Attributes:
-        columns: name of every value but the picture to its text in each record; several values
-            have `|` between them.
+        columns: Names of all values except the picture, each with its text in every record.
+            Several values in one record are separated by `|`.
     """
 
     columns: dict[str, list[str]]
@@ -54,24 +54,24 @@ class Collection(ABC):
 
     @abstractmethod
     def picture(self, number: int) -> bytes:
-        """The encoded picture of a record."""
+        """Return the encoded picture of a record."""
 
     @abstractmethod
     def place(self, number: int) -> str:
-        """Where a record is, in words."""
+        """Return the place of a record as text: the file or folder, and the number."""
 
 
 def open_collection(path: str | os.PathLike, image: str | None = None) -> Collection:
-    """Opens pictures inside other files.
+    """Open a collection of pictures inside other files.
 
     Args:
-        path: a file of `RECORDS`, a folder of such, or a folder that `datasets`' `save_to_disk`
-            wrote.
-        image: name of the picture's value; `None` finds out.
+        path: File in a format of `files.RECORDS`, a folder of such files, or a folder written by
+            `save_to_disk` of `datasets`.
+        image: Name of the value that holds the picture; `None` looks for the usual ones.
 
     Raises:
-        ValueError: if it cannot be read, holds nothing, or has no picture.
-        ImportError: without the library that reads it; the message names the extra.
+        ValueError: If it cannot be read, holds no records, or has no picture.
+        ImportError: If the library that reads it is missing; the message names the extra.
     """
     path = Path(path)
     if path.is_dir() and any((path / mark).is_file() for mark in DATASET_MARKS):
@@ -90,7 +90,7 @@ def open_collection(path: str | os.PathLike, image: str | None = None) -> Collec
 
 
 class _TFRecords:
-    """Records of TFRecord files by their number: where each begins is noted once."""
+    """Records of TFRecord files by number; the offsets are indexed once."""
 
     def __init__(self, files: list[Path]):
         self._files = files
@@ -112,7 +112,7 @@ class _TFRecords:
                 end = start + LENGTH.size + CHECKSUM
                 length = LENGTH.unpack(head)[0] if len(head) == LENGTH.size else size
                 if end + length + CHECKSUM > size:
-                    raise ValueError(f"{path.name} is no TFRecord file, or ends inside a record")
+                    raise ValueError(f"{path.name} is not a TFRecord file, or ends inside a record")
                 self._places.append((path, end, length))
                 start = end + length + CHECKSUM
 
@@ -120,7 +120,7 @@ class _TFRecords:
         return len(self._places)
 
     def __iter__(self) -> Iterator[bytes]:
-        """All in order, with their checksums."""
+        """Yield all records in order, verifying their checksums."""
         import tensorflow as tf
 
         for path in self._files:
@@ -128,7 +128,7 @@ class _TFRecords:
                 yield from tf.data.TFRecordDataset(str(path)).as_numpy_iterator()
             except tf.errors.DataLossError as error:
                 raise ValueError(
-                    f"{path} is damaged: the checksum of a record is another."
+                    f"{path} is damaged: the checksum of a record does not match."
                 ) from error
 
     def __getitem__(self, number: int) -> bytes:
@@ -139,7 +139,7 @@ class _TFRecords:
 
 
 def _array_records(files: list[Path]):
-    """Grain's own sources, one after the other."""
+    """Return the records of all files in one sequence, read by Grain."""
     module = "array_record.python.array_record_module"
     require_extra(module, "ArrayRecord files need", "array_record", "records")
     sources = [grain.sources.ArrayRecordDataSource(str(file)) for file in files]
@@ -147,7 +147,7 @@ def _array_records(files: list[Path]):
 
 
 class _Chained:
-    """Sources one after the other."""
+    """Several sources as one sequence."""
 
     def __init__(self, sources: list):
         self._sources = sources
@@ -169,7 +169,7 @@ class _Chained:
 
 @dataclass
 class _Examples(Collection):
-    """Records that are a `tf.train.Example` each, as tensorflow/models and TFDS write them."""
+    """Records of one `tf.train.Example` each, as tensorflow/models and TFDS write them."""
 
     path: Path
     files: list[Path]
@@ -199,9 +199,9 @@ class _Examples(Collection):
 
         try:
             return tf.train.Example.FromString(content).features.feature
-        except Exception as error:  # protobuf's own class, and that of a damaged file
+        except Exception as error:  # protobuf's own class, or the error of a damaged file
             raise ValueError(
-                f"{self.place(number)} is no tf.train.Example ({in_one_line(error)})."
+                f"{self.place(number)} is not a tf.train.Example ({in_one_line(error)})."
             ) from error
 
     def _image_of(self, features) -> str:
@@ -210,17 +210,17 @@ class _Examples(Collection):
         if not names or names[0] not in held:
             raise ValueError(
                 f"{self.path} has no picture {names[0] if names else ''!r} among {sorted(held)}. "
-                "Name it: --path-column."
+                "Name the picture's value: --path-column."
             )
         return names[0]
 
     def picture(self, number: int) -> bytes:
-        """The encoded picture of a record."""
+        """Return the encoded picture of a record."""
         values = self._features(self.reader[number], number)[self.image].bytes_list.value
         return values[0] if values else b""
 
     def place(self, number: int) -> str:
-        """The file and the record's number in it."""
+        """Return the file and the record's number in it, as `file#number`."""
         index = int(np.searchsorted(self._ends, number, side="right"))
         first = self._ends[index] - self.reader.counts[index]
         return f"{self.files[index].name}#{number - first}"
@@ -231,7 +231,7 @@ class _Examples(Collection):
 
 
 def _part_in(name: str) -> str | None:
-    """The part that a file's name tells: `train-00000-of-00128`, `mnist-test.tfrecord-...`."""
+    """Return the part in a file name, as in `train-00000-of-00128` or `mnist-test.tfrecord-...`."""
     words = re.split(r"[-_.]", name)
     return next((part for part in map(part_of, words) if part), None)
 
@@ -246,15 +246,15 @@ def _text(feature) -> str:
 
 
 class _Dataset(Collection):
-    """A data set that `datasets` wrote to disk: one, or several by the names of their parts."""
+    """Dataset that `datasets` saved to disk: a single one, or one per part."""
 
     def __init__(self, path: Path, image: str | None):
-        library = require_extra("datasets", "Data sets on disk need", "datasets", "datasets")
+        library = require_extra("datasets", "Datasets on disk need", "datasets", "datasets")
         try:
             found = library.load_from_disk(str(path))
-        except Exception as error:  # it raises whatever a damaged file leads to
+        except Exception as error:  # damaged files raise errors of any class
             raise ValueError(
-                f"{path} cannot be read as a data set of `datasets` ({in_one_line(error)})."
+                f"{path} cannot be read as a dataset of `datasets` ({in_one_line(error)})."
             ) from error
         several = dict(found) if isinstance(found, dict) else {}
         whole = library.concatenate_datasets(list(several.values())) if several else found
@@ -264,7 +264,7 @@ class _Dataset(Collection):
         if len(pictures) != 1 and image is None:
             raise ValueError(
                 f"{path} has {len(pictures)} columns of images ({', '.join(pictures) or 'none'} of "
-                f"{', '.join(whole.features)}). Name it: --path-column."
+                f"{', '.join(whole.features)}). Name the one to read: --path-column."
             )
         self.path, self.image = path, image or pictures[0]
         if self.image not in pictures:
@@ -285,24 +285,24 @@ class _Dataset(Collection):
         return len(self._pictures)
 
     def picture(self, number: int) -> bytes:
-        """The encoded picture of a record."""
+        """Return the encoded picture of a record."""
         found = self._pictures[number][self.image] or {}
         if found.get("bytes") is not None:
             return found["bytes"]
         return Path(found["path"]).read_bytes() if found.get("path") else b""
 
     def place(self, number: int) -> str:
-        """The folder and the record's number."""
+        """Return the folder and the record's number, as `folder#number`."""
         return f"{self.path.name}#{number}"
 
 
 def _texts(kind, values) -> list[str]:
-    """Values of a column as text; numbers of classes by their names."""
+    """Convert a column's values to text, class numbers to class names."""
     inner = getattr(kind, "feature", kind)
     named = getattr(inner, "int2str", None)
 
     def one(value) -> str:
-        if value is None or (named is not None and value == -1):  # what the Hub has for unknown
+        if value is None or (named is not None and value == -1):  # -1 is unknown on the Hub
             return ""
         return named(value) if named is not None and not isinstance(value, str) else str(value)
 

@@ -20,7 +20,7 @@ from keras_inception_v4.preprocessing import RANDOM_CROPS, Picture, load_image, 
 
 @dataclass(frozen=True)
 class Images:
-    """Raw pixels `(images, height, width, channels)`, 0 to 255, labels, sample weights."""
+    """Raw pixels `(images, height, width, channels)`, 0 to 255, with labels and sample weights."""
 
     pixels: np.ndarray
     labels: np.ndarray
@@ -30,27 +30,27 @@ class Images:
         return len(self.labels)
 
     def take(self, indices) -> np.ndarray:
-        """The pixels of some images."""
+        """Return the pixels of some images."""
         return self.pixels[indices]
 
     def picture(self, index: int) -> AbstractContextManager[Picture]:
-        """One image, to cut a window out of."""
+        """Open one image, from which windows can be cut."""
         return nullcontext(Picture.of(self.pixels[index]))
 
     def save(self, index: int, path: Path) -> None:
-        """Writes one image as a PNG; `path` is without suffix."""
+        """Write one image as a PNG; `path` has no suffix."""
         pixels = np.round(self.pixels[index]).astype("uint8")
         Image.fromarray(pixels).save(path.with_name(f"{path.name}.png"))
 
     def listing(self, class_names: list[str]) -> dict:
-        """How many images each class has; the targets themselves where there is not one class."""
+        """Return the number of images per class; for other tasks, the targets of each image."""
         if self.labels.ndim == 2:
             return {str(index): row for index, row in enumerate(self.labels.tolist())}
         return {name: int(np.sum(self.labels == i)) for i, name in enumerate(class_names)}
 
 
 def read_all(read: Callable[[int], np.ndarray], indices, size: tuple[int, int]) -> np.ndarray:
-    """RGB images of one size as one array, each put there by one of as many threads as cores."""
+    """Read RGB images of one size into a float32 array, with one thread per core."""
     pixels = np.empty((len(indices), *size, 3), "float32")
 
     def put(place: int) -> None:
@@ -62,23 +62,24 @@ def read_all(read: Callable[[int], np.ndarray], indices, size: tuple[int, int]) 
 
 
 class Record(Protocol):
-    """A picture inside a file of many; `str` tells where."""
+    """Image inside a file of many; `str` gives its place."""
 
     def read(self) -> bytes:
-        """The encoded picture."""
+        """Return the encoded image."""
         ...
 
 
 def content_of(place):
-    """What an image is read from, its path or its bytes: given as it is, or as a record."""
+    """Return the bytes of a record; a path or bytes unchanged."""
     return place.read() if hasattr(place, "read") else place
 
 
 @dataclass(frozen=True)
 class ImageFiles:
-    """Image files or records and their labels; `size` and `crop` as in `load_image`.
+    """Image files or records and their labels; `size` and `crop` are as in `load_image`.
 
-    `root` is the folder that the paths are listed from; `None` for that of each class.
+    `root` is the folder that listed paths are relative to. With `None`, they begin with the folder
+    of their class.
     """
 
     paths: Sequence[Path | Record]
@@ -91,7 +92,7 @@ class ImageFiles:
         return len(self.labels)
 
     def take(self, indices) -> np.ndarray:
-        """Raw pixels of some images, decoded by all cores."""
+        """Return the raw pixels of some images, decoded on all cores."""
         return read_all(
             lambda i: load_image(content_of(self.paths[i]), self.size, self.crop),
             indices,
@@ -99,12 +100,12 @@ class ImageFiles:
         )
 
     def picture(self, index: int) -> AbstractContextManager[Picture]:
-        """One image, to cut a window out of."""
+        """Open one image, from which windows can be cut."""
         place = self.paths[index]
         return opened(content_of(place), str(place))
 
     def save(self, index: int, path: Path) -> None:
-        """Copies one image's file; `path` is without suffix."""
+        """Copy the file of one image; `path` has no suffix."""
         source = content_of(self.paths[index])
         if isinstance(source, Path):
             shutil.copyfile(source, path.with_name(f"{path.name}{source.suffix}"))
@@ -114,9 +115,9 @@ class ImageFiles:
         path.with_name(f"{path.name}.{suffix}").write_bytes(source)
 
     def listing(self, class_names: list[str]) -> dict:
-        """The paths of each class, from the class's folder or from `root` on.
+        """Return the paths of each class, relative to `root` or from the class's folder on.
 
-        Where there is not one class an image, each path with its targets.
+        For other tasks, return each path with its targets.
         """
         if self.labels.ndim == 2:
             places = map(self._place, self.paths)
@@ -137,12 +138,12 @@ class ImageFiles:
 
 
 class RandomCrops:
-    """Images as random crops, each a function of the image and a drawn number alone.
+    """Random crops of images; each depends only on the image and a drawn number.
 
     Args:
-        source: `Images` or `ImageFiles`.
-        size: height and width of the crops, in pixels.
-        kind: a key of `preprocessing.RANDOM_CROPS`.
+        source: Images to crop.
+        size: Height and width of the crops, in pixels.
+        kind: Kind of crop, a key of `preprocessing.RANDOM_CROPS`.
     """
 
     def __init__(self, source: "Images | ImageFiles", size: tuple[int, int], kind: str):
@@ -153,7 +154,7 @@ class RandomCrops:
         return len(self.labels)
 
     def take(self, indices, draws) -> np.ndarray:
-        """The crops of some images, decoded by all cores; `draws` has a number for each."""
+        """Return crops of some images, decoded on all cores; `draws` has a number for each."""
 
         def read(place):
             rng = np.random.default_rng(int(draws[place]))
@@ -164,12 +165,11 @@ class RandomCrops:
 
 
 class LabelledData(NamedTuple):
-    """What a training run needs to know of its data.
+    """Data of a training run.
 
-    `train`, `validation` and `test` are `Images` or `ImageFiles`. `crop` is what `load_image`
-    must use on files so that they look like these. `left_out` are the places that
-    cannot be used, with the reason. `test` is `None` where nobody set images apart for it. `task`
-    is a name of `TASKS`; for quantities `class_names` are the names of these.
+    `crop` is the crop with which `load_image` prepares files like these images. `left_out` lists
+    the places that are not used, with the reason. `test` is `None` if there is no test part.
+    `task` is a key of `TASKS`; for regression, `class_names` holds the names of the quantities.
     """
 
     train: Images | ImageFiles
@@ -182,11 +182,11 @@ class LabelledData(NamedTuple):
 
     @property
     def measured(self) -> Images | ImageFiles:
-        """What the final measures are taken on: the test images, else the held-out ones."""
+        """The images for the final metrics: the test images, else the held-out ones."""
         return self.validation if self.test is None else self.test
 
     def listing(self) -> dict:
-        """Which images are used for what, as JSON values."""
+        """Return the images of each part and those left out, as JSON values."""
         parts = {"train": self.train, "validation": self.validation, "test": self.test}
         listed = {
             name: images.listing(self.class_names)

@@ -1,4 +1,4 @@
-"""Which images are held out."""
+"""Splits of a dataset into training and held-out images."""
 
 import math
 import warnings
@@ -7,23 +7,24 @@ import numpy as np
 
 from keras_inception_v4.errors import require_extra
 
-TRIED = 50  # groups that are tried for an exchange
+TRIED = 50  # groups that are tried on each side of an exchange
 
 
 def split_indices(labels, validation_split: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Splits seeded and stratified: every class gives the same share, and at least one image.
+    """Split images with stratification: hold out the same share of each class, at least one.
 
     Args:
-        labels: integer labels `(images,)`, at least two images a class.
-        validation_split: share held out, in (0, 1).
-        seed: of the split.
+        labels: Integer labels of shape `(images,)`, with at least two images per class.
+        validation_split: Share to hold out, above 0 and below 1.
+        seed: Seed for the split.
 
     Returns:
         Indices of the training and of the held-out images.
 
     Raises:
-        ValueError: if the share leaves a class without training images.
-        ImportError: without scikit-learn; the message names the extra.
+        ValueError: If the share is out of range, or leaves too few training images for one of
+            every class.
+        ImportError: If scikit-learn is missing; the message names the extra.
     """
     selection = require_extra("sklearn.model_selection", "Splitting needs", "scikit-learn", "demo")
     labels = np.asarray(labels)
@@ -47,26 +48,27 @@ def split_indices(labels, validation_split: float, seed: int) -> tuple[np.ndarra
 def split_groups(
     labels, groups, validation_split: float, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Splits seeded, and leaves no group on both sides.
+    """Split images by whole groups, none of which is on both sides.
 
-    One class an image is stratified as far as the groups allow (scikit-learn's
-    `StratifiedGroupKFold`); of other targets groups are drawn. Then groups change sides until every
-    class has training images and, if more than one group has it, held-out ones too where that
-    takes no class its training images.
+    With one class per image, the split is stratified as far as the groups allow (scikit-learn's
+    `StratifiedGroupKFold`). For other targets, groups are drawn at random. Then groups change
+    sides until every class has training images. Classes in several groups also get held-out
+    images, unless that would take another class's last training images.
 
     Args:
-        labels: integers `(images,)`, or `(images, classes)` of 0 and 1; no classes for quantities.
-        groups: of each image, `(images,)`.
-        validation_split: share of the images to hold out: above 0, and at most 0.5 for one class an
-            image, else below 1. What is held out comes near it, as whole groups.
-        seed: of the split.
+        labels: Integers of shape `(images,)`, or zeros and ones of shape `(images, classes)`,
+            with no columns for quantities.
+        groups: Group of each image, of shape `(images,)`.
+        validation_split: Approximate share of the images to hold out, above 0. At most 0.5 with
+            one class per image, else below 1.
+        seed: Seed for the split.
 
     Returns:
         Indices of the training and of the held-out images.
 
     Raises:
-        ValueError: if the share is out of range, or if no group can be held out.
-        ImportError: without scikit-learn; the message names the extra.
+        ValueError: If the share is out of range, or no group can be held out.
+        ImportError: If scikit-learn is missing; the message names the extra.
     """
     labels, groups = np.asarray(labels), np.unique(groups, return_inverse=True)[1]
     most = 0.5 if labels.ndim == 1 else 1.0
@@ -79,7 +81,7 @@ def split_groups(
         )
     count = int(groups.max()) + 1
     if count < 2:
-        raise ValueError("All images are of one group, so none can be held out.")
+        raise ValueError("All images belong to one group, so none can be held out.")
     table = _classes_of_groups(labels, groups, count)
     held_out = np.zeros(count, bool)
     if labels.ndim == 2:
@@ -90,7 +92,7 @@ def split_groups(
     elif (folds := min(round(1 / validation_split), count, table.sum(axis=0).max())) > 1:
         held_out[groups[_stratified_folds(labels, groups, groups, folds, seed)[0]]] = True
     scarce = np.argsort(table.sum(axis=0), kind="stable")
-    for label in scarce:  # first of all something to learn from
+    for label in scarce:  # training images come before held-out ones
         if not table[~held_out, label].any():
             held_out[np.flatnonzero(table[:, label])[0]] = False
     for label in scarce:
@@ -107,7 +109,7 @@ def split_groups(
 
 
 def _classes_of_groups(labels: np.ndarray, groups: np.ndarray, count: int) -> np.ndarray:
-    """Images of each group, by class; classes without images are left out."""
+    """Count the images of each group by class; classes without images are left out."""
     hot = np.eye(int(labels.max()) + 1)[labels] if labels.ndim == 1 else labels
     table = np.zeros((count, hot.shape[1]), int)
     np.add.at(table, groups, hot.astype(int))
@@ -115,21 +117,21 @@ def _classes_of_groups(labels: np.ndarray, groups: np.ndarray, count: int) -> np
 
 
 def split_fold(labels, groups, fold: tuple[int, int], seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """One of several splits that hold out every image once.
+    """Split off one fold of several that together hold out every image once.
 
     Args:
-        labels: as in `split_groups`.
-        groups: of each image, `(images,)`, or `None` where each is its own.
-        fold: its number, from 1, and how many there are.
-        seed: of all of them.
+        labels: Labels or targets, as in `split_groups`.
+        groups: Group of each image, of shape `(images,)`; `None` if each image is its own group.
+        fold: Number of the fold, counted from 1, and number of folds.
+        seed: Seed for the folds, which must be the same for all of them.
 
     Returns:
         Indices of the training and of the held-out images.
 
     Raises:
-        ValueError: if there are more folds than groups or images of every class, or if one of the
-            splits would leave a class without training images.
-        ImportError: without scikit-learn; the message names the extra.
+        ValueError: If there are more folds than groups, or than images of the largest class. Also
+            if any of the folds would leave a class without training images.
+        ImportError: If scikit-learn is missing; the message names the extra.
     """
     number, folds = fold
     labels = np.asarray(labels)
@@ -143,7 +145,7 @@ def split_fold(labels, groups, fold: tuple[int, int], seed: int) -> tuple[np.nda
         of_group = _mended(table, _drawn_folds(count, folds, seed), folds)
     else:
         if max(table.sum(axis=0)) < folds:
-            raise ValueError(f"Received folds={folds}, and no class has so many images.")
+            raise ValueError(f"Received folds={folds}, and no class has that many images.")
         of_group = np.zeros(count, int)
         for index, held_out in enumerate(_stratified_folds(labels, own, groups, folds, seed)):
             of_group[own[held_out]] = index
@@ -158,28 +160,28 @@ def split_fold(labels, groups, fold: tuple[int, int], seed: int) -> tuple[np.nda
 
 
 def _stratified_folds(labels, own, groups, folds: int, seed: int) -> list[np.ndarray]:
-    """The images that scikit-learn's folds hold out, of one class an image."""
+    """Return the held-out indices of each of scikit-learn's folds, for one class per image."""
     selection = require_extra("sklearn.model_selection", "Splitting needs", "scikit-learn", "demo")
     kind = selection.StratifiedKFold if groups is None else selection.StratifiedGroupKFold
     splitter = kind(folds, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # of classes with fewer images than folds
+        warnings.simplefilter("ignore", UserWarning)  # about classes with fewer images than folds
         return [chosen for _, chosen in splitter.split(labels, labels, own)]
 
 
 def _drawn_folds(count: int, folds: int, seed: int) -> np.ndarray:
-    """A fold for each group, drawn, as many in each."""
+    """Draw a fold for each group, so that folds have equally many."""
     return np.random.default_rng(seed).permutation(np.arange(count) % folds)
 
 
 def _mended(table: np.ndarray, of_group: np.ndarray, folds: int) -> np.ndarray:
-    """Folds in which no class with two groups or more has all of them in one, if that can be."""
+    """Move groups so that each class in two or more groups is in two or more folds, if possible."""
     has = table > 0
-    for label in np.argsort(has.sum(axis=0), kind="stable"):  # the scarce ones first
+    for label in np.argsort(has.sum(axis=0), kind="stable"):  # the rarest first
         holders = np.flatnonzero(has[:, label])
         if len(holders) < 2 or len(set(of_group[holders])) > 1:
             continue
-        for group in holders:  # the first that can go without harm to others
+        for group in holders:  # moves the first with which more classes are in several folds
             others = [fold for fold in range(folds) if fold != of_group[group]]
             moved = of_group.copy()
             moved[group] = min(others, key=lambda fold: np.sum(of_group == fold))
@@ -190,24 +192,28 @@ def _mended(table: np.ndarray, of_group: np.ndarray, folds: int) -> np.ndarray:
 
 
 def _spread(has: np.ndarray, of_group: np.ndarray) -> int:
-    """How many classes have groups in more than one fold."""
+    """Count the classes with groups in more than one fold."""
     return sum(len(set(of_group[column])) > 1 for column in has.T)
 
 
 def split(
     labels, groups, *, validation_split: float, seed: int, fold: tuple[int, int] | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of the training and of the held-out images, whatever the targets are.
+    """Split images by fold, by group or by class, depending on the arguments.
 
     Args:
-        labels: integers `(images,)`, or `(images, classes)` of 0 and 1; no classes for quantities.
-        groups: of each image, or `None`.
-        validation_split: share held out, without folds.
-        seed: of the split.
-        fold: as in `split_fold`; `None` without.
+        labels: Integers of shape `(images,)`, or zeros and ones of shape `(images, classes)`,
+            with no columns for quantities.
+        groups: Group of each image, or `None`.
+        validation_split: Share to hold out; ignored if `fold` is given.
+        seed: Seed for the split.
+        fold: Fold to hold out, as in `split_fold`; `None` for a single split.
+
+    Returns:
+        Indices of the training and of the held-out images.
 
     Raises:
-        ValueError: as `split_indices`, `split_groups` and `split_fold`.
+        ValueError: If `split_indices`, `split_groups` or `split_fold` raises it.
     """
     labels = np.asarray(labels)
     if fold is not None:
@@ -220,14 +226,15 @@ def split(
 
 
 def _hold_out(table: np.ndarray, held_out: np.ndarray, label: int | None = None) -> None:
-    """Holds out the smallest group with a class that has no class's last training images.
+    """Hold out the smallest group with a class, if every class keeps training images.
 
-    Where there is none, one is exchanged for a group that is held out, if all stay as well off.
+    If there is no such group, one is exchanged for a held-out group. Every class must keep
+    training images, and held-out images if it had some.
 
     Args:
-        table: images of each group, by class.
-        held_out: which groups are; changed here.
-        label: the class; `None` for any or none.
+        table: Number of images of each group by class.
+        held_out: Mask of the held-out groups, changed in place.
+        label: Index of the class; `None` for any group.
     """
     has = True if label is None else table[:, label] > 0
     here = np.flatnonzero(~held_out & has)

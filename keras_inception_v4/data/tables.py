@@ -1,4 +1,4 @@
-"""Tables of images: a row a picture, with its targets, and perhaps its part and its group."""
+"""Tables of images: one row per image, with its targets and optionally its part and group."""
 
 import os
 import sys
@@ -29,7 +29,7 @@ from keras_inception_v4.tasks import task_named
 
 @dataclass(frozen=True)
 class Rows:
-    """The rows of a table that can be used: files, targets, and perhaps parts and groups."""
+    """Usable rows of a table: files, targets and optionally parts and groups."""
 
     table: Path
     root: Path
@@ -41,7 +41,7 @@ class Rows:
     problems: Problems
 
     def files(self, chosen, size: tuple[int, int], crop: float) -> ImageFiles:
-        """The images of some rows."""
+        """Return the images of some rows."""
         paths = [self.paths[i] for i in chosen]
         return ImageFiles(paths, self.targets.values[chosen], size, crop, self.root)
 
@@ -61,34 +61,38 @@ def read_labelled_table(
     exclude: frozenset[str] = frozenset(),
     verbose: Verbose = True,
 ) -> LabelledData:
-    """A table of image files and targets, scanned, as training, held-out and test images.
+    """Read a table of images and targets as training, held-out and test images.
+
+    Every image is decoded once to check it.
 
     Args:
-        table: a `.csv` (comma, semicolon or tab), `.tsv` or `.parquet`, with a header; or pictures
-            inside other files, see `records.open_collection`.
-        size: height and width of the images, in pixels.
-        crop: as in `load_image`.
-        images: the folder that paths are relative to; `None` for the table's own.
-        columns: their names. A split names parts (`layout.PARTS`); without it a share is held out,
-            of whole groups if there are some.
-        task: of `TASKS`; `None` takes several classes an image where cells hold several names with
-            `|` or `;` between them or each class has a column, else one class. See
+        table: Path of a `.csv` (comma, semicolon or tab), `.tsv` or `.parquet` with a header. Or
+            the path of images inside other files; see `records.open_collection`.
+        size: Height and width of the images, in pixels.
+        crop: Share of the short side to keep, as in `load_image`.
+        images: Folder that paths are relative to; `None` for the table's own.
+        columns: Names of the columns; `None` looks for the usual ones. The split column names
+            parts (`layout.PARTS`). If no row is in the validation part, a share of the training
+            rows is held out, as whole groups if there is a group column.
+        task: One of `TASKS`. `None` means multi-label if cells hold several names separated by
+            `|` or `;`, or if each class has a column, else one class per image. See
             `cells.read_targets`.
-        validation_split: share held out, in (0, 1); at most 0.5 with groups of one class an image.
-        seed: of the split.
-        fold: as in `splits.split_fold`; `None` without.
-        skip_corrupt: whether to leave out rows that cannot be used.
-        exclude: pictures to leave out, as `findings.read_exclusions` names them.
-        verbose: whether to show a progress bar, and to print how the table was read.
+        validation_split: Share to hold out, above 0 and below 1; at most 0.5 with groups and one
+            class per image. Defaults to 0.2.
+        seed: Seed for the split.
+        fold: Fold to hold out, as in `splits.split_fold`; `None` for a single split.
+        skip_corrupt: Whether to leave out rows that cannot be used.
+        exclude: Images to leave out, by their names from `findings.read_exclusions`.
+        verbose: Whether to show a progress bar, and to print how the table was read.
 
     Returns:
-        The data, its classes sorted by name, or in the order of their columns.
+        The data, with the classes sorted by name, or in the order of their columns.
 
     Raises:
-        FileNotFoundError: if there is no such table or folder.
-        ValueError: if it cannot be read, lacks a column, or has rows that cannot be used without
-            `skip_corrupt`.
-        ImportError: without pyarrow; the message names the extra.
+        FileNotFoundError: If there is no such table or folder.
+        ValueError: If the table cannot be read, lacks a column, or cannot be split as asked. Also
+            if rows cannot be used and `skip_corrupt` is false.
+        ImportError: If a library that reads the table is missing; the message names the extra.
     """
     rows = read_rows(
         table, images=images, columns=columns, task=task, skip_corrupt=skip_corrupt,
@@ -124,21 +128,24 @@ def read_rows(
     scan: bool = True,
     verbose: Verbose = True,
 ) -> Rows:
-    """The rows of a table whose images can be decoded.
+    """Read the usable rows of a table.
 
     Args:
-        table: as in `read_labelled_table`, and so is the rest.
-        images: the folder that paths are relative to.
-        columns: their names.
-        task: of `TASKS`, or `None` to find out.
-        names: of the classes or quantities, where they are known; `None` takes the table's own.
-        skip_corrupt: whether to leave out rows that cannot be used.
-        exclude: pictures to leave out, as `findings.read_exclusions` names them.
-        scan: whether to decode the images, to find out which can be.
-        verbose: whether to show a progress bar.
+        table: Path of the table, as in `read_labelled_table`.
+        images: Folder that paths are relative to; `None` for the table's own.
+        columns: Names of the columns; `None` looks for the usual ones.
+        task: One of `TASKS`, or `None` to infer it from the table.
+        names: Names of the classes or quantities, if they are known; `None` takes the table's own.
+        skip_corrupt: Whether to leave out rows that cannot be used.
+        exclude: Images to leave out, by their names from `findings.read_exclusions`.
+        scan: Whether to decode every image to check it.
+        verbose: Whether to show a progress bar, and to print the rows that are left out.
 
     Raises:
-        FileNotFoundError, ValueError, ImportError: as `read_labelled_table`.
+        FileNotFoundError: If there is no such table or folder.
+        ValueError: If the table cannot be read or lacks a column, or if no row can be used. Also
+            if some rows cannot be used and `skip_corrupt` is false.
+        ImportError: If a library that reads the table is missing; the message names the extra.
     """
     table, columns = require(table, "table"), columns or Columns()
     root = table.parent if images is None else require(images, "folder")
@@ -191,7 +198,7 @@ def _usable(
     targets: Targets,
     records: Sequence[Record] | None,
 ) -> tuple[list[int], Problems]:
-    """The rows that can be used, and the others with the reason."""
+    """Return the indices of the usable rows, and the others with the reason."""
     count = len(content[found["label"][0]])
 
     def cells(kind: str) -> list:
@@ -219,25 +226,25 @@ def _usable(
             seen[real] = index + 2
             usable.append(index)
             continue
-        row = f"record {index}" if records else f"row {index + 2}"  # after the header
+        row = f"record {index}" if records else f"row {index + 2}"  # the header is row 1
         problems.append((f"{table}:{index}", f"{table} {row} {reason}"))
     return usable, problems
 
 
 def _unfit_path(name: str, root: Path) -> str | None:
-    """Why a picture's path cannot be used."""
+    """Return why an image's path cannot be used, or `None` if it can."""
     path, inside = root / name, os.path.abspath(root)
     if not name:
         return "has no path"
     if os.path.commonpath([inside, os.path.abspath(path)]) != inside:
         return f"names {name}, which is outside {root}"
-    return None if path.is_file() else f"names {path}, which is not there"
+    return None if path.is_file() else f"names {path}, which does not exist"
 
 
 def _parts(
     rows: Rows, validation_split: float, seed: int, fold: tuple[int, int] | None
 ) -> dict[str, list[int]]:
-    """Numbers of training, held-out and test rows: as the table says, else split here."""
+    """Return the row numbers of each part, from the split column or split here."""
     table, targets = rows.table, rows.targets
     parts: dict[str, list[int]] = {}
     for index, part in enumerate(rows.parts):
@@ -256,7 +263,7 @@ def _parts(
         counts = Counter(targets.values[train].tolist())
         rare = [targets.names[label] for label, n in sorted(counts.items()) if n < 2]
         if rare:
-            raise ValueError(f"{table} has one image of {few(rare)}; to be split it needs two.")
+            raise ValueError(f"{table} has only one image of {few(rare)}; splitting needs two.")
     kept, held_out = split(
         targets.classes()[train],
         [rows.groups[i] for i in train] if grouped else None,
@@ -283,7 +290,7 @@ def _check_groups(rows: Rows, parts: dict[str, list[int]]) -> None:
 
 
 def _tell(rows: Rows, sides: dict[str, ImageFiles]) -> None:
-    """How a table was understood, and which classes cannot be measured."""
+    """Print how a table was read, and which classes have no images in a part."""
     table, targets = rows.table, rows.targets
     columns = {kind: few([repr(name) for name in names]) for kind, names in rows.read.items()}
     read = ", ".join(f"{kind} from {names}" for kind, names in columns.items() if names)

@@ -1,4 +1,4 @@
-"""A model or an artefact over many files. `Embedder` and `Predictor` are for one's own pipeline."""
+"""Run a model or an artefact on many files; use `Embedder` and `Predictor` in a custom pipeline."""
 
 from keras_inception_v4.inference.answering import Embedder, Predictor
 

@@ -1,4 +1,4 @@
-"""What was answered to every image, as a file."""
+"""Write the predictions for every image to a Parquet or CSV file."""
 
 import csv
 import os
@@ -9,15 +9,16 @@ from keras_inception_v4.inference.answering import PATH
 from keras_inception_v4.inference.parts import require_parquet
 
 KINDS = (".parquet", ".csv")
-BETWEEN = "|"  # the parts of a list in a cell, as in tables of labels
+BETWEEN = "|"  # separates the items of a list in a cell, as in label tables
 
 
 def check_answers_file(path: str | os.PathLike) -> None:
-    """Check that answers can be written under this name.
+    """Check that predictions can be written to a file of this name.
 
     Raises:
-        ValueError: if it ends in neither `.parquet` nor `.csv`.
-        ImportError: without pyarrow, which Parquet needs; the message names the extra.
+        ValueError: If the name ends in neither `.parquet` nor `.csv`.
+        ImportError: If a Parquet file is asked for and pyarrow is not installed. The message
+            names the extra.
     """
     if Path(path).suffix not in KINDS:
         raise ValueError(f"Received answers={str(path)!r}. It must end in {' or '.join(KINDS)}.")
@@ -26,15 +27,16 @@ def check_answers_file(path: str | os.PathLike) -> None:
 
 
 def write_answers(path: str | os.PathLike, paths: list[str], columns: dict[str, list]) -> None:
-    """Write a row an image, whole or not at all.
+    """Write a table with one row per image; no partial file is ever left.
 
     Args:
-        path: `.parquet`, where lists stay lists, or `.csv`, where their parts are joined by `|`.
-        paths: of the images, for the first column.
-        columns: as `evaluation.columns_of` gives them.
+        path: Path of a `.parquet` or `.csv` file. Parquet keeps lists as lists. In CSV their items
+            are joined by `|`.
+        paths: Paths of the images, for the first column.
+        columns: Columns as returned by `evaluation.columns_of`.
 
     Raises:
-        OSError: if the file cannot be written.
+        OSError: If the file cannot be written.
     """
     told = {name: [_printable(value) for value in values] for name, values in columns.items()}
     table = {PATH: [printable(each) for each in paths], **told}
@@ -51,7 +53,7 @@ def write_answers(path: str | os.PathLike, paths: list[str], columns: dict[str, 
 
 
 def _printable(value):
-    """Names of classes may be those of folders, with bytes that are no text."""
+    """Escape undecodable bytes: class names may come from folder names that are not valid text."""
     if isinstance(value, list):
         return [_printable(part) for part in value]
     return printable(value) if isinstance(value, str) else value
@@ -63,7 +65,7 @@ def _arrow(table: dict[str, list]):
     def array(values):
         if not isinstance(values[0], list):
             return pyarrow.array(values)
-        first = next((value for row in values for value in row), "")  # all may be empty: of names
+        first = next((value for row in values for value in row), "")  # empty lists are of names
         kind = pyarrow.string() if isinstance(first, str) else pyarrow.float64()
         return pyarrow.array(values, pyarrow.list_(kind))
 

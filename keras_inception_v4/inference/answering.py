@@ -1,4 +1,4 @@
-"""What is done with every picture: a model or an artefact, from pixels to columns of a table."""
+"""Run a model or an artefact on pictures and return its outputs as columns of a table."""
 
 import os
 import zlib
@@ -24,41 +24,44 @@ from keras_inception_v4.preprocessing import check_finite, load_image, resize_im
 DTYPES = ("float32", "float16")
 PATH, PIXELS, REASON = "path", "pixels", "reason"
 ENCODED = ("bytes", "image")
-"""Names of a batch's columns."""
+"""Names of the columns of a batch."""
 
 
 class Answering(ABC):
-    """A model or an artefact that answers pictures with columns; as a callable, for Ray Data.
+    """A model or an artefact that turns pictures into columns; a callable class for Ray Data.
 
     `dataset.map_batches(Embedder, fn_constructor_kwargs={"model": "features.onnx"}, batch_size=32,
-    concurrency=1)` loads it once for each actor. A batch has one of the columns `pixels`
-    (`(images, height, width, 3)`, 0 to 255, of the model's size), `bytes` or `image` (encoded
-    pictures, or arrays of any size), and `path` (also an address); the answer is a `pyarrow.Table`
-    of the batch's other columns, the answers,
-    and `reason`: why a picture has none, else empty.
+    concurrency=1)` loads the model once per actor. A batch must have one of these columns:
+
+    - `pixels`: Shape `(images, height, width, 3)`, 0 to 255, in the model's size.
+    - `bytes` or `image`: Encoded pictures, or arrays of any size.
+    - `path`: Paths or addresses.
+
+    The call returns a `pyarrow.Table` with the batch's other columns (and `path`), the outputs
+    and `reason`. `reason` says why a picture has no outputs. It is empty for all others.
 
     Attributes:
-        size: of the pictures, height and width.
-        crop: as in `load_image`.
-        known: what decides the answers, as JSON values.
+        size: Height and width of the pictures, in pixels.
+        crop: Crop as in `load_image`.
+        known: Everything that determines the outputs, as JSON values.
     """
 
     part: ClassVar[str] = CLASSIFIER
-    """Of a model, as `export_model` calls it."""
+    """Part of the model to run, as `export_model` names it."""
     size: tuple[int, int]
     crop: float
     known: dict
 
     @abstractmethod
     def answer(self, pixels: np.ndarray) -> np.ndarray:
-        """Raw pixels `(images, height, width, 3)` to answers `(images, outputs)`."""
+        """Return outputs `(images, outputs)` for raw pixels `(images, height, width, 3)`."""
 
     @abstractmethod
     def columns(self, answers: np.ndarray) -> dict:
-        """Answers to Arrow arrays by their column's name."""
+        """Convert outputs to Arrow arrays, by column name."""
 
     def __call__(self, batch: dict):
-        """A batch of Ray Data to a table."""
+        """Convert a Ray Data batch to a table of outputs."""
         import pyarrow
 
         if PIXELS in batch:
@@ -81,39 +84,43 @@ class Answering(ABC):
 
 
 def decoded(source, size: tuple[int, int], crop: float) -> np.ndarray | str:
-    """Pixels of a picture, or the reason why there are none.
+    """Return the pixels of a picture, or the reason why it cannot be used.
 
     Args:
-        source: a path or an address, encoded bytes, a structure with one of them, or an array of
+        source: A path or an address, encoded bytes, a dict with `bytes` or `path`, or an array of
             pixels.
-        size: as in `load_image`.
-        crop: likewise.
+        size: Height and width, as in `load_image`.
+        crop: Crop as in `load_image`.
 
     Raises:
-        OSError: if it could not be read, and may be another time.
+        OSError: If reading failed, but may succeed later.
     """
-    if isinstance(source, dict):  # as the `datasets` library has them
+    if isinstance(source, dict):  # the format of the `datasets` library
         source = source.get("bytes") or source.get("path")
     try:
         if isinstance(source, np.ndarray):
             return resize_image(source, size, crop)
         if not isinstance(source, (str, bytes)):
-            raise ValueError(f"There is no picture, but {type(source).__name__}.")
+            raise ValueError(f"Received {type(source).__name__} instead of a picture.")
         return load_image(fetched(source), size, crop)
     except (ValueError, FileNotFoundError, PermissionError) as error:
         return printable(str(error))
 
 
 def answered(work: Answering, found: Sequence[np.ndarray | str], batch_size: int) -> dict:
-    """Arrow columns of pictures or the reasons why they are none: answers, which then are null.
+    """Run the model on one batch and return its outputs and reasons as Arrow columns.
 
     Args:
-        work: answers those that are pictures, in one batch.
-        found: at most `batch_size` of the former.
-        batch_size: to which it is filled up, so that the model sees one shape.
+        work: Model or artefact to run.
+        found: Results of `decoded`: pixels, or the reason why a picture cannot be used. At most
+            `batch_size` of them are pixels.
+        batch_size: Size to which the batch is padded. The model then sees only one shape.
+
+    Returns:
+        Output columns, null where there are no pixels, and `reason`, empty where there are.
 
     Raises:
-        ValueError: if an answer is NaN or infinite.
+        ValueError: If an output is NaN or infinite.
     """
     import pyarrow
 
@@ -130,26 +137,26 @@ def answered(work: Answering, found: Sequence[np.ndarray | str], batch_size: int
 
 
 def fingerprint_of(model: str | os.PathLike | None) -> str:
-    """What tells a model from others: its file's SHA-256, or a word."""
+    """Return the SHA-256 of a model's file, or `"imagenet"` for `None`."""
     return "imagenet" if model is None else fingerprint(model_file(model))
 
 
 class Embedder(Answering):
-    """Pictures to `features`, a list of 1536 numbers.
+    """An embedding model that turns each picture into `features`, a list of 1536 numbers.
 
     Args:
-        model: a run folder, a `.keras` file, or an artefact that `export_model` wrote with
-            `part="embedding"`; `None` for the ImageNet weights.
-        dtype: of the features, `"float32"` or `"float16"`.
-        precision: of OpenVINO's arithmetic, as in `open_artefact`.
-        pixels: what the model takes, `"raw"` (0 to 255) or `"scaled"` (-1 to 1), where its layers
-            do not tell.
+        model: A run folder, a `.keras` file, or an artefact that `export_model` wrote with
+            `part="embedding"`. `None` uses the ImageNet weights.
+        dtype: Type of the features, `"float32"` or `"float16"`.
+        precision: Precision of OpenVINO's arithmetic, as in `open_artefact`.
+        pixels: Pixel range that the model expects, `"raw"` (0 to 255) or `"scaled"` (-1 to 1).
+            Needed only where its layers do not show it.
 
     Raises:
-        FileNotFoundError: if there is no such model.
-        ValueError: if it cannot be read, or embeds nothing.
-        ImportError: without the artefact's runtime; the message names the extra.
-        OSError: if the ImageNet weights are neither in the cache nor to be had.
+        FileNotFoundError: If there is no such model.
+        ValueError: If the model cannot be read, or has no embedding.
+        ImportError: If the artefact's runtime is not installed. The message names the extra.
+        OSError: If the ImageNet weights are not in the cache and cannot be downloaded.
     """
 
     part = EMBEDDING
@@ -176,11 +183,11 @@ class Embedder(Answering):
         }
 
     def answer(self, pixels):
-        """Features `(images, 1536)`."""
+        """Return features of shape `(images, 1536)`."""
         return self._embed(pixels)
 
     def columns(self, answers):
-        """`features`, a list of fixed size."""
+        """Return the column `features`, lists of fixed size."""
         import pyarrow
 
         flat = pyarrow.array(np.ascontiguousarray(answers, self._dtype).ravel())
@@ -188,19 +195,22 @@ class Embedder(Answering):
 
 
 class Predictor(Answering):
-    """Pictures to `classes` and `probabilities`, lists with the best first, or to quantities.
+    """A classifier or a regression model for pictures.
+
+    A classifier returns `classes` and `probabilities`, lists with the best class first. A
+    regression model returns one column per quantity.
 
     Args:
-        model: a run folder, a `.keras` file or an artefact of `export_model`; `None` for the
+        model: A run folder, a `.keras` file or an artefact of `export_model`. `None` uses the
             ImageNet weights.
-        top: how many classes for each image; `None` for five, or where an image may show several
-            for all that are answered.
-        threshold: as in `predict_files`.
-        precision: of OpenVINO's arithmetic, as in `open_artefact`.
-        pixels: as in `Embedder`.
+        top: Number of classes per picture. `None` returns five. With several classes per picture,
+            `None` returns all that reach their threshold.
+        threshold: Threshold as in `predict_files`.
+        precision: Precision of OpenVINO's arithmetic, as in `open_artefact`.
+        pixels: Pixel range that the model expects, as in `Embedder`.
 
     Raises:
-        FileNotFoundError, ValueError, ImportError, OSError: as `Embedder`.
+        FileNotFoundError, ValueError, ImportError, OSError: As in `Embedder`.
     """
 
     def __init__(
@@ -232,15 +242,15 @@ class Predictor(Answering):
         }
 
     def answer(self, pixels):
-        """Probabilities or quantities."""
+        """Return probabilities, or quantities, of shape `(images, outputs)`."""
         return self._predict(pixels)
 
     def named(self, row: np.ndarray) -> list[tuple[str, float]]:
-        """What is answered of one picture: classes with probabilities, or quantities."""
+        """Return one picture's predicted classes with probabilities, or quantities with values."""
         return self.task.answer(row, self.class_names, self.top, self._thresholds)
 
     def columns(self, answers):
-        """`classes` and `probabilities`, or a column a quantity."""
+        """Return the columns `classes` and `probabilities`, or one column per quantity."""
         import pyarrow
 
         if self.task.standardized:

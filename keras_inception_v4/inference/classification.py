@@ -25,10 +25,11 @@ from keras_inception_v4.tasks import Task
 
 
 class Prediction(NamedTuple):
-    """What was found in one image.
+    """The prediction for one image.
 
-    `top` has `(name, probability)`, best first; where a picture may show several classes those from
-    their thresholds on, perhaps none; for quantities all of them as `(name, value)`.
+    For a classifier, `top` holds `(name, probability)` pairs, the best first. With several classes
+    per image, it holds only classes that reach their threshold, and may be empty. For quantities,
+    it holds all of them as `(name, value)`.
     """
 
     path: str
@@ -36,7 +37,7 @@ class Prediction(NamedTuple):
 
 
 class Predictions(list[Prediction]):
-    """Predictions of files in order, and the task of the model that made them."""
+    """The predictions for files, in order, with the task of the model that made them."""
 
     def __init__(self, task: Task):
         super().__init__()
@@ -55,32 +56,32 @@ def predict_files(
     pixels: str | None = None,
     verbose: Verbose = "auto",
 ) -> Predictions:
-    """Classifies image files.
+    """Classify image files.
 
     Args:
-        model_path: a run folder or its `model.keras`, whose class names and crop are
-            used, or any `.keras` file of this package, or an artefact of `export_model`;
-            `None` for the ImageNet weights.
-        images: paths of image files, and of folders, searched with their subfolders.
-        top: how many classes for each image, at most all of the model's; `None` for five, or where
-            an image may show several for all that are answered.
-        threshold: for several classes an image: from which probability on a class is answered, 0
-            to 1, or `"best"`, those that the run found on its held-out images; `None` takes these
-            where there are some, else 0.5.
-        batch_size: images a batch.
-        skip_corrupt: whether to leave out files that cannot be read.
-        precision: `"float32"` or `"bfloat16"`, for OpenVINO's artefacts.
-        pixels: what the model takes, `"raw"` (0 to 255) or `"scaled"` (-1 to 1), where its layers
-            do not tell.
-        verbose: as in `keras.Model.fit`; 0 shows no progress.
+        model_path: A run folder or its `model.keras`, whose recorded class names and crop are
+            used; any other `.keras` file of this package; or an artefact of `export_model`.
+            `None` uses the ImageNet weights.
+        images: Paths of image files and of folders. Folders are searched with their subfolders.
+        top: Number of classes per image, at most all of the model's. `None` returns five. With
+            several classes per image, `None` returns all that reach their threshold.
+        threshold: Smallest probability, 0 to 1, at which a class is predicted; only for several
+            classes per image. `"best"` uses the thresholds that the run found on its held-out
+            images. `None` uses those too if there are any, else 0.5.
+        batch_size: Images per batch.
+        skip_corrupt: Whether to leave out files that cannot be read.
+        precision: `"float32"` or `"bfloat16"`, for OpenVINO artefacts only.
+        pixels: Pixel range that the model expects, `"raw"` (0 to 255) or `"scaled"` (-1 to 1).
+            Needed only where its layers do not show it.
+        verbose: Verbosity as in `keras.Model.fit`; 0 shows no progress.
 
     Returns:
-        One prediction an image, in the given order.
+        One prediction per image, in the given order.
 
     Raises:
-        FileNotFoundError: if the model or an image is not there.
-        ValueError: if one of them cannot be read; raised before any prediction.
-        OSError: if the ImageNet weights are neither in the cache nor to be had.
+        FileNotFoundError: If the model or an image does not exist.
+        ValueError: If the model or an image cannot be read. This is raised before any prediction.
+        OSError: If the ImageNet weights are not in the cache and cannot be downloaded.
     """
     check_at_least(1, top=1 if top is None else top, batch_size=batch_size)
     check_threshold_word(threshold)
@@ -119,32 +120,33 @@ def stream_predictions(
     address: str | None = None,
     verbose: Verbose = "auto",
 ) -> Streamed:
-    """Classifies any number of files into Parquet: `path`, and what was found.
+    """Classify any number of files into Parquet.
 
-    That is `classes` and `probabilities`, lists with the best first, or a column a quantity.
+    The columns are `path`, and `classes` and `probabilities`, which are lists with the best class
+    first. For quantities, each has a column instead.
 
     Args:
-        model_path: as in `Predictor`, and so are `top`, `threshold`, `precision` and `pixels`.
-        images: files, folders, tables and addresses, as in `data.places.pieces`.
-        output: as in `streaming.stream`.
-        top: how many classes for each image.
-        threshold: from which probability on a class is answered.
-        batch_size: images a batch.
-        strict: whether a file that cannot be read ends the work; else it is left out.
-        precision: of OpenVINO's arithmetic.
-        pixels: what the model takes.
-        column: of a table, as in `data.places.pieces`.
-        part: files of a part.
-        engine: what does the work, as in `engines.run_on`.
-        address: of a Ray cluster.
-        verbose: whether to show progress.
+        model_path: Model as in `Predictor`.
+        images: Files, folders, tables and addresses, as in `data.places.pieces`.
+        output: Folder or `.parquet` file, as in `streaming.stream`.
+        top: Number of classes per image, as in `Predictor`.
+        threshold: Smallest probability at which a class is predicted, as in `Predictor`.
+        batch_size: Images per batch.
+        strict: Whether to stop at a file that cannot be read. By default it is left out.
+        precision: Precision of OpenVINO's arithmetic, as in `Predictor`.
+        pixels: Pixel range that the model expects, as in `Predictor`.
+        column: Column of a table, as in `data.places.pieces`.
+        part: Files per part.
+        engine: Engine that runs the model, as in `engines.run_on`.
+        address: Address of a Ray cluster.
+        verbose: Whether to show progress.
 
     Returns:
-        How many files were answered, and how many left out.
+        The number of files classified and the number left out.
 
     Raises:
-        FileNotFoundError, ValueError, ImportError, OSError: as `Predictor`, `engines.run_on` and
-            `streaming.stream`.
+        FileNotFoundError, ValueError, ImportError, OSError: As in `Predictor`, `engines.run_on`
+            and `streaming.stream`.
     """
     check_at_least(1, batch_size=batch_size, part=part)
     for image in images:
@@ -157,7 +159,7 @@ def stream_predictions(
 
 
 def _expand(images: Sequence[str | os.PathLike]) -> list[Path]:
-    """Files as they are, folders as the files below them."""
+    """Replace each folder by the image files below it."""
     paths = []
     for image in map(Path, images):
         require(image, "image file")

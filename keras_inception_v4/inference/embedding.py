@@ -40,27 +40,27 @@ def embed_to(
     address: str | None = None,
     verbose: Verbose = "auto",
 ) -> Streamed:
-    """Embeds a folder into an `.npz`, as `embed_folder`, or as `stream_embeddings` into Parquet.
+    """Embed a folder with `embed_folder` into an `.npz`, or with `stream_embeddings` into Parquet.
 
     Args:
-        model_path: as in both, and so is the rest.
-        folder: of images; for Parquet any place.
-        output: ends in `.npz`, or not.
-        dtype: of the features, in Parquet.
-        batch_size: images a batch.
-        skip_corrupt: of an `.npz`: whether to leave out files that cannot be read.
-        strict: of Parquet: whether not to.
-        precision: of OpenVINO's arithmetic.
-        pixels: what the model takes.
-        picture: beside an `.npz`.
-        column: of a table.
-        engine: for Parquet: what does the work, as in `engines.run_on`.
-        address: of a Ray cluster.
-        verbose: whether to show progress.
+        model_path: Model as in both functions, like all arguments below.
+        folder: Folder of images; for Parquet, any place.
+        output: Path of an `.npz` file. Any other name writes Parquet.
+        dtype: Type of the features, for Parquet only.
+        batch_size: Images per batch.
+        skip_corrupt: Whether to leave out files that cannot be read, for `.npz` only.
+        strict: Whether to stop at a file that cannot be read, for Parquet only.
+        precision: Precision of OpenVINO's arithmetic.
+        pixels: Pixel range that the model expects.
+        picture: Path of a PNG to draw, for `.npz` only.
+        column: Column of a table, for Parquet only.
+        engine: Engine that runs the model, as in `engines.run_on`, for Parquet only.
+        address: Address of a Ray cluster, for Parquet only.
+        verbose: Whether to show progress.
 
     Raises:
-        ValueError: for what belongs to the other kind of output, and as both.
-        FileNotFoundError, ImportError, OSError: as both.
+        ValueError: If an argument belongs to the other kind of output, or as in both functions.
+        FileNotFoundError, ImportError, OSError: As in both functions.
     """
     npz = Path(output).suffix == ".npz"
     if npz and dtype != "float32":
@@ -101,28 +101,30 @@ def stream_embeddings(
     address: str | None = None,
     verbose: Verbose = "auto",
 ) -> Streamed:
-    """Embeds any number of files into Parquet: `path`, and `features` as a list of 1536 numbers.
+    """Embed any number of files into Parquet.
+
+    The columns are `path` and `features`, a list of 1536 numbers.
 
     Args:
-        model_path: as in `Embedder`, and so are `dtype`, `precision` and `pixels`.
-        folder: a folder with its subfolders, a table, or an address; as in `data.places.pieces`.
-        output: as in `streaming.stream`.
-        dtype: of the features, `"float32"` or `"float16"`.
-        batch_size: images a batch.
-        strict: whether a file that cannot be read ends the work; else it is left out.
-        precision: of OpenVINO's arithmetic.
-        pixels: what the model takes.
-        column: of a table, as in `data.places.pieces`.
-        part: files of a part.
-        engine: what does the work, as in `engines.run_on`.
-        address: of a Ray cluster.
-        verbose: whether to show progress.
+        model_path: Model as in `Embedder`.
+        folder: A folder with its subfolders, a table, or an address, as in `data.places.pieces`.
+        output: Folder or `.parquet` file, as in `streaming.stream`.
+        dtype: Type of the features, `"float32"` or `"float16"`.
+        batch_size: Images per batch.
+        strict: Whether to stop at a file that cannot be read. By default it is left out.
+        precision: Precision of OpenVINO's arithmetic, as in `Embedder`.
+        pixels: Pixel range that the model expects, as in `Embedder`.
+        column: Column of a table, as in `data.places.pieces`.
+        part: Files per part.
+        engine: Engine that runs the model, as in `engines.run_on`.
+        address: Address of a Ray cluster.
+        verbose: Whether to show progress.
 
     Returns:
-        How many files were embedded, and how many left out.
+        The number of files embedded and the number left out.
 
     Raises:
-        FileNotFoundError, ValueError, ImportError, OSError: as `Embedder`, `engines.run_on` and
+        FileNotFoundError, ValueError, ImportError, OSError: As in `Embedder`, `engines.run_on` and
             `streaming.stream`.
     """
     check_at_least(1, batch_size=batch_size, part=part)
@@ -137,19 +139,19 @@ def stream_embeddings(
 def features_of(
     extractor: Extractor, images: Sequence, *, batch_size: int, verbose: Verbose = "auto"
 ) -> np.ndarray:
-    """Embed images that can be read, in memory.
+    """Embed images and return their features in memory.
 
     Args:
-        extractor: As `open_embedder` gives it.
-        images: Paths, records or bytes of encoded images.
-        batch_size: Images a batch.
+        extractor: Extractor from `open_embedder`.
+        images: Paths, records or bytes of encoded images, all of them readable.
+        batch_size: Images per batch.
         verbose: Whether to show progress.
 
     Returns:
-        float32 `(images, features)`.
+        A float32 array of shape `(images, features)`.
 
     Raises:
-        ValueError: if a feature is NaN or infinite.
+        ValueError: If a feature is NaN or infinite.
     """
     features = np.empty((0, 0), "float32")
     with progress(len(images), "embedding", "images", verbose) as advance:
@@ -177,31 +179,32 @@ def embed_folder(
     picture: str | os.PathLike | None = None,
     verbose: Verbose = "auto",
 ) -> tuple[int, list[tuple[str, str]]]:
-    """Embeds every image below a folder into one `.npz` file.
+    """Embed every image below a folder into one `.npz` file.
 
     Args:
-        model_path: a run folder or a `.keras` file, whose run's crop is used; an artefact of the
-            embedding; `None` for the ImageNet weights.
-        folder: searched with its subfolders.
-        output: an `.npz` with `features` (float32, `(images, 1536)`) and `paths`
-            (text, relative to the folder, sorted); an old one is replaced.
-        batch_size: images a batch.
-        skip_corrupt: whether to leave out files that cannot be read.
-        precision: of OpenVINO's arithmetic.
-        pixels: as in `embed`.
-        picture: a PNG to draw, each image a point on the first two principal
+        model_path: A run folder or a `.keras` file, whose recorded crop is used; or an embedding
+            artefact. `None` uses the ImageNet weights.
+        folder: Folder to search, with its subfolders.
+        output: Path of an `.npz` file, replaced if it exists. It holds `features` (float32,
+            `(images, 1536)`) and `paths` (text, relative to the folder, sorted).
+        batch_size: Images per batch.
+        skip_corrupt: Whether to leave out files that cannot be read.
+        precision: Precision of OpenVINO's arithmetic.
+        pixels: Pixel range that the model expects, as in `embed`.
+        picture: Path of a PNG to draw. It shows each image as a point on the first two principal
             components, coloured by its first subfolder.
-        verbose: as in `keras.Model.fit`; 0 shows no progress.
+        verbose: Verbosity as in `keras.Model.fit`; 0 shows no progress.
 
     Returns:
-        The number of images, and the files left out with the reason.
+        The number of images embedded, and the files left out with the reasons.
 
     Raises:
-        FileNotFoundError: if there is no such folder or model.
-        ValueError: if the folder has no images, or unreadable ones without
-            `skip_corrupt`; raised before any embedding.
-        ImportError: for a picture without matplotlib or scikit-learn; the message names the extra.
-        OSError: if the output cannot be written.
+        FileNotFoundError: If the folder or the model does not exist.
+        ValueError: If the folder holds no images, or unreadable ones without `skip_corrupt`. This
+            is raised before any embedding.
+        ImportError: If `picture` is given without matplotlib or scikit-learn installed. The
+            message names the extra.
+        OSError: If the output cannot be written.
     """
     check_at_least(1, batch_size=batch_size)
     folder, output = existing_folder(folder), Path(output)
@@ -214,7 +217,7 @@ def embed_folder(
         check_name(picture)
     paths, bad = sound_images(list_images(folder), skip_corrupt=skip_corrupt, verbose=verbose)
     if picture is not None and len(paths) < 2:
-        raise ValueError(f"{folder} holds one image. A picture needs at least two.")
+        raise ValueError(f"{folder} holds one image. To draw a picture, give at least two.")
     extractor = open_embedder(model_path, precision=precision, pixels=pixels)
     features = features_of(extractor, paths, batch_size=batch_size, verbose=verbose)
     relative = np.array([path.relative_to(folder).as_posix() for path in paths])

@@ -1,4 +1,4 @@
-"""What does the work over many pictures: the model itself, another runtime, or Ray."""
+"""Engines that run a model on many pictures: Keras, another runtime, or Ray."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -31,24 +31,25 @@ def run_on(
     address: str | None = None,
     **options,
 ) -> Streamed:
-    """Answers pictures into Parquet.
+    """Run a model on pictures and write its outputs to Parquet.
 
     Args:
-        engine: `"keras"`; `"openvino"`, `"onnx"` or `"litert"`, for which the model is exported in
-            float32 and verified first; `"ray"`, all devices of a cluster; `None` is the model's or
-            artefact's own.
-        kind: what is answered.
-        model: its model.
-        arguments: its others.
-        places: of the pictures.
-        output: as in `streaming.stream`, and so are the options.
-        address: of a Ray cluster, as `ray.init` takes it; `None` starts one on this machine, or
-            uses the one that the caller is connected to.
-        options: `batch_size` and the rest.
+        engine: `"keras"` runs the model itself. `"openvino"`, `"onnx"` and `"litert"` first export
+            it in float32 and verify the export. `"ray"` uses all devices of a cluster. `None` uses
+            Keras for a model and its own runtime for an artefact.
+        kind: `Embedder` or `Predictor`.
+        model: Model for `kind`.
+        arguments: Other arguments for `kind`.
+        places: Places of the pictures.
+        output: Folder or `.parquet` file, as in `streaming.stream`.
+        address: Address of a Ray cluster, as `ray.init` takes it. `None` starts one on this
+            machine. If the caller is already connected to a cluster, that one is used.
+        options: `batch_size` and other options of `streaming.stream`.
 
     Raises:
-        FileNotFoundError, ValueError, ImportError, OSError: as `streaming.stream` and `kind`; for
-            an engine that is none, or cannot run this model.
+        FileNotFoundError, OSError: As in `streaming.stream` and `kind`.
+        ValueError: As there, or if `engine` is unknown or cannot run this model.
+        ImportError: As there, or if the engine's runtime is not installed.
     """
     check_one_of((None, *ENGINES), engine=engine)
     if address is not None and engine != RAY:
@@ -60,7 +61,7 @@ def run_on(
     require_parquet()
     with ExitStack() as stack:
         if engine == RAY:
-            model = None if model is None else os.path.abspath(model)  # for the workers
+            model = None if model is None else os.path.abspath(model)  # workers run elsewhere
             stack.enter_context(connected(address))
             found = look_at(kind, {"model": model, **arguments})
             made, known = on_ray(kind, {"model": model, **arguments}, found), found.known
@@ -72,7 +73,7 @@ def run_on(
                 model = stack.enter_context(exporting)
                 precision = arguments["precision"]
                 if engine == "openvino" and precision is None:
-                    precision = "float32"  # its own choice may be bfloat16
+                    precision = "float32"  # OpenVINO may choose bfloat16 by itself
                 arguments = {**arguments, "pixels": None, "precision": precision}
             work = kind(model, **arguments)
             made, known = here(work), {**work.known, **about}
@@ -83,9 +84,9 @@ def run_on(
 def _exported(
     model: str | os.PathLike | None, format: str, part: str, pixels: str | None
 ) -> Iterator[Path]:
-    """A verified artefact of the model, while it is needed."""
+    """Export the model to a verified temporary artefact and yield its path."""
     require_runtime(format)
-    # What an artefact needs not.
+    # Imported here because running an artefact does not need them.
     from keras_inception_v4.export import export_file, export_model
     from keras_inception_v4.model import InceptionV4
 

@@ -1,4 +1,4 @@
-"""Draw where in an image a class was seen, by one of three methods, and measure the map."""
+"""Draw a map of where in an image a class was seen, by one of three methods, and measure it."""
 
 import os
 from typing import NamedTuple
@@ -37,20 +37,21 @@ UNITS = {CAM: "logits", GRADCAM: "", OCCLUSION: "of probability lost"}
 FINER = next(
     name for name in reversed(ENDPOINTS) if ENDPOINTS[name].stride < ENDPOINTS[LAST].stride
 )
-"""The last endpoint whose grid is finer than the last one's."""
+"""The deepest endpoint whose grid is finer than that of the last endpoint."""
 
 
 class Explanation(NamedTuple):
-    """What a picture shows, and how it was made.
+    """The content of an explanation picture, and how it was made.
 
     Attributes:
-        top: the best classes of the image, or its quantities.
-        explained: the one that the map is of.
-        task: that of the model.
-        method: one of `METHODS`.
-        endpoint: the layer whose grid is drawn; `None` for occlusion.
-        cells: height and width of the map.
-        measured: of the map, and of the same values in a random order; `None` if not asked for.
+        top: Best classes of the image, or its quantities, with their values.
+        explained: Class or quantity that the map explains.
+        task: Task of the model.
+        method: One of `METHODS`.
+        endpoint: Layer whose grid is drawn; `None` for occlusion.
+        cells: Height and width of the map, in cells.
+        measured: Faithfulness of the map, then of the same values in a random order; `None`
+            without `check`.
     """
 
     top: list[tuple[str, float]]
@@ -74,30 +75,32 @@ def explain_file(
     check: bool = False,
     pixels: str | None = None,
 ) -> Explanation:
-    """Draws an image, a map over it and the best classes in one picture.
+    """Draw an image, a map over it and the best classes in one picture.
 
     Args:
-        model_path: a run folder or a `.keras` file with a classifier; its run's class names and
-            crop are used.
-        image: path of an image file.
-        output: path of a PNG; an old one is replaced.
-        class_name: the class to explain; the best one if `None`.
-        top: how many classes to show.
-        method: `"cam"` (exact, for a head of average pool and one dense layer), `"gradcam"` (any
-            head and endpoint) or `"occlusion"` (slow). By default the first that fits the head.
-        endpoint: name of the layer whose grid is drawn; another than the last takes Grad-CAM.
-        check: whether to measure the map by deletion and insertion.
-        pixels: what the model takes, `"raw"` (0 to 255) or `"scaled"` (-1 to 1), where its layers
-            do not tell.
+        model_path: A run folder or a `.keras` file with a classifier. The class names and crop
+            recorded by the run are used.
+        image: Path of an image file.
+        output: Path of a PNG file, replaced if it exists.
+        class_name: Class to explain. `None` explains the best one.
+        top: Number of classes to show.
+        method: `"cam"` (exact, for a head of average pooling and one dense layer), `"gradcam"` (any
+            head and endpoint) or `"occlusion"` (slow). `None` uses CAM where the head and the
+            endpoint allow it, else Grad-CAM.
+        endpoint: Name of the layer whose grid is drawn. `None` is the last one. Any other layer
+            needs Grad-CAM.
+        check: Whether to measure the map by deletion and insertion.
+        pixels: Pixel range that the model expects, `"raw"` (0 to 255) or `"scaled"` (-1 to 1).
+            Needed only where its layers do not show it.
 
     Returns:
-        What the picture shows.
+        The content of the picture.
 
     Raises:
-        FileNotFoundError: if the model or the image is not there.
-        ValueError: if one of them cannot be read, the output is no `.png`, the class is
-            unknown, or the method does not fit the model or the endpoint.
-        ImportError: without matplotlib; the message names the extra.
+        FileNotFoundError: If the model or the image does not exist.
+        ValueError: If the model or the image cannot be read, `output` does not end in `.png`, or
+            the class is unknown. Also if the method does not fit the model or the endpoint.
+        ImportError: If matplotlib is not installed. The message names the extra.
     """
     if not str(output).lower().endswith(".png"):
         raise ValueError(f"Received output={str(output)!r}. It must end in .png.")
@@ -150,7 +153,7 @@ def explain_file(
 
 
 def _fitting(model, endpoint: str | None) -> str:
-    """The exact map where it holds."""
+    """Return CAM, which is exact, where the head and the endpoint allow it, else Grad-CAM."""
     if endpoint not in (None, LAST):
         return GRADCAM
     try:
@@ -161,20 +164,23 @@ def _fitting(model, endpoint: str | None) -> str:
 
 
 def overlays(model, images: np.ndarray, indices) -> list[np.ndarray] | None:
-    """Lay a map over each image, by the first method whose grid has more than one cell.
+    """Lay a map over each image, from the deepest endpoint whose grid has more than one cell.
+
+    The last endpoint is tried first, then `FINER`.
 
     Args:
-        model: A classifier, or one of quantities.
-        images: Raw pixels `(images, height, width, 3)`.
-        indices: One class an image.
+        model: A classifier or a regression model.
+        images: Raw pixels of shape `(images, height, width, 3)`.
+        indices: Index of one class or quantity per image.
 
     Returns:
-        uint8 `(height, width, 3)` each; `None` for a model that has no such grid.
+        One uint8 array of shape `(height, width, 3)` per image; `None` for a model without such a
+        grid.
     """
     for endpoint in (LAST, FINER):
         try:
             maps = _maps(model, images, indices, _fitting(model, endpoint), endpoint)
-        except ValueError:  # built by other hands: no layer of that name leads to the answer
+        except ValueError:  # a custom model: no layer of that name leads to the output
             return None
         if maps[0].size > 1:
             drawn = endpoint_as_drawn(model, endpoint, maps.shape[1:], images.shape[1:3])

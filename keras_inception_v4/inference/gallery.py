@@ -1,4 +1,4 @@
-"""The pictures that a model was worst at and least certain of, with maps of where it looked."""
+"""Galleries of a model's worst errors and least certain predictions, with maps."""
 
 import os
 from typing import NamedTuple
@@ -12,7 +12,7 @@ from keras_inception_v4.inference.explanation import overlays
 from keras_inception_v4.plots import plot_gallery
 from keras_inception_v4.tasks import Measured, Task
 
-SHOWN = 16  # pictures of a section: two batches of a map
+SHOWN = 16  # pictures per section: two batches for the maps
 WORST, UNCERTAIN = "worst errors", "right, but least certain"
 
 
@@ -20,10 +20,10 @@ class Shown(NamedTuple):
     """A picture in a gallery.
 
     Attributes:
-        picture: Its index.
-        pixels: As the model sees it, uint8 `(height, width, 3)`; beside it, where there is one, the
-            map of the class that decided.
-        caption: File, label, prediction.
+        picture: Index of the picture in the data.
+        pixels: The picture as the model sees it, uint8 of shape `(height, width, 3)`. If there is a
+            map, it is beside the picture, which doubles the width.
+        caption: File name, label and prediction.
     """
 
     picture: int
@@ -39,18 +39,18 @@ def worst_and_uncertain(
     columns: dict[str, list],
     shown: int = SHOWN,
 ) -> dict[str, list[Shown]]:
-    """Pick the pictures with the worst answers, and those that were nearly wrong.
+    """Pick the pictures with the worst errors, and those that were right with the least margin.
 
     Args:
-        model: That answered.
-        files: What it was asked.
-        task: Of the model.
-        given: Its answers and the targets.
-        columns: As `evaluation.columns_of` gives them.
-        shown: Pictures of a section, at most.
+        model: Model that made the predictions.
+        files: Pictures that it was given.
+        task: Task of the model.
+        given: Predictions and targets.
+        columns: Columns as returned by `evaluation.columns_of`.
+        shown: Largest number of pictures per section.
 
     Returns:
-        Section to pictures; the worst first. Quantities have errors only.
+        Pictures by section title, the worst first. For quantities there are errors only.
     """
     sections = {}
     for title, chosen in _chosen(columns, shown).items():
@@ -58,7 +58,7 @@ def worst_and_uncertain(
             continue
         pixels = files.take(chosen)
         decided = [_deciding(task, given, index) for index in chosen]
-        full = padded(pixels, shown)  # each size of a batch would be compiled
+        full = padded(pixels, shown)  # every new batch size would be compiled
         seen = np.clip(pixels, 0, 255).round().astype("uint8")
         over = overlays(model, full, [*decided, *[0] * (len(full) - len(decided))])
         if over is not None:
@@ -74,8 +74,8 @@ def draw_sections(sections: dict[str, list[Shown]], path: str | os.PathLike) -> 
     """Write a gallery as a PNG.
 
     Raises:
-        ImportError: without matplotlib; the message names the extra.
-        OSError: if the file cannot be written.
+        ImportError: If matplotlib is not installed. The message names the extra.
+        OSError: If the file cannot be written.
     """
     tiles = {
         title: [(each.pixels, each.caption) for each in pictures]
@@ -85,7 +85,7 @@ def draw_sections(sections: dict[str, list[Shown]], path: str | os.PathLike) -> 
 
 
 def caption(files: ImageFiles, columns: dict[str, list], index: int) -> str:
-    """Name a picture's file, its label, and what was answered instead."""
+    """Return a caption of a picture: its file name, label and prediction."""
     label, predicted = columns["label"][index], columns["predicted"][index]
     name = os.path.basename(str(files.paths[index]))
     says = f"{_words(label)} → {_words(predicted)}"
@@ -111,7 +111,7 @@ def _chosen(columns: dict[str, list], shown: int) -> dict[str, list[int]]:
 
 
 def _deciding(task: Task, given: Measured, index: int) -> int:
-    """The class that was answered; of several, or of quantities, the one that is furthest off."""
+    """Return the predicted class; for several classes or quantities, the one with most error."""
     answer, target = given.answers[index], given.targets[index]
     if np.ndim(target) == 0:
         return int(answer.argmax())

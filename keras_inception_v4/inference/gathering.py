@@ -1,4 +1,4 @@
-"""Pictures of several requests, answered together."""
+"""Batches of pictures from several requests."""
 
 import asyncio
 from collections import deque
@@ -8,16 +8,17 @@ import numpy as np
 
 
 class Gathered:
-    """Answers pictures in batches: whenever the model is free, all that wait, up to a batch.
+    """A queue of pictures that the model processes in batches.
 
-    Ray Serve's own batches are closed a few milliseconds after their first picture, also while the
-    model is busy with others: sixteen clients at once were answered one by one.
+    Whenever the model is free, it takes all waiting pictures, up to one batch. Ray Serve's own
+    batching closes a batch a few milliseconds after its first picture, even while the model is
+    busy. With it, sixteen simultaneous clients were served one by one.
 
     Args:
-        answer: rows of answers of pixels `(images, height, width, channels)`; is called in a
-            thread, once at a time.
-        most: pictures of a batch.
-        wait: seconds that a picture waits for others when the model is free.
+        answer: Function from pixels `(images, height, width, channels)` to rows of outputs. It is
+            called in a thread, one call at a time.
+        most: Largest number of pictures per batch.
+        wait: Seconds to wait for more pictures when the model is free.
     """
 
     def __init__(self, answer: Callable[[np.ndarray], list[np.ndarray]], most: int, wait: float):
@@ -26,7 +27,7 @@ class Gathered:
         self._working: asyncio.Task | None = None
 
     async def __call__(self, pixels: np.ndarray) -> np.ndarray:
-        """The answer to one picture, `(height, width, channels)`."""
+        """Return the outputs for one picture of shape `(height, width, channels)`."""
         future = asyncio.get_running_loop().create_future()
         self._waiting.append((pixels, future))
         if self._working is None or self._working.done():
@@ -45,11 +46,11 @@ class Gathered:
                         future.set_exception(error)
                 continue
             for (_, future), row in zip(batch, rows, strict=True):
-                if not future.done():  # its client may have gone meanwhile
+                if not future.done():  # the client may have disconnected meanwhile
                     future.set_result(row)
 
     def _taken(self) -> list[tuple[np.ndarray, asyncio.Future]]:
-        """The next of those whose clients are still there."""
+        """Take the next batch from the queue, without pictures of disconnected clients."""
         batch: list[tuple[np.ndarray, asyncio.Future]] = []
         while self._waiting and len(batch) < self._most:
             pixels, future = self._waiting.popleft()

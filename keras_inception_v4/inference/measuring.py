@@ -1,4 +1,4 @@
-"""Measure a model on a labelled folder or a table of files and targets."""
+"""Evaluate a model on a labelled folder or on a table of files and targets."""
 
 import os
 import sys
@@ -24,7 +24,7 @@ from keras_inception_v4.preprocessing import imagenet_classes
 from keras_inception_v4.progress import Verbose
 from keras_inception_v4.tasks import require_scikit_learn
 
-MEASURED_PARTS = ("test", "validation", WHOLE, "train")  # the first that the data have
+MEASURED_PARTS = ("test", "validation", WHOLE, "train")  # the first one in the data is used
 
 
 def evaluate_files(
@@ -46,40 +46,43 @@ def evaluate_files(
     html: str | os.PathLike | None = None,
     verbose: Verbose = "auto",
 ) -> dict:
-    """Measures a model on a folder with a subfolder a class, or on a table.
+    """Evaluate a model on a folder with one subfolder per class, or on a table.
 
     Args:
-        model_path: a run folder or its `model.keras`; `None` for InceptionV4 with `weights`.
-        data: a folder, whose subfolders bear names of the model's classes, WordNet synsets
-            (`n01440764`) for ImageNet's 1000; not every class needs one. Or a table, as in
-            `read_labelled_table`. Of data that are split the test part is measured, else the
-            held-out one.
-        weights: as in `InceptionV4`; without a model.
-        batch_size: images a batch.
-        skip_corrupt: whether to leave out what cannot be used.
-        nested: whether folders that hold only folders are classes all the same.
-        images: as in `read_labelled_table`.
-        columns: likewise; for quantities by default those with the model's names.
-        threshold: as in `predict_files`.
-        pixels: what the model takes, `"raw"` (0 to 255) or `"scaled"` (-1 to 1), where its layers
-            do not tell.
-        report: a JSON file to write, or `None`.
-        picture: a PNG to write, or `None`: the confusion matrix, measures of each class, or answers
-            over targets.
-        answers: A `.parquet` or `.csv` file to write, or `None`: a row an image with its path and
-            the columns that `evaluation.evaluate` calls `answers`.
-        gallery: A PNG to write, or `None`: the worst errors and the least certain answers, with
-            maps of where the model looked.
-        html: A `.html` to write, or `None`: all of it in one page, as `report.write_report`.
-        verbose: as in `keras.Model.fit`; 0 shows no progress.
+        model_path: A run folder or its `model.keras`. `None` uses InceptionV4 with `weights`.
+        data: A folder or a table as in `read_labelled_table`. A folder's subfolders have the names
+            of the model's classes, or WordNet synsets (`n01440764`) for ImageNet's 1000 classes.
+            Classes without a subfolder are allowed. If the data are split, the test part is used,
+            or else the validation part, or else the training part.
+        weights: Weights as in `InceptionV4`, used only without a model.
+        batch_size: Images per batch.
+        skip_corrupt: Whether to leave out files or rows that cannot be used.
+        nested: Whether to accept class folders that hold only folders.
+        images: Folder of the images, as in `read_labelled_table`.
+        columns: Columns of the table, as in `read_labelled_table`. For quantities they default to
+            the model's names.
+        threshold: Threshold as in `predict_files`.
+        pixels: Pixel range that the model expects, `"raw"` (0 to 255) or `"scaled"` (-1 to 1).
+            Needed only where its layers do not show it.
+        report: Path of a JSON file for the metrics, or `None`.
+        picture: Path of a PNG, or `None`. It shows the confusion matrix, the measures of each
+            class, or predictions over targets.
+        answers: Path of a `.parquet` or `.csv` file, or `None`. It has one row per image, with its
+            path and the columns that `evaluation.evaluate` returns as `answers`.
+        gallery: Path of a PNG, or `None`. It shows the worst errors and the least certain
+            predictions, with maps of where the model looked.
+        html: Path of an `.html` file, or `None`. It is one page with all results, as in
+            `report.write_report`.
+        verbose: Verbosity as in `keras.Model.fit`; 0 shows no progress.
 
     Returns:
-        As `evaluation.evaluate`, and `left_out`, the number of files.
+        The metrics of `evaluation.evaluate`, and `left_out`, the number of files left out.
 
     Raises:
-        FileNotFoundError: if the model or the data are not there.
-        ValueError: if one cannot be read, or the data have what is no class of the model.
-        OSError: if the weights cannot be had or a result cannot be written.
+        FileNotFoundError: If the model or the data do not exist.
+        ValueError: If the model or the data cannot be read, or a label in the data is not a class
+            of the model.
+        OSError: If the weights cannot be downloaded or a result cannot be written.
     """
     for output in (report, picture, answers, gallery, html):
         if output is not None:
@@ -99,7 +102,7 @@ def evaluate_files(
     layout = None if has_columns(data) else read_layout(data, nested=nested)
     if layout is not None:
         if images is not None or columns not in (None, Columns()):
-            raise ValueError(f"Received images or columns for {data}, which is no table.")
+            raise ValueError(f"Received images or columns for {data}, which is not a table.")
         refuse_problems(
             layout.problems, "links or files", skip_corrupt=skip_corrupt, verbose=verbose
         )
@@ -114,7 +117,7 @@ def evaluate_files(
     else:
         if task.name != SINGLE_LABEL:
             raise ValueError(
-                f"{data} is a folder of classes, and the model is one of {task.name}. Give a table "
+                f"{data} is a folder of classes, but the model's task is {task.name}. Give a table "
                 "of files and targets (.csv, .tsv, .parquet)."
             )
         files, left_out = _of_folder(model, settings, layout, names, skip_corrupt, verbose)
@@ -145,7 +148,7 @@ def evaluate_files(
 def _of_table(
     model: keras.Model, settings: ModelSettings, table, names, skip_corrupt, verbose, **where
 ) -> tuple[ImageFiles, int]:
-    """The images to measure, and how many rows were left out."""
+    """Return the images to evaluate and the number of rows left out."""
     rows = read_rows(
         table,
         task=task_of(model).name,
@@ -163,7 +166,7 @@ def _of_table(
 
 
 def _names_in_data(settings: ModelSettings, names: list[str]) -> list[str]:
-    """What the classes are called in data: ImageNet's by their synsets."""
+    """Return the class names expected in the data: synsets for ImageNet's classes."""
     if settings.class_names is None and len(names) == len(imagenet_classes()):
         return [synset for synset, _ in imagenet_classes()]
     return names
@@ -172,7 +175,7 @@ def _names_in_data(settings: ModelSettings, names: list[str]) -> list[str]:
 def _of_folder(
     model: keras.Model, settings: ModelSettings, layout, names, skip_corrupt, verbose
 ) -> tuple[ImageFiles, int]:
-    """The images to measure, and how many files were left out."""
+    """Return the images to evaluate and the number of files left out."""
     part = next(part for part in MEASURED_PARTS if part in layout.parts)
     folder, found = layout.folders[part], layout.parts[part]
     if verbose and part:
@@ -181,7 +184,7 @@ def _of_folder(
     unknown = [name for name in found if name not in known]
     if unknown:
         raise ValueError(
-            f"{len(unknown)} subfolders of {folder} are no classes of the model: "
+            f"{len(unknown)} subfolders of {folder} are not classes of the model: "
             f"{', '.join(unknown[:10])}. Its classes are {', '.join(known[:10])}"
             f"{', ...' if len(known) > 10 else ''}."
         )

@@ -1,4 +1,4 @@
-"""The same work over Ray Data: CPUs read and decode, an actor a device holds the model."""
+"""Run a model with Ray Data: CPUs read and decode, and one actor per device holds the model."""
 
 import logging
 import os
@@ -16,20 +16,20 @@ from keras_inception_v4.errors import in_one_line, require_extra
 from keras_inception_v4.inference.answering import PATH, PIXELS, REASON, Answering, decoded
 from keras_inception_v4.inference.streaming import Engine, Groups, as_text
 
-CHUNK = 100  # parts an actor of a Ray data set, with each of which the actors begin anew
-TOGETHER = 4  # pieces that a task reads
-KERAS_FORMATS = (None, "saved_model")  # what computes on a GPU where there is one
+CHUNK = 100  # parts per actor in one Ray dataset; actors are restarted for every dataset
+TOGETHER = 4  # pieces that one task reads
+KERAS_FORMATS = (None, "saved_model")  # formats that use a GPU if there is one
 FIRST = re.compile(r"[\w.]+(Error|Exception): ")
 PATIENCE = "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S"
 DEFAULTS = {
-    "RAY_USAGE_STATS_ENABLED": "0",  # Ray tells its makers of its use else
-    # Ray's 15 is for a desk's machine: beside two busy processes its workers get 3 % of a core.
+    "RAY_USAGE_STATS_ENABLED": "0",  # by default Ray reports usage to its developers
+    # Ray's default of 15 suits desktops: beside two busy processes its workers get 3 % of a core.
     "RAY_worker_niceness": "0",
-    # How long a server's door may take to open. Ray's 5 s are over on a busy machine while it still
-    # imports; then it is killed and the start fails. The start itself waits for 60 s.
+    # Seconds until the HTTP proxy must be ready. On a busy machine Ray's default of 5 s ends while
+    # the proxy still imports. Ray then kills it and the start fails. The start itself waits 60 s.
     PATIENCE: "60",
 }
-"""Variables that Ray reads when it starts, unless the user has set them."""
+"""Environment variables set before Ray starts, unless the user has set them."""
 ENVIRONMENT = (
     "KERAS_BACKEND",
     "TF_CPP_MIN_LOG_LEVEL",
@@ -37,11 +37,11 @@ ENVIRONMENT = (
     "HF_HUB_CACHE",
     PATIENCE,
 )
-"""Variables that the workers get from this process."""
+"""Environment variables that workers inherit from this process."""
 
 
 class Found(NamedTuple):
-    """What a model says of itself, see `Answering`."""
+    """The attributes of an opened model, as in `Answering`."""
 
     size: tuple[int, int]
     crop: float
@@ -49,10 +49,10 @@ class Found(NamedTuple):
 
 
 def require_ray():
-    """Imports and returns `ray`, with its data library.
+    """Import and return `ray`, with its data library.
 
     Raises:
-        ImportError: without it; the message names the extra.
+        ImportError: If it is not installed. The message names the extra.
     """
     require_extra("ray.data", "The engine ray needs", "ray[data]", "ray")
     return require_extra("ray", "The engine ray needs", "ray[data]", "ray")
@@ -60,14 +60,16 @@ def require_ray():
 
 @contextmanager
 def connected(address: str | None = None) -> Iterator[None]:
-    """A connection to Ray: the caller's own if there is one, else for as long as it is needed.
+    """Connect to Ray while the block runs.
+
+    If the caller is already connected, that connection is used and kept open.
 
     Args:
-        address: of a cluster, as `ray.init` takes it; `None` starts one on this machine.
+        address: Address of a cluster, as `ray.init` takes it. `None` starts one on this machine.
 
     Raises:
-        ImportError: without Ray; the message names the extra.
-        OSError: if there is no cluster at the address.
+        ImportError: If Ray is not installed. The message names the extra.
+        OSError: If there is no cluster at the address, or none can be started.
     """
     ray = require_ray()
     if ray.is_initialized():
@@ -86,7 +88,7 @@ def connected(address: str | None = None) -> Iterator[None]:
                 logging_level=logging.ERROR,
             )
         except (ConnectionError, RuntimeError, ValueError) as error:
-            where = "No Ray starts here" if address is None else f"There is no Ray at {address}"
+            where = "Ray cannot start here" if address is None else f"There is no Ray at {address}"
             raise OSError(f"{where}: {in_one_line(error)}") from error
         try:
             yield
@@ -96,7 +98,7 @@ def connected(address: str | None = None) -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Ray's and its data library's loggers, without what is no error."""
+    """Let the loggers of Ray and its libraries show only errors."""
     loggers = [logging.getLogger(name) for name in ("ray", "ray.data", "ray.serve")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
@@ -109,10 +111,12 @@ def _quiet() -> Iterator[None]:
 
 
 def look_at(kind: type[Answering], arguments: dict) -> Found:
-    """Opens the model in a process of Ray's own, which ends with that: this one needs no device.
+    """Open the model in a short-lived Ray process and return its attributes.
+
+    The process uses no GPU, and the calling process never opens the model.
 
     Raises:
-        FileNotFoundError, ValueError, ImportError, OSError: as `kind`.
+        FileNotFoundError, ValueError, ImportError, OSError: As in `kind`.
     """
     ray = require_ray()
     hidden = {"env_vars": {"CUDA_VISIBLE_DEVICES": ""}}
@@ -126,20 +130,20 @@ def look_at(kind: type[Answering], arguments: dict) -> Found:
         return ray.get(look.remote())
     except ray.exceptions.RayTaskError as error:
         raise error.cause from None
-    except ray.exceptions.RayError as error:  # the process died, as without memory
+    except ray.exceptions.RayError as error:  # the process died, for example out of memory
         raise OSError(f"The model cannot be opened on Ray: {in_one_line(error)}") from error
 
 
 def on_ray(kind: type[Answering], arguments: dict, found: Found) -> Engine:
-    """An engine: every CPU of the cluster reads and decodes, every device answers.
+    """Return an engine that decodes on every CPU of the cluster and runs the model on every device.
 
-    A device is a GPU, or where there is none a node. What a worker that dies had begun is done
-    again. Rows come back to this process in order, which writes them.
+    A device is a GPU, or a node if there are no GPUs. Work of a worker that dies is repeated. Rows
+    return in order to this process, which writes them.
 
     Args:
-        kind: what is answered; an actor's class.
-        arguments: of its constructor.
-        found: what `look_at` found.
+        kind: Class of the actors, `Embedder` or `Predictor`.
+        arguments: Arguments of its constructor.
+        found: Attributes returned by `look_at`.
     """
     ray = require_ray()
 
@@ -190,13 +194,13 @@ def _dataset(
 
 
 def _reason(error: Exception) -> str:
-    """What first went wrong, out of the stacks of several processes that Ray joins."""
+    """Return the first error in the joined stack traces of several Ray processes."""
     lines = [line.strip() for line in str(error).splitlines()]
     return next(filter(FIRST.match, lines), in_one_line(error))
 
 
 class _Devices(NamedTuple):
-    """How many actors there are, and what each of them and each reading task takes."""
+    """The number of actors, and the GPUs and CPUs of each actor and each reading task."""
 
     actors: int
     gpus: float | None
@@ -205,10 +209,11 @@ class _Devices(NamedTuple):
 
 
 def _devices(ray, model: str | os.PathLike | None) -> _Devices:
-    """GPUs for Keras; else nodes: more than half of one, so that two do not share one of these.
+    """Return one actor per GPU for Keras formats, or one actor per node.
 
-    What is left is enough for as many readers as there are cores. Reading takes another share than
-    answering, or Ray would do both in the actor, on one core.
+    Without GPUs, an actor takes 0.51 of the smallest node's CPUs. Two actors then cannot share a
+    node, and the readers get the rest. Reading and inference must ask for different CPU shares.
+    Otherwise Ray would run both in the actor, on one core.
     """
     nodes = [node["Resources"]["CPU"] for node in ray.nodes()
              if node["Alive"] and node["Resources"].get("CPU")]  # fmt: skip
@@ -218,21 +223,21 @@ def _devices(ray, model: str | os.PathLike | None) -> _Devices:
 
 
 def has_gpu_for(model: str | os.PathLike | None) -> bool:
-    """Whether the cluster has a GPU, and the model computes on it: other runtimes do not here."""
+    """Return whether the cluster has a GPU and the model's format can use it."""
     keras = model is None or format_of(model) in KERAS_FORMATS
     return keras and require_ray().cluster_resources().get("GPU", 0) >= 1
 
 
 def read(batch: dict, size: tuple[int, int], crop: float, here: str) -> Iterator[dict]:
-    """Pieces, as JSON, to batches of pictures with their path, pixels and reason.
+    """Yield batches of pictures, with their paths, pixels and reasons, from pieces in JSON.
 
     Args:
-        batch: with a column `piece`.
-        size: as in `load_image`.
-        crop: likewise.
-        here: the folder from which the user named the places.
+        batch: Batch with a column `piece`.
+        size: Height and width, as in `load_image`.
+        crop: Crop as in `load_image`.
+        here: Folder to which relative paths of the user refer.
     """
-    with suppress(OSError):  # a node without that folder reads addresses
+    with suppress(OSError):  # a node without that folder can still read addresses
         os.chdir(here)
     blank = np.zeros((*size, 3), "float32")
     readers: dict = {}

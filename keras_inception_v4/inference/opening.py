@@ -1,4 +1,4 @@
-"""Open a model or an artefact, with what its run recorded."""
+"""Open a model or an artefact with the settings that its run recorded."""
 
 import os
 from collections.abc import Callable
@@ -30,10 +30,11 @@ BEST = "best"
 
 
 class Classifier(NamedTuple):
-    """Anything that names what is in an image file.
+    """An opened classifier or regression model, from Keras or an artefact.
 
-    `predict` takes raw pixels `(images, height, width, 3)`, 0 to 255, and answers
-    probabilities, or quantities. `thresholds` has one a class where a run has found some.
+    `predict` takes raw pixels of shape `(images, height, width, 3)`, 0 to 255, and returns
+    probabilities or quantities. `thresholds` has one value per class, or is `None` if the run
+    recorded none.
     """
 
     size: tuple[int, int]
@@ -45,9 +46,10 @@ class Classifier(NamedTuple):
 
 
 class Extractor(NamedTuple):
-    """Anything that turns an image file into features.
+    """An opened embedding model, from Keras or an artefact.
 
-    `embed` takes raw pixels `(images, height, width, 3)`, 0 to 255, and answers `(images, 1536)`.
+    `embed` takes raw pixels of shape `(images, height, width, 3)`, 0 to 255, and returns features
+    of shape `(images, 1536)`.
     """
 
     size: tuple[int, int]
@@ -61,21 +63,21 @@ def open_model(
     *,
     pixels: str | None = None,
 ) -> tuple["keras.Model", ModelSettings]:
-    """A model and what its run recorded.
+    """Return a model and the settings that its run recorded.
 
     Args:
-        model_path: a run folder or its `model.keras`, or any `.keras` file of this package;
-            `None` for InceptionV4 with `weights`.
-        weights: as in `InceptionV4`.
-        pixels: what the model takes, `"raw"` (0 to 255) or `"scaled"` (-1 to 1), where its layers
-            do not tell.
+        model_path: A run folder or its `model.keras`, or any `.keras` file of this package. `None`
+            uses InceptionV4 with `weights`.
+        weights: Weights as in `InceptionV4`.
+        pixels: Pixel range that the model expects, `"raw"` (0 to 255) or `"scaled"` (-1 to 1).
+            Needed only where its layers do not show it.
 
     Raises:
-        FileNotFoundError: if there is no such model.
-        ValueError: if it cannot be read or has no classifier.
-        OSError: if the ImageNet weights are neither in the cache nor to be had.
+        FileNotFoundError: If there is no such model.
+        ValueError: If the model cannot be read or has no classifier.
+        OSError: If the ImageNet weights are not in the cache and cannot be downloaded.
     """
-    # An artefact needs neither these nor Keras.
+    # Imported here because artefacts do not need Keras.
     from keras_inception_v4.model import InceptionV4
     from keras_inception_v4.weights.loading import read_model
 
@@ -84,7 +86,7 @@ def open_model(
     model = read_model(model_path)
     say_pixels(model, pixels)
     model = classifier_of(model)
-    image_size(model)  # refuses what takes no images
+    image_size(model)  # raises if the model takes no images
     check_classifier(model)
     return model, read_settings(model_path)
 
@@ -95,25 +97,27 @@ def open_classifier(
     precision: str | None = None,
     pixels: str | None = None,
 ) -> Classifier:
-    """A model or an artefact, ready for image files.
+    """Open a model or an artefact for prediction.
 
     Args:
-        model_path: as in `open_model`, or an artefact of `export_model`.
-        precision: of OpenVINO's arithmetic, as in `open_artefact`.
-        pixels: as in `open_model`; an artefact knows.
+        model_path: Model as in `open_model`, or an artefact of `export_model`.
+        precision: Precision of OpenVINO's arithmetic, as in `open_artefact`.
+        pixels: Pixel range that the model expects, as in `open_model`. Not allowed for an artefact,
+            which records it.
 
     Raises:
-        FileNotFoundError: if there is no such model.
-        ValueError: if it cannot be read, or `precision` is for another format.
-        ImportError: without the artefact's runtime; the message names the extra.
-        OSError: if the ImageNet weights are neither in the cache nor to be had.
+        FileNotFoundError: If there is no such model.
+        ValueError: If the model cannot be read, an argument does not apply to it, or it is an
+            embedding artefact.
+        ImportError: If the artefact's runtime is not installed. The message names the extra.
+        OSError: If the ImageNet weights are not in the cache and cannot be downloaded.
     """
     artefact = _artefact(model_path, precision, pixels)
     if artefact is not None:
         about = artefact.description
         if about.task == EMBEDDING:
             raise ValueError(
-                f"{model_path} embeds: it answers features, and no classes. Use it with embed."
+                f"{model_path} embeds: it returns features, not classes. Use it with embed."
             )
         names = names_of(about.classes, about.class_names)
         task = task_named(about.task)
@@ -136,27 +140,29 @@ def open_embedder(
     precision: str | None = None,
     pixels: str | None = None,
 ) -> Extractor:
-    """The embedding part of a model, or an artefact of it, ready for image files.
+    """Open the embedding part of a model, or an embedding artefact.
 
     Args:
-        model_path: a run folder or a `.keras` file; an artefact that `export_model` wrote with
-            `part="embedding"`; `None` for InceptionV4 with the ImageNet weights.
-        precision: as in `open_classifier`, and so is the rest.
-        pixels: what the model takes.
+        model_path: A run folder or a `.keras` file, or an artefact that `export_model` wrote with
+            `part="embedding"`. `None` uses InceptionV4 with the ImageNet weights.
+        precision: Precision of OpenVINO's arithmetic, as in `open_classifier`.
+        pixels: Pixel range that the model expects, as in `open_classifier`.
 
     Raises:
-        FileNotFoundError, ValueError, ImportError, OSError: as `open_classifier`.
+        FileNotFoundError, ImportError, OSError: As in `open_classifier`.
+        ValueError: If the model cannot be read, an argument does not apply to it, or it is an
+            artefact that is not an embedding.
     """
     artefact = _artefact(model_path, precision, pixels)
     if artefact is not None:
         about = artefact.description
         if about.task != EMBEDDING:
             raise ValueError(
-                f"{model_path} answers {about.classes} classes or quantities, and no features. "
+                f"{model_path} returns {about.classes} classes or quantities, not features. "
                 "Export the embedding: keras-inception-v4 export --part embedding."
             )
         return Extractor(about.size, about.crop, artefact.predict)
-    # An artefact needs neither these nor Keras.
+    # Imported here because artefacts do not need Keras.
     from keras_inception_v4.model import InceptionV4
     from keras_inception_v4.weights.loading import read_model
 
@@ -174,7 +180,7 @@ def open_embedder(
 
 
 def _artefact(model_path, precision: str | None, pixels: str | None) -> Artefact | None:
-    """The artefact, if it is one; what is asked must fit it."""
+    """Open an artefact and return it, or return `None` for a model; check that arguments apply."""
     if model_path is None and precision is not None:
         raise ValueError(
             f"Received precision={precision!r} without a model. It is for OpenVINO's artefacts."
@@ -183,16 +189,16 @@ def _artefact(model_path, precision: str | None, pixels: str | None) -> Artefact
         return None
     if pixels is not None:
         raise ValueError(
-            f"Received pixels={pixels!r} for {model_path}. An artefact knows what it takes."
+            f"Received pixels={pixels!r} for {model_path}. Leave it out: an artefact records it."
         )
     return open_artefact(model_path, precision=precision)
 
 
 def check_threshold_word(threshold: float | str | None) -> float | str | None:
-    """A threshold as a user gives it: a number, `"best"` or `None`.
+    """Check and return a threshold from the user: a number from 0 to 1, `"best"` or `None`.
 
     Raises:
-        ValueError: for anything else.
+        ValueError: If it is anything else.
     """
     if threshold is None or threshold == BEST:
         return threshold
@@ -207,19 +213,20 @@ def check_threshold_word(threshold: float | str | None) -> float | str | None:
 def chosen_thresholds(
     task: Task, threshold: float | str | None, recorded: list[float] | None
 ) -> float | list[float] | None:
-    """From which probability on a class is answered.
+    """Return the smallest probabilities at which classes are predicted.
 
     Args:
-        task: of the model.
-        threshold: a number; `"best"`, those that a run found; `None` takes these where there are
-            some.
-        recorded: one a class, or `None`.
+        task: Task of the model.
+        threshold: A number, or `"best"` for the thresholds that a run recorded. `None` uses those
+            too if there are any.
+        recorded: Thresholds that the run recorded, one per class, or `None`.
 
     Returns:
-        A number or one a class; `None` for the task's own.
+        One number, or one per class. `None` means the task's default.
 
     Raises:
-        ValueError: for a threshold that is out of range, is not recorded, or is for another task.
+        ValueError: If a threshold is out of range, `"best"` is given but none is recorded, or the
+            task has no thresholds.
     """
     threshold = check_threshold_word(threshold)
     if threshold is None:
@@ -233,7 +240,7 @@ def chosen_thresholds(
         return threshold
     if recorded is None:
         raise ValueError(
-            "Received threshold='best', and nothing recorded which those are. Name a number, or "
-            "the run folder."
+            "Received threshold='best', but no thresholds are recorded for this model. Give a "
+            "number, or the run folder as the model."
         )
     return recorded

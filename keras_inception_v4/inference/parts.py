@@ -1,4 +1,4 @@
-"""Parquet in parts: each written whole or not at all, and recognised when the call is repeated."""
+"""Parquet output in parts: each is written atomically and reused when the call is repeated."""
 
 import json
 import shutil
@@ -13,20 +13,20 @@ from keras_inception_v4.files import read_json, remove_temporary, replacing, wri
 from keras_inception_v4.inference.answering import PATH, REASON
 
 RUN, LEFT_OUT = "run.json", "left_out.parquet"
-LEFT = ".left_out"  # in the folder: what each part leaves out
-LISTED = b"keras_inception_v4_files"  # in a part's metadata: which pictures it answers
-CALL = b"keras_inception_v4_call"  # in a file's metadata: what made it, of what, and its counts
+LEFT = ".left_out"  # subfolder with the files that each part left out
+LISTED = b"keras_inception_v4_files"  # key in a part's metadata: fingerprint of its pictures
+CALL = b"keras_inception_v4_call"  # key in a file's metadata: settings, fingerprint and counts
 
 
 class Streamed(NamedTuple):
-    """How many files were answered and left out, those of an interrupted call before too."""
+    """The numbers of files processed and left out, including those of interrupted earlier calls."""
 
     answered: int
     left_out: int
 
 
 class Part(NamedTuple):
-    """A part that is to be written: its file, how many pictures it has, and which they are."""
+    """A part to be written: its file, number of pictures, and fingerprint from `listed_of`."""
 
     path: Path
     pictures: int
@@ -34,34 +34,40 @@ class Part(NamedTuple):
 
 
 def require_parquet():
-    """Imports and returns `pyarrow.parquet`.
+    """Import and return `pyarrow.parquet`.
 
     Raises:
-        ImportError: without it; the message names the extra.
+        ImportError: If it is not installed. The message names the extra.
     """
     return require_extra("pyarrow.parquet", "Parquet needs", "pyarrow", "tables")
 
 
 def is_file(output: Path) -> bool:
-    """Whether one file is wanted, not a folder of parts."""
+    """Return whether the output is one file and not a folder of parts."""
     return output.suffix == ".parquet"
 
 
 def begin(folder: Path, known: dict) -> None:
-    """Makes the folder, or checks that it holds the same work."""
+    """Create the folder, or check that it holds outputs of the same call.
+
+    Raises:
+        ValueError: If it holds outputs of another call, or anything else.
+    """
     if (folder / RUN).is_file():
         recorded = read_json(folder / RUN)
         different = sorted(k for k in known | recorded if known.get(k) != recorded.get(k))
         if different and not any(folder.glob("part-*.parquet")):
-            (folder / RUN).unlink()  # which came to nothing
+            (folder / RUN).unlink()  # that call wrote no part
         elif different:
             changes = ", ".join(
                 f"{name} is {recorded.get(name)!r} there and {known.get(name)!r} here"
                 for name in different
             )
-            raise ValueError(f"{folder} holds answers of another call: {changes}. Name another.")
+            raise ValueError(
+                f"{folder} holds answers of another call: {changes}. Name another output."
+            )
     elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ValueError(f"{folder} is there and holds something else. Name another place.")
+        raise ValueError(f"{folder} exists and holds something else. Name another output.")
     folder.mkdir(parents=True, exist_ok=True)
     remove_temporary(folder)
     if not (folder / RUN).is_file():
@@ -69,12 +75,12 @@ def begin(folder: Path, known: dict) -> None:
 
 
 def name_of_part(number: int) -> str:
-    """Of its file."""
+    """Return the file name of a part."""
     return f"part-{number:05}.parquet"
 
 
 def listed_of(group: list[Piece]) -> bytes:
-    """Tells which pictures a part has."""
+    """Return a fingerprint of the pictures in a part: their number and a checksum."""
     names = [name for piece in group for name in piece.names()]
     marks = [mark for piece in group for mark in piece.marks()]
     text = "\n".join([*names, *marks]).encode("utf-8", "surrogateescape")
@@ -82,20 +88,20 @@ def listed_of(group: list[Piece]) -> bytes:
 
 
 def finished(output: Path, folder: Path, known: dict, listed: Iterable[bytes]) -> Streamed:
-    """What a file says that the same call made of the same pictures.
+    """Return the counts in a finished file, if the same call wrote it for the same pictures.
 
     Args:
-        output: the file.
-        folder: of its parts, which an interruption may have left.
-        known: what decides the answers.
-        listed: of each part, as `listed_of`.
+        output: Path of the file.
+        folder: Folder of its parts. An interrupted call may have left it; it is deleted.
+        known: Everything that determines the outputs.
+        listed: Fingerprint of each part, from `listed_of`.
 
     Raises:
-        ValueError: if it is of another call or other pictures, or of somebody else.
+        ValueError: If another call or another program wrote the file, or it is for other pictures.
     """
     try:
         told = json.loads(require_parquet().read_metadata(output).metadata[CALL])
-    except Exception:  # no Parquet, or that of others
+    except Exception:  # not Parquet, or not written by this package
         told = {}
     if told.get("known") != json.loads(json.dumps(known)):
         raise ValueError(f"{output} exists. Name another file, or remove it.")
@@ -109,19 +115,23 @@ def finished(output: Path, folder: Path, known: dict, listed: Iterable[bytes]) -
 
 
 def digest(listed: Iterable[bytes]) -> int:
-    """A number that tells which pictures all parts have."""
+    """Return a checksum of the fingerprints of all parts."""
     return zlib.crc32(b"\n".join(listed))
 
 
 def check_part(part: Part) -> Streamed:
-    """Rows of a part that is there, if it is of these files."""
+    """Return the counts of an existing part, if it is for these files.
+
+    Raises:
+        ValueError: If the part is damaged or is for other files.
+    """
     path = part.path
     try:
         metadata = require_parquet().read_metadata(path)
-    except Exception as error:  # pyarrow has several classes for damage
+    except Exception as error:  # pyarrow raises several classes for damaged files
         raise ValueError(
-            f"{path} is damaged ({in_one_line(error)}). Delete it, and the same call answers its "
-            "files again."
+            f"{path} is damaged ({in_one_line(error)}). Delete it, and repeat the call to write it "
+            "again."
         ) from error
     if (metadata.metadata or {}).get(LISTED) != part.listed:
         raise ValueError(
@@ -132,7 +142,7 @@ def check_part(part: Part) -> Streamed:
 
 
 def write_part(part: Part, tables: list) -> Streamed:
-    """Writes the answers of a part, and what it leaves out."""
+    """Write the outputs of a part, and the list of files that it leaves out."""
     import pyarrow
     from pyarrow import compute
 
@@ -155,14 +165,14 @@ def _write(path: Path, table) -> None:
 
 
 def gather(folder: Path, output: Path, known: dict, listed: Iterable[bytes], count: Streamed):
-    """One list of what was left out, which ends the work, and for a file one of all parts.
+    """Finish the output: join the lists of files left out, and for a file join all parts.
 
     Args:
-        folder: of the parts.
-        output: the folder, or the file.
-        known: what decides the answers.
-        listed: of each part, as `listed_of`.
-        count: of all of them.
+        folder: Folder of the parts.
+        output: The same folder, or the file to write.
+        known: Everything that determines the outputs.
+        listed: Fingerprint of each part, from `listed_of`.
+        count: Total counts of all parts.
     """
     import pyarrow
 

@@ -1,8 +1,9 @@
-"""What clients of a server send and get, as plain values.
+"""Requests and responses of the server, as plain values.
 
-Three ways to ask: TensorFlow Serving's REST API, the Open Inference Protocol, and the bytes of a
-picture. Answers are named as those of the signature `serve_bytes` of an exported SavedModel, so a
-client of one can talk to the other: `probabilities`, `classes` and `scores`, or `values`.
+Three kinds of requests are understood: TensorFlow Serving's REST API, the Open Inference Protocol,
+and the bytes of a picture. The outputs are `probabilities`, `classes` and `scores`, or `values`.
+An exported SavedModel has the same names in its signature `serve_bytes`, so clients of one work
+with the other.
 """
 
 import base64
@@ -16,21 +17,21 @@ from typing import Any, NamedTuple
 import numpy as np
 
 HEADER_LENGTH = "inference-header-content-length"
-"""Of a request with binary tensors: how many bytes of it are JSON."""
+"""Header of a request with binary tensors: the number of bytes of JSON before them."""
 LENGTH = struct.Struct("<I")
 NUMBERS = {"UINT8": "u1", "FP32": "<f4"}
-"""Types of the Open Inference Protocol that hold pixels."""
+"""Datatypes of the Open Inference Protocol that can hold pixels, with their NumPy types."""
 IMAGE = "image"
-PIXELS = 3  # dimensions of an image's pixels
+PIXELS = 3  # number of dimensions of a picture's pixels
 
 Picture = bytes | np.ndarray
 """An encoded picture, or raw pixels `(height, width, 3)`."""
 Answers = dict[str, np.ndarray]
-"""Name to values, a row a picture."""
+"""Values by output name, with one row per picture."""
 
 
 class RefusedError(Exception):
-    """A request that is not answered: HTTP status and the reason."""
+    """A rejected request, with its HTTP status and the reason."""
 
     def __init__(self, status: int, reason: str):
         super().__init__(reason)
@@ -38,14 +39,14 @@ class RefusedError(Exception):
 
 
 class Asked(NamedTuple):
-    """The pictures of a request, and how their answers are said."""
+    """The pictures of a request, and the function that formats the response."""
 
     pictures: list[Picture]
     say: Callable[[Answers], dict]
 
 
 def uploaded(body: bytes) -> Asked:
-    """The body is a picture; the best classes come by name, or the quantities."""
+    """Parse a body that is a picture; the response has the best classes, or the quantities."""
     if not body:
         raise RefusedError(400, "The body is empty. Send a picture: curl --data-binary @FILE")
 
@@ -60,7 +61,7 @@ def uploaded(body: bytes) -> Asked:
 
 
 def tensorflow_serving(body: bytes) -> Asked:
-    """A predict request of TensorFlow Serving, by rows (`instances`) or columns (`inputs`).
+    """Parse a TensorFlow Serving predict request, by rows (`instances`) or columns (`inputs`).
 
     A picture is `{"b64": ...}`, alone or under a name, or raw pixels as nested lists.
     """
@@ -72,7 +73,7 @@ def tensorflow_serving(body: bytes) -> Asked:
     if not by_rows and isinstance(given, dict) and set(given) != {"b64"}:
         given = _only(given)
     if not isinstance(given, list) or not given:
-        raise RefusedError(400, "There must be a list with at least one picture.")
+        raise RefusedError(400, "Send a list with at least one picture.")
     pictures = [_tensorflow_picture(instance) for instance in given]
 
     def say(answers: Answers) -> dict:
@@ -94,7 +95,7 @@ def _tensorflow_picture(instance) -> Picture:
 
 
 def understood(parse: Callable[[bytes], Asked], body: bytes) -> Asked:
-    """What a body asks for, or why not: what a parser did not foresee is refused, too."""
+    """Parse a request body; reject it also if the parser raises an unexpected error."""
     try:
         return parse(body)
     except (TypeError, AttributeError, ValueError, OverflowError, KeyError) as error:
@@ -104,17 +105,19 @@ def understood(parse: Callable[[bytes], Asked], body: bytes) -> Asked:
 def open_inference(
     body: bytes, headers: Mapping[str, str], model: str, outputs: Collection[str]
 ) -> Asked:
-    """A request of the Open Inference Protocol, version 2, with or without its binary tensors.
+    """Parse an inference request of the Open Inference Protocol, version 2.
+
+    Binary tensors are allowed.
 
     Args:
-        body: of the request.
-        headers: of the request, by their name in lower case.
-        model: its name.
-        outputs: names of its answers.
+        body: Body of the request.
+        headers: Headers of the request, by lower-case name.
+        model: Name of the model.
+        outputs: Names of the model's outputs.
     """
     length = headers.get(HEADER_LENGTH, str(len(body)))
     if not length.isdigit() or int(length) > len(body):
-        raise RefusedError(400, f"{HEADER_LENGTH} is {length}, and the body has {len(body)} bytes.")
+        raise RefusedError(400, f"{HEADER_LENGTH} is {length}, but the body has {len(body)} bytes.")
     content, rest = _json(body[: int(length)]), body[int(length) :]
     inputs = content.get("inputs")
     if not isinstance(inputs, list) or len(inputs) != 1 or not isinstance(inputs[0], dict):
@@ -127,7 +130,7 @@ def open_inference(
     unknown = [name for name in wanted if name not in list(outputs)]
     if unknown:
         raise RefusedError(
-            400, f"There is no output {unknown[0]!r}. There are {', '.join(outputs)}."
+            400, f"There is no output {unknown[0]!r}. The outputs are {', '.join(outputs)}."
         )
 
     def say(answers: Answers) -> dict:
@@ -151,16 +154,16 @@ def _tensor(tensor: dict[str, Any], rest: bytes) -> list[Picture]:
     kind, shape = tensor.get("datatype"), tensor.get("shape")
     sides = isinstance(shape, list) and all(type(side) is int and side > 0 for side in shape)
     if not sides or not shape:
-        raise RefusedError(400, f"Received shape {shape!r}. It must be of positive integers.")
+        raise RefusedError(400, f"Received shape {shape!r}. It must hold positive integers.")
     size = (tensor.get("parameters") or {}).get("binary_data_size")
     if size is not None and (type(size) is not int or not 0 <= size <= len(rest)):
         raise RefusedError(
-            400, f"binary_data_size is {size!r}, and {len(rest)} bytes follow the JSON."
+            400, f"binary_data_size is {size!r}, but {len(rest)} bytes follow the JSON."
         )
     if kind == "BYTES":
         found: list = _elements(rest[:size]) if size is not None else _texts(tensor.get("data"))
         if len(found) != math.prod(shape):
-            raise RefusedError(400, f"There are {len(found)} pictures, and the shape is {shape}.")
+            raise RefusedError(400, f"There are {len(found)} pictures, but the shape is {shape}.")
         return found
     if kind not in NUMBERS:
         allowed = ", ".join(("BYTES", *NUMBERS))
@@ -185,7 +188,7 @@ def _texts(data) -> list[bytes]:
 
 
 def _elements(content: bytes) -> list[bytes]:
-    """Strings that each have their length in front."""
+    """Split binary data into strings; each is preceded by its length."""
     found, start = [], 0
     while start < len(content):
         if start + LENGTH.size > len(content):
@@ -202,7 +205,7 @@ def _json(body: bytes) -> dict[str, Any]:
     try:
         content = json.loads(body)
     except (ValueError, RecursionError) as error:
-        raise RefusedError(400, f"The body is no JSON: {error}") from error
+        raise RefusedError(400, f"The body is not JSON: {error}") from error
     if not isinstance(content, dict):
         raise RefusedError(400, "The body must be a JSON object.")
     return content
@@ -211,7 +214,7 @@ def _json(body: bytes) -> dict[str, Any]:
 def _only(given: dict):
     if len(given) != 1:
         names = ", ".join(given) or "none"
-        raise RefusedError(400, f"Received the inputs {names}. There must be one.")
+        raise RefusedError(400, f"Received the inputs {names}. There must be exactly one.")
     return next(iter(given.values()))
 
 
@@ -219,11 +222,11 @@ def _base64(text) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, TypeError, ValueError) as error:
-        raise RefusedError(400, f"A picture is no base64: {error}") from error
+        raise RefusedError(400, f"A picture is not base64: {error}") from error
 
 
 def _pixels(values) -> np.ndarray:
-    """Raw pixels `(height, width, 3)`, 0 to 255."""
+    """Return raw pixels of shape `(height, width, 3)`, 0 to 255."""
     try:
         pixels = np.asarray(values, "float32")
     except (TypeError, ValueError) as error:
@@ -238,12 +241,12 @@ def _pixels(values) -> np.ndarray:
 
 
 def about(model: str, outputs: Mapping[str, tuple[str, int]], platform: str) -> dict:
-    """What the Open Inference Protocol says of a model.
+    """Return a model's metadata in the Open Inference Protocol.
 
     Args:
-        model: its name.
-        outputs: name to datatype and how many a picture.
-        platform: what runs it.
+        model: Name of the model.
+        outputs: Datatype and number of values per picture, by output name.
+        platform: Format or framework that runs the model.
     """
     return {
         "name": model,
@@ -258,7 +261,7 @@ def about(model: str, outputs: Mapping[str, tuple[str, int]], platform: str) -> 
 
 
 def signature(model: str, outputs: Mapping[str, tuple[str, int]]) -> dict:
-    """What TensorFlow Serving says of a model's signature."""
+    """Return a model's signature as TensorFlow Serving reports it."""
 
     def tensor(name: str, kind: str, *sizes: int) -> dict:
         dims = [{"size": str(size), "name": ""} for size in (-1, *sizes)]
@@ -278,7 +281,7 @@ def signature(model: str, outputs: Mapping[str, tuple[str, int]]) -> dict:
 
 
 def version_status() -> dict:
-    """What TensorFlow Serving says of a model that is there."""
+    """Return the status of an available model as TensorFlow Serving reports it."""
     status = {"error_code": "OK", "error_message": ""}
     return {
         "model_version_status": [{"version": "1", "state": "AVAILABLE", "status": status}],

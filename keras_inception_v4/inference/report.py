@@ -1,4 +1,4 @@
-"""All that an evaluation found, as one HTML file that needs no other."""
+"""Write all results of an evaluation as one self-contained HTML file."""
 
 import base64
 import datetime
@@ -23,22 +23,22 @@ from keras_inception_v4.inference.gallery import Shown, caption
 from keras_inception_v4.tasks import Measured, Task
 from keras_inception_v4.tasks.single_label import reliability
 
-OF_A_CELL = 12  # pictures that a cell of the confusion matrix shows; the worst first
-IN_ALL = 1200  # of all cells: some 4 MB
-SIDE = 96  # of a picture's longer side, in pixels
-CLASSES = 60  # of a confusion matrix that a screen can show
+OF_A_CELL = 12  # most pictures per cell of the confusion matrix; the worst are kept
+IN_ALL = 1200  # most pictures in all cells together: about 4 MB
+SIDE = 96  # largest height of a thumbnail, in pixels
+CLASSES = 60  # most classes of a confusion matrix that fits on a screen
 
 
 class Evaluated(NamedTuple):
-    """What a report is about.
+    """The results of an evaluation, as input to a report.
 
     Attributes:
-        task: Of the model.
-        names: Of its classes or quantities.
-        files: What was measured.
-        given: Answers and targets.
-        columns: As `evaluation.columns_of` gives them.
-        measures: As `evaluation.evaluate` returns them.
+        task: Task of the model.
+        names: Names of its classes or quantities.
+        files: Pictures that were evaluated.
+        given: Predictions and targets.
+        columns: Columns as returned by `evaluation.columns_of`.
+        measures: Metrics as returned by `evaluation.evaluate`.
     """
 
     task: Task
@@ -59,18 +59,19 @@ def write_report(
 ) -> None:
     """Write measures, curves, confusion matrix, reliability, classes and galleries as one page.
 
-    A click on a cell of the matrix shows its pictures. Nothing is fetched from anywhere.
+    A click on a cell of the matrix shows its pictures. The page loads nothing from elsewhere.
 
     Args:
-        path: `.html`; an old one is replaced.
-        about: What was measured.
-        sections: Galleries, as `gallery.worst_and_uncertain` gives them.
-        model: That answered; of a run the curves are shown. `None` for ImageNet's.
-        data: Where the pictures come from.
+        path: Path of an `.html` file, replaced if it exists.
+        about: Results of the evaluation.
+        sections: Galleries from `gallery.worst_and_uncertain`.
+        model: Model that was evaluated; `None` for the ImageNet weights. A run's training curves
+            are shown.
+        data: Source of the pictures, for the title.
 
     Raises:
-        ImportError: without matplotlib; the message names the extra.
-        OSError: if the file cannot be written.
+        ImportError: If matplotlib is not installed. The message names the extra.
+        OSError: If the file cannot be written.
     """
     single = about.task.name == SINGLE_LABEL
     body = [
@@ -84,7 +85,7 @@ def write_report(
     elif single:
         body.append(_section("Most confused", _confused(about)))
     else:
-        body.append(_section("All answers", _drawn(about)))
+        body.append(_section("All predictions", _drawn(about)))
     if single:
         body.append(_section("Reliability", _reliability(about)))
     each = _table(*about.task.table(about.measures))
@@ -93,8 +94,8 @@ def write_report(
     told = {
         "title": _text(f"{model or 'ImageNet weights'} on {data}"),
         "note": _text(
-            f"{len(about.given.targets):,} pictures, {datetime.date.today()}. Numbers of pictures "
-            "are without weights."
+            f"{len(about.given.targets):,} pictures, {datetime.date.today()}. Counts of pictures "
+            "ignore weights."
         ),
         "body": "\n".join(body),
         "cells": json.dumps(cells).replace("<", "\\u003c"),
@@ -146,7 +147,7 @@ def _pictures(shown: list[Shown]) -> str:
 
 
 def _curves(model: str | os.PathLike | None) -> list[str]:
-    """The training's, where the model is a run's."""
+    """Return a section with the training curves, or nothing if the model's folder has none."""
     picture = None if model is None else model_file(model).parent / "curves.png"
     if picture is None or not picture.is_file():
         return []
@@ -156,16 +157,16 @@ def _curves(model: str | os.PathLike | None) -> list[str]:
 
 
 def _drawn(about: Evaluated) -> str:
-    """The task's own picture."""
+    """Return the task's plot of the measures as an image element."""
     with tempfile.TemporaryDirectory() as folder:
         picture = Path(folder) / "measures.png"
         about.task.draw(about.given, about.measures, about.names, picture)
         source = _image(picture.read_bytes(), "png")
-    return f'<img style="max-width:100%" alt="measures of each" src="{source}">'
+    return f'<img style="max-width:100%" alt="plot of the measures" src="{source}">'
 
 
 def _cells(about: Evaluated) -> dict[str, list]:
-    """Pictures of each cell that has some: source and caption, the worst first."""
+    """Return source and caption of the pictures of each nonempty cell, the worst first."""
     predicted = about.given.answers.argmax(axis=1)
     order = np.argsort(about.columns["margin"], kind="stable")
     chosen: dict[str, list[int]] = {}
@@ -197,7 +198,7 @@ def _matrix(about: Evaluated, cells: dict[str, list]) -> str:
         row = []
         for other, count in enumerate(counts[true]):
             colour = f"background:rgba(var(--ours),{0.75 * shares[true, other]:.2f})"
-            says = _text(f"{name}, answered {about.names[other]}: {count}")
+            says = _text(f"{name}, predicted {about.names[other]}: {count}")
             button = (
                 f'<button type="button" data-cell="{true},{other}" title="{says}" '
                 f'aria-pressed="false">{count}</button>'
@@ -206,7 +207,7 @@ def _matrix(about: Evaluated, cells: dict[str, list]) -> str:
         rows.append(f'<tr><th scope="row">{_text(name)}</th>{"".join(row)}</tr>')
     shown = sum(map(len, cells.values()))
     return (
-        "<p>True classes down, answers across. Choose a cell to see its pictures"
+        "<p>Rows are true classes, columns predicted classes. Choose a cell to see its pictures"
         f" ({shown:,} of {len(predicted):,} are in this file).</p>"
         f'<div class="wide"><table class="matrix"><thead><tr><th></th>{head}</tr></thead>'
         f'<tbody>{"".join(rows)}</tbody></table></div><div id="chosen" aria-live="polite"></div>'
@@ -214,19 +215,19 @@ def _matrix(about: Evaluated, cells: dict[str, list]) -> str:
 
 
 def _confused(about: Evaluated) -> str:
-    """Pairs of classes, where a matrix would not fit on a screen."""
+    """Return a table of the most confused pairs of classes, for matrices too large for a screen."""
     counts = np.asarray(about.measures["confusion_matrix"], "float64")
     np.fill_diagonal(counts, 0)
     order = np.argsort(-counts, axis=None, kind="stable")[:CLASSES]
     pairs = [np.unravel_index(index, counts.shape) for index in order]
     return _table(
-        ["class", "answered", "pictures"],
+        ["class", "predicted", "pictures"],
         [[about.names[a], about.names[b], f"{counts[a, b]:g}"] for a, b in pairs if counts[a, b]],
     )
 
 
 def _reliability(about: Evaluated) -> str:
-    """Bars of accuracy by confidence, beside the line where they should end."""
+    """Return a bar chart of accuracy by confidence, with the line of perfect calibration."""
     bins = reliability(about.given.answers, about.given.targets, about.given.weights)
     side, left = 260, 40
 
@@ -240,7 +241,7 @@ def _reliability(about: Evaluated) -> str:
     bars = [
         f'<rect x="{left + width * i + 1:.1f}" y="{y(right):.1f}" width="{width - 2:.1f}" '
         f'height="{side * right:.1f}" fill="rgb(59,110,165)"><title>'
-        f"said {said:.1%}, right {right:.1%}, {count:g} pictures</title></rect>"
+        f"confidence {said:.1%}, accuracy {right:.1%}, {count:g} pictures</title></rect>"
         for i, (said, right, count) in enumerate(
             zip(bins.confidence, bins.accuracy, bins.images, strict=True)
         )
@@ -257,7 +258,7 @@ def _reliability(about: Evaluated) -> str:
         f'<line x1="{x(0)}" y1="{y(0)}" x2="{x(1)}" y2="{y(1)}" stroke="currentColor" '
         f'stroke-dasharray="5 4"/>{"".join(ticks)}'
         f'<text x="{x(0.5):.0f}" y="{y(0) + 34:.0f}" text-anchor="middle">probability of the '
-        "answer</text></svg>"
-        f"<p>How often answers were right, by how sure they were; on the line they are as often "
-        f"right as they say. Calibration error {about.measures['calibration_error']:.1%}.</p>"
+        "prediction</text></svg>"
+        f"<p>Accuracy of the predictions, by their probability. On the dashed line, both are "
+        f"equal. Calibration error {about.measures['calibration_error']:.1%}.</p>"
     )

@@ -1,4 +1,4 @@
-"""What answers requests: a replica of Ray Serve holds one for a model or an artefact."""
+"""The class that handles HTTP requests. Each replica of Ray Serve holds one."""
 
 import asyncio
 import re
@@ -21,21 +21,21 @@ from keras_inception_v4.preprocessing.pictures import opened
 
 VERSION = r"(?:/versions/1)?"
 TOP = 5
-ROOM = 4  # batches of decoded pictures in a replica
+ROOM = 4  # most batches of decoded pictures in a replica
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """What a server takes.
+    """The limits of a server.
 
     Args:
-        batch_size: pictures that are answered at once, where they arrive together.
-        wait: seconds that a picture waits for others.
-        queue: requests that wait; more are told to come again (503).
-        patience: seconds that a body may take to arrive.
-        most_bytes: of a request's body.
-        most_pixels: of a picture.
-        pictures: of a request.
+        batch_size: Largest number of pictures per batch.
+        wait: Seconds that a picture waits for others.
+        queue: Largest number of waiting requests. Further ones are rejected with status 503.
+        patience: Seconds that a body may take to arrive.
+        most_bytes: Largest size of a request body, in bytes.
+        most_pixels: Largest number of pixels of a picture.
+        pictures: Largest number of pictures in a request.
     """
 
     batch_size: int = 8
@@ -52,12 +52,12 @@ class Bounds:
 
 
 class Server:
-    """Answers requests; Ray Serve makes one for each replica.
+    """A handler of requests for one model; Ray Serve creates one per replica.
 
     Args:
-        name: of the model in addresses.
-        arguments: of `Predictor`.
-        bounds: as keywords of `Bounds`.
+        name: Name of the model in addresses.
+        arguments: Arguments of `Predictor`, including `model`.
+        bounds: Keyword arguments of `Bounds`.
     """
 
     def __init__(self, name: str, arguments: dict, bounds: dict):
@@ -66,15 +66,15 @@ class Server:
         self._platform = format_of(arguments["model"] or "") or "keras"
         batch_size = self._bounds.batch_size
         smaller = [batch_size // 2**power for power in range(1, 4) if batch_size // 2**power > 1]
-        self._sizes = sorted({1, *smaller, batch_size})  # OpenVINO keeps as many
+        self._sizes = sorted({1, *smaller, batch_size})  # at most 5; OpenVINO keeps 6
         self._room = asyncio.Semaphore(ROOM * batch_size)
         self._batched = Gathered(self._in_known_sizes, batch_size, self._bounds.wait)
         blank = np.zeros((batch_size, *self._work.size, 3), "float32")
-        for size in self._sizes:  # each shape is compiled once, and not while somebody waits
+        for size in self._sizes:  # compile each shape before the first request
             self._work.answer(blank[:size])
 
     async def __call__(self, request):
-        """A `starlette` request to its response."""
+        """Return the response to a `starlette` request."""
         from starlette.responses import JSONResponse
 
         try:
@@ -158,7 +158,7 @@ class Server:
         return say(self._named(np.stack(rows)))
 
     async def _row(self, picture: protocols.Picture) -> np.ndarray:
-        async with self._room:  # pixels take far more than the bytes of a body
+        async with self._room:  # decoded pixels take far more memory than the body
             return await self._batched(await asyncio.to_thread(self._decoded, picture))
 
     def _decoded(self, picture: protocols.Picture) -> np.ndarray:
@@ -175,7 +175,7 @@ class Server:
             raise RefusedError(HTTPStatus.BAD_REQUEST, str(error)) from error
 
     def _in_known_sizes(self, batch: np.ndarray) -> list[np.ndarray]:
-        """Rows of answers; five pictures are answered as four and one, not filled up to eight."""
+        """Run the model in known batch sizes: five pictures run as four and one, not padded."""
         rows: list[np.ndarray] = []
         while len(rows) < len(batch):
             rest = len(batch) - len(rows)
@@ -197,7 +197,7 @@ class Server:
         return min(self._work.top or least, count)
 
     def _named(self, answers: np.ndarray) -> protocols.Answers:
-        """Rows of answers by the names of a SavedModel's outputs; classes are filled up with ""."""
+        """Return outputs by the names of a SavedModel's; `classes` is padded with ""."""
         if self._work.task.standardized:
             return {"values": answers, "names": np.array(self._work.class_names)}
         best = self._best()

@@ -1,4 +1,4 @@
-"""A model or an artefact behind HTTP: an application of Ray Serve."""
+"""Serve a model or an artefact over HTTP with Ray Serve."""
 
 import os
 import re
@@ -15,11 +15,11 @@ from keras_inception_v4.inference.answering import Predictor
 from keras_inception_v4.inference.on_ray import connected, has_gpu_for, look_at
 from keras_inception_v4.inference.server import Bounds, Server
 
-TIMEOUT = 300.0  # seconds of a request
+TIMEOUT = 300.0  # most seconds for a request
 
 
 def name_of(model: str | os.PathLike | None) -> str:
-    """What a model is called in addresses unless told: by its run, or its file."""
+    """Return a model's default name in addresses, after its run folder or its file."""
     if model is None:
         return "inception_v4"
     path = Path(model).resolve()
@@ -37,18 +37,18 @@ def application(
     gpu: bool = False,
     **options,
 ):
-    """The application, for `ray.serve.run` or in a configuration of one's own.
+    """Return the Ray Serve application, for `ray.serve.run` or a custom configuration.
 
     Args:
-        model: a run folder, a `.keras` file or an artefact; `None` for the ImageNet weights.
-        name: in addresses; the run's or file's own if `None`.
-        bounds: what it takes; the defaults if `None`.
-        replicas: processes that hold the model.
-        gpu: whether each has a GPU to itself.
-        options: `top`, `threshold`, `precision` and `pixels` of `Predictor`.
+        model: A run folder, a `.keras` file or an artefact. `None` uses the ImageNet weights.
+        name: Name of the model in addresses. `None` uses the name of the run or file.
+        bounds: Limits of the server. `None` uses the defaults.
+        replicas: Number of processes that hold the model.
+        gpu: Whether each replica has a GPU of its own.
+        options: Options of `Predictor`: `top`, `threshold`, `precision` and `pixels`.
 
     Raises:
-        ImportError: without Ray Serve; the message names the extra.
+        ImportError: If Ray Serve is not installed. The message names the extra.
     """
     serve = require_serve()
     bounds = bounds or Bounds()
@@ -58,7 +58,7 @@ def application(
         ray_actor_options={"num_gpus": 1} if gpu else None,
         name="InceptionV4",
         num_replicas=replicas,
-        # Those that are decoded or wait for their batch in a replica; the others queue before it.
+        # A replica decodes and batches this many requests. Further ones wait in Ray's queue.
         max_ongoing_requests=4 * bounds.batch_size,
         max_queued_requests=bounds.queue,
     )
@@ -78,28 +78,29 @@ def run_server(
     started: Callable[[str, str], None] = lambda url, name: None,
     **options,
 ) -> None:
-    """Serves until SIGINT or SIGTERM.
+    """Serve a model over HTTP until SIGINT or SIGTERM.
 
     Args:
-        model: as in `application`, and so are `name`, `bounds`, `replicas` and `options`.
-        host: whom it listens to; this machine alone unless told.
-        port: of HTTP.
-        name: of the model in addresses.
-        bounds: what it takes.
-        replicas: processes that hold the model.
-        address: of a Ray cluster, as in `connected`.
-        started: called with the server's address and the model's name when it answers.
-        options: of `Predictor`.
+        model: Model as in `application`.
+        host: Address to listen on. By default only this machine can connect.
+        port: HTTP port.
+        name: Name of the model in addresses, as in `application`.
+        bounds: Limits of the server, as in `application`.
+        replicas: Number of processes that hold the model.
+        address: Address of a Ray cluster, as in `connected`.
+        started: Function called with the server's address and the model's name when it is ready.
+        options: Options of `Predictor`, as in `application`.
 
     Raises:
-        FileNotFoundError, ValueError, ImportError: as `Predictor`.
-        OSError: if the port is taken, or there is no cluster.
+        FileNotFoundError, ValueError, ImportError: As in `Predictor`.
+        ValueError: If `name` has other characters than letters, digits, `_`, `.` and `-`.
+        OSError: If the port is in use, or there is no cluster.
     """
     serve = require_serve()
     name = name or name_of(model)
     if not re.fullmatch(r"[\w.-]+", name):
-        raise ValueError(f"Received name={name!r}. It must be of letters, digits, _, . and -.")
-    socket.create_server((host, port)).close()  # or the error that Ray would bury
+        raise ValueError(f"Received name={name!r}. It may hold only letters, digits, _, . and -.")
+    socket.create_server((host, port)).close()  # fails early: Ray would hide this error
     with connected(address):
         path = None if model is None else os.path.abspath(model)
         look_at(Predictor, {"model": path, **options})
@@ -111,17 +112,17 @@ def run_server(
         serve.start(http_options=http, logging_config=quiet)
         serve.run(app, name=name, route_prefix="/")
         over = threading.Event()
-        for kind in (signal.SIGINT, signal.SIGTERM):  # Ray has set its own
+        for kind in (signal.SIGINT, signal.SIGTERM):  # replaces Ray's own handlers
             signal.signal(kind, lambda *_: over.set())
         started(f"http://{host}:{port}", name)
         over.wait()
-        serve.delete(name)  # answers what it has begun
+        serve.delete(name)  # finishes the requests in progress
 
 
 def require_serve():
-    """Imports and returns `ray.serve`.
+    """Import and return `ray.serve`.
 
     Raises:
-        ImportError: without it; the message names the extra.
+        ImportError: If it is not installed. The message names the extra.
     """
     return require_extra("ray.serve", "Serving needs", "ray[serve]", "ray")

@@ -1,4 +1,4 @@
-"""Answers for any number of files, written to Parquet in parts as they come, and resumed so."""
+"""Process any number of files into Parquet, written in parts, so that a call can be resumed."""
 
 import os
 from collections import deque
@@ -25,14 +25,15 @@ from keras_inception_v4.inference.parts import (
 )
 from keras_inception_v4.progress import Verbose, progress
 
-PART = 10_000  # pictures of a part
-AHEAD = 4  # batches that are decoded while the model works
+PART = 10_000  # pictures per part
+AHEAD = 4  # batches decoded ahead of the model
 
 Groups = Iterator[list[Piece]]
-"""Pieces of each part in turn."""
+"""One list of pieces per part, in order."""
 Engine = Callable[[Groups, int], Iterator]
-"""Groups and the pictures of a batch to tables in their order, with a row a picture: `path`, the
-answers, and `reason`, which is empty unless they are null."""
+"""Function that takes groups and a batch size and yields tables, in order, one row per picture.
+
+The columns are `path`, the outputs and `reason`. `reason` is empty unless the outputs are null."""
 
 
 def stream(
@@ -47,28 +48,32 @@ def stream(
     part: int = PART,
     verbose: Verbose = "auto",
 ) -> Streamed:
-    """Answers pictures in order, each decoded once and ahead of the model.
+    """Run an engine on pictures, in order, and write its outputs to Parquet in parts.
+
+    Each picture is decoded once, ahead of the model. Repeat an interrupted call to resume it.
 
     Args:
-        places: as in `data.places.pieces`.
-        known: what decides the answers; a folder of other ones is refused.
-        engine: answers, as `here`.
-        output: a folder for `part-00000.parquet` and so on, each written whole or not at all, and
-            `left_out.parquet`, the files that could not be read with the reason. Or a `.parquet`,
-            made of such parts in the end, with its `.left_out.parquet` beside it.
-        batch_size: pictures a batch.
-        column: of tables, as in `data.places.pieces`.
-        strict: whether a file that cannot be read ends the work instead.
-        part: pictures of a part.
-        verbose: whether to show progress.
+        places: Places of the pictures, as in `data.places.pieces`.
+        known: Everything that determines the outputs. A folder with other values is rejected.
+        engine: Engine, for example from `here`.
+        output: A folder or a `.parquet` file. A folder gets `part-00000.parquet` and so on, each
+            written completely or not at all. It also gets `left_out.parquet`, which lists the
+            files that could not be read, with the reasons. A file is joined from such parts at the
+            end, with its `.left_out.parquet` beside it.
+        batch_size: Pictures per batch.
+        column: Column of tables, as in `data.places.pieces`.
+        strict: Whether to stop at a file that cannot be read. By default it is left out.
+        part: Pictures per part.
+        verbose: Whether to show progress.
 
     Returns:
-        How many files there were.
+        The number of files processed and the number left out.
 
     Raises:
-        ValueError: for a folder of other work or files, or with `strict` for a bad file.
-        ImportError: without pyarrow; the message names the extra.
-        OSError: if it cannot be written. The same call goes on after the last whole part.
+        ValueError: If the output belongs to another call or other files, or `strict` is set and a
+            file cannot be read.
+        ImportError: If pyarrow is not installed. The message names the extra.
+        OSError: If the output cannot be written. The same call resumes after the last whole part.
     """
     require_parquet()
     if is_address(output):
@@ -93,15 +98,15 @@ def stream(
     if (folder / name_of_part(-(-sum(count) // part))).exists():
         raise ValueError(f"{folder} holds answers for more files than are there now.")
     if sum(count) == 0:
-        raise ValueError("There are no files to answer.")
+        raise ValueError("There are no files to process.")
     gather(folder, output, known, listed, count)
     return count
 
 
 def here(work: Answering) -> Engine:
-    """An engine: threads decode with all cores, and this process answers.
+    """Return an engine that decodes in threads on all cores and runs the model in this process.
 
-    Batches end with their part, so that what is in one does not depend on where a call began.
+    No batch spans two parts. Its pictures then do not depend on where a resumed call started.
     """
 
     def tables(groups: Groups, batch_size: int) -> Iterator:
@@ -121,7 +126,7 @@ def _decoded(
     threads: ThreadPoolExecutor,
     batch_size: int,
 ) -> Iterator[tuple[str, object]]:
-    """Each picture's name with its pixels, or with the reason why it has none."""
+    """Yield each picture's name with its pixels, or with the reason why it cannot be used."""
     waiting: deque = deque()
     for piece in group:
         for name, source in zip(piece.names(), piece.contents(readers), strict=True):
@@ -135,7 +140,7 @@ def _decoded(
 
 
 def _batches(work: Answering, pictures: Iterable[tuple[str, object]], batch_size: int) -> Iterator:
-    """Tables of as many pictures as fill a batch, and of the files between them."""
+    """Yield one table per batch of pictures, including the unusable files among them."""
     names: list[str] = []
     found: list = []
     sound = 0
@@ -151,19 +156,19 @@ def _batches(work: Answering, pictures: Iterable[tuple[str, object]], batch_size
 
 
 def named(names: list[str], columns: dict):
-    """A table of answers, with the paths as Parquet can hold them."""
+    """Return a table of outputs, with the paths as text that Parquet can store."""
     import pyarrow
 
     return pyarrow.table({PATH: pyarrow.array(map(as_text, names), pyarrow.string()), **columns})
 
 
 def as_text(path: str) -> str:
-    """A path of which bytes that are no UTF-8 are written out."""
+    """Return a path as text, with bytes that are not UTF-8 as backslash escapes."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def _groups(found: Iterator[Piece], part: int) -> Groups:
-    """Pieces of each part, cut where it ends."""
+    """Yield the pieces of each part; a piece that spans two parts is cut."""
     group: list[Piece] = []
     room = part
     for piece in found:
@@ -187,10 +192,10 @@ def _write_parts(
     strict: bool,
     advance: Callable[[int], None],
 ) -> tuple[Streamed, list[bytes]]:
-    """Writes the parts that are not there yet, each when its last picture is answered.
+    """Write the missing parts, each as soon as its last picture is processed.
 
     Returns:
-        How many pictures all parts have, and which, as `listed_of`.
+        The total counts of all parts, and the fingerprint of each part from `listed_of`.
     """
     counts: list[Streamed] = []
     listed: list[bytes] = []
@@ -211,7 +216,7 @@ def _write_parts(
                 expected.append(wanted)
                 yield group
 
-    begun: list = []  # tables of the part that is answered now
+    begun: list = []  # tables of the part in progress
     for table in engine(missing(), batch_size):
         if strict and (reasons := list(filter(None, table[REASON].to_pylist()))):
             raise ValueError(reasons[0])
@@ -224,6 +229,6 @@ def _write_parts(
                 counts.append(write_part(expected.popleft(), begun))
                 begun = []
     if expected or begun:
-        raise RuntimeError(f"{len(expected)} parts were not answered to their end.")
+        raise RuntimeError(f"{len(expected)} parts were not finished by the engine.")
     done = Streamed(sum(c.answered for c in counts), sum(c.left_out for c in counts))
     return done, listed

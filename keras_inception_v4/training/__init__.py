@@ -1,1 +1,1 @@
-"""How weights move: a head on cached features, fine-tuning, from scratch."""
+"""Training: a head on cached features, fine-tuning, and training from scratch."""

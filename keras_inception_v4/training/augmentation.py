@@ -1,4 +1,4 @@
-"""Random changes of training images, as layers in front of a model; active in training only."""
+"""Augmentation layers that go in front of a model and are active in training only."""
 
 import keras
 from keras import layers
@@ -8,15 +8,15 @@ from keras_inception_v4.training.options import AUGMENTATIONS
 
 
 def augmentation_layers(kind: str) -> list[layers.Layer]:
-    """Layers on raw pixels, in float32.
+    """Return the augmentation layers of a kind; they take raw pixels and compute in float32.
 
     Args:
-        kind: `"photographs"` mirrors, shifts, turns and zooms; `"symbols"` (digits,
-            letters, signs, whose mirror image is another) shifts, turns and zooms a
-            little; `"none"` does nothing.
+        kind: `"photographs"` mirrors, shifts, turns and zooms. `"symbols"` shifts, turns and
+            zooms a little; it is for digits, letters and signs, which mirroring would change.
+            `"none"` does nothing.
 
     Raises:
-        ValueError: for another kind.
+        ValueError: If the kind is unknown.
     """
     if kind == "none":
         return []
@@ -39,7 +39,7 @@ def augmentation_layers(kind: str) -> list[layers.Layer]:
 
 
 def augmentation_of(model: keras.Model) -> list[layers.Layer]:
-    """The layers of a model that change raw pixels before they are scaled, in order."""
+    """Return the layers of a model that change raw pixels before scaling, in order."""
     names = [layer.name for layer in model.layers]
     before = names.index(PREPROCESSING) if PREPROCESSING in names else 0
     return [x for x in model.layers[:before] if not isinstance(x, layers.InputLayer)]

@@ -1,4 +1,4 @@
-"""The model that is trained: one flat graph, and which of its layers move."""
+"""Construction of the model to train: one flat graph, and the choice of trainable layers."""
 
 import os
 from collections.abc import Sequence
@@ -69,13 +69,13 @@ def transfer_model(
     activation, least = task_named(task).activation, task_named(task).least_outputs
     if task != SINGLE_LABEL and isinstance(classes, int) and classes < least:
         raise ValueError(
-            f"Received classes={classes} with task={task!r}. It must be at least {least}. A class "
-            "and its absence are two classes of 'single-label'."
+            f"Received classes={classes} with task={task!r}. It must be at least {least}. For "
+            "one class that is present or absent, use 'single-label' with two classes."
         )
     if classifier_activation not in (None, activation):
         raise ValueError(
-            f"Received classifier_activation={classifier_activation!r} with task={task!r}, whose "
-            f"answers come from {activation!r}."
+            f"Received classifier_activation={classifier_activation!r} with task={task!r}. "
+            f"It must be None or {activation!r}."
         )
     x = layers.Input(tuple(input_shape or square_shape(DEFAULT_SIZE)))
     for layer in _augmentation(augment):
@@ -96,18 +96,18 @@ def transfer_model(
         backbone.output, int(classes), activation=activation, dropout_rate=dropout_rate
     )
     model = with_task(keras.Model(backbone.inputs, head, name="inception_v4"), task)
-    if task_named(task).standardized:  # learnt nothing yet: see `standardizing`
+    if task_named(task).standardized:  # start from zeros: see `standardizing`
         dense = model.get_layer(HEAD)
         dense.set_weights([0 * weights for weights in dense.get_weights()])
     return model
 
 
 def with_task(model: keras.Model, task: str) -> keras.Model:
-    """A model with the activation of a task, marked if that does not tell the task.
+    """Mark a model with its task, if the activation alone does not identify it.
 
     Args:
-        model: with the task's activation.
-        task: of `TASKS`.
+        model: Model with the task's activation.
+        task: One of `TASKS`.
     """
     if not task_named(task).standardized:
         return model
@@ -116,7 +116,7 @@ def with_task(model: keras.Model, task: str) -> keras.Model:
 
 
 def square_shape(side: int) -> tuple[int, int, int]:
-    """An RGB image's shape, without the batch, in the current data format."""
+    """Return the shape of an RGB image, without the batch, in the current data format."""
     first = keras.config.image_data_format() == "channels_first"
     return (3, side, side) if first else (side, side, 3)
 

@@ -1,4 +1,4 @@
-"""What a frozen network makes of images, computed once and kept for every epoch."""
+"""Features of a frozen network, computed once and cached for every epoch."""
 
 import contextlib
 import shutil
@@ -21,12 +21,12 @@ from keras_inception_v4.preprocessing import check_finite
 from keras_inception_v4.progress import progress
 from keras_inception_v4.training.processes import is_first, part, wait_for_all
 
-MEMORY_BUDGET = 1 << 30  # bytes of features to hold in memory; beyond it they are on disk
+MEMORY_BUDGET = 1 << 30  # bytes of features to hold in memory; larger caches are on disk
 
 
 @dataclass(frozen=True)
 class Features:
-    """Features of images, their labels and weights, in memory or mapped from a file."""
+    """Features of images with their labels and weights, in memory or mapped from a file."""
 
     records: np.ndarray
 
@@ -35,29 +35,30 @@ class Features:
 
     @property
     def labels(self) -> np.ndarray:
-        """Labels, as the task has them."""
+        """Labels, in the format of the task."""
         return self.records["label"]
 
     @property
     def weights(self) -> np.ndarray | None:
-        """Sample weights `(images,)`, if there are any."""
+        """Sample weights of shape `(images,)`, or `None` if there are none."""
         weighted = "weight" in (self.records.dtype.names or ())
         return self.records["weight"] if weighted else None
 
     def take(self, indices) -> np.ndarray:
-        """The features of some images, `(images, ...)`."""
+        """Return the features of the images at `indices`, of shape `(images, ...)`."""
         return self.records["features"][indices]
 
 
 class Part(NamedTuple):
-    """The part of a network whose output is kept.
+    """Part of a network whose output is cached.
 
     Attributes:
-        model: from batches, as `Batches` have them, to features.
-        dtype: in which they are kept.
-        prepare: changes the pixels of a batch before; takes them and the batch's step.
-        place: puts a batch where the model is; see `devices.on_own_devices`.
-        about: what else decides the features, as JSON values.
+        model: Model from pixels, as `Batches` yield them, to features.
+        dtype: Data type of the cached features. Defaults to `"float32"`.
+        prepare: Function that changes a batch's pixels before the model; takes the pixels and the
+            step of the batch.
+        place: Function that puts a batch where the model is; see `devices.on_own_devices`.
+        about: Everything else that decides the features, as JSON values.
     """
 
     model: keras.Model
@@ -68,12 +69,12 @@ class Part(NamedTuple):
 
 
 def record_of(model: keras.Model, part: Part, *, weights: bool) -> np.dtype:
-    """What is kept of an image.
+    """Return the data type of the record that is cached for one image.
 
     Args:
-        model: classifier, which has labels.
-        part: whose output is kept.
-        weights: whether images have weights.
+        model: Classifier, which decides the format of the labels.
+        part: Part of the network whose output is cached.
+        weights: Whether images have weights.
     """
     label = task_of(model).field(model.output_shape[-1])
     fields = [("features", part.dtype, part.model.output_shape[1:]), label]
@@ -92,29 +93,30 @@ def cached_features(
     verbose: bool,
     epoch: int = 0,
 ) -> Iterator[Features]:
-    """Passes every image through a part of a network once and keeps what comes out.
+    """Yield the features of all images, computed in one pass through a part of a network.
 
-    With many processes and a `path` each does a share of the images, and the first one puts them
-    together.
+    With several processes and a `path`, each process computes a share of the images. The first
+    process merges the shares.
 
     Args:
-        model: the classifier.
-        batches: of images, in their own order.
-        part: of the model; begins with what the model takes, or behind its augmentation.
-        batch_size: images a batch.
-        memory_budget: bytes of features to hold in memory; beyond it they are on disk.
-        path: a file that keeps them. A finished one is used as it is; one that grew under
-            the name `path` + `.partial` is continued after its last whole batch, or anew for
-            data that are batched already. With many processes each has a partial file of its own.
-            `None` for a temporary one.
-        verbose: whether to show a progress bar.
-        epoch: which one of the batches is kept, where they differ by epoch.
+        model: The classifier.
+        batches: Batches of images, in their original order.
+        part: Part of the model. It begins at the model's input or after its augmentation.
+        batch_size: Images per batch.
+        memory_budget: Bytes of features to hold in memory; larger caches are on disk.
+        path: File that holds the features. A finished file is used as it is. An unfinished one has
+            the name `path` + `.partial` and is continued after its last whole batch; it is started
+            again for data that come in batches. With several processes, each has a partial file of
+            its own. `None` uses a temporary file.
+        verbose: Whether to show a progress bar.
+        epoch: Epoch whose batches are cached, where they differ by epoch. Defaults to 0.
 
     Yields:
         The features, in the order of the batches.
 
     Raises:
-        ValueError: if the file is of other images or another network.
+        ValueError: If the file belongs to other images, another network or another batch size, or
+            if a feature is not finite.
     """
     record = record_of(model, part, weights=batches.weighted)
     every = range(epoch * len(batches), (epoch + 1) * len(batches))
@@ -142,7 +144,7 @@ def cached_features(
 
 
 def _write(path: Path, append: Callable[[IO[bytes], range], None], steps: range) -> None:
-    """Writes the features of all steps to a file; each process has its share of them."""
+    """Write the features of all steps to a file; each process computes its share."""
     index, parts = part()
     bounds = [len(steps) * i // parts for i in range(parts + 1)]
     shares = [
@@ -166,7 +168,7 @@ def _write(path: Path, append: Callable[[IO[bytes], range], None], steps: range)
 
 
 def _check_same(path: Path, part: Part, batches: Batches, batch_size: int) -> None:
-    """Records beside the file whose features it holds, or checks that."""
+    """Check that the features in a file fit the arguments; describe them in JSON if it is new."""
     weights = 0
     for layer in part.model.layers:
         for weight in layer.weights:
@@ -184,7 +186,7 @@ def _check_same(path: Path, part: Part, batches: Batches, batch_size: int) -> No
     elif read_json(file) != known:
         raise ValueError(
             f"{path.parent} holds features of other images, another network or another batch size. "
-            "Name another folder, or delete it to begin anew."
+            "Choose another folder, or delete this one to start again."
         )
 
 
@@ -197,10 +199,10 @@ def _append(
     batch_size: int,
     verbose: bool,
 ) -> None:
-    """Writes a record for each image, after the whole batches that are there."""
+    """Write a record for each image, after the whole batches that the file already holds."""
     whole = batch_size * record.itemsize
     first = 0
-    if batches.labels is not None:  # a user's own may be of other sizes, and in another order
+    if batches.labels is not None:  # a user's batches may differ in size and order
         first = min(file.seek(0, 2) // whole, len(steps))
     file.truncate(first * whole)
     file.seek(0, 2)

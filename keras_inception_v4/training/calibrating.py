@@ -1,4 +1,4 @@
-"""Temperature scaling: probabilities that are right as often as they say."""
+"""Temperature scaling, which makes probabilities match how often a classifier is right."""
 
 import keras
 import numpy as np
@@ -9,9 +9,9 @@ from keras_inception_v4.inspection import check_classifier, classifier_of, task_
 from keras_inception_v4.progress import Verbose
 from keras_inception_v4.tasks import Measured, require_scikit_learn
 
-RANGE = (0.05, 20.0)  # of the temperature
-SMALLEST = 1e-37  # probability in a logarithm; float32 holds no smaller one with all its digits
-CLOSEST = 1e-7  # of a probability to 1, likewise
+RANGE = (0.05, 20.0)  # bounds of the temperature
+SMALLEST = 1e-37  # lowest probability to take the logarithm of; float32 loses digits below
+CLOSEST = 1e-7  # least distance of a probability from 1, for the same reason
 
 
 def calibrate(
@@ -67,7 +67,7 @@ def calibrate(
     task = task_of(own)
     if task.name == REGRESSION:
         raise ValueError(
-            f"{own.name!r} answers quantities, which have no probability to calibrate."
+            f"{own.name!r} predicts quantities, which have no probability to calibrate."
         )
     layer = _layer_of_logits(own)
     given = answers_and_targets(model, data, batch_size=batch_size, pixels=pixels, verbose=verbose)
@@ -78,7 +78,7 @@ def calibrate(
 
 
 def _layer_of_logits(model: keras.Model):
-    """The last layer of weights, if nothing but an activation follows it."""
+    """Return the last layer with weights; check that only one activation follows it."""
     inner = model
     while isinstance(inner.layers[-1], keras.Model):
         inner = inner.layers[-1]
@@ -95,10 +95,10 @@ def _layer_of_logits(model: keras.Model):
         for each in (layer, *following)
         if getattr(each, "activation", None) is not keras.activations.linear
     ]
-    if len(bent) > 1:  # scaling what one bends would not scale what the next one takes
+    if len(bent) > 1:  # scaling the logits would not scale the second one's input
         raise ValueError(
             f"{model.name!r} has several activations after its last weights, in {', '.join(bent)}. "
-            "Calibration needs logits that nothing but the last one changes."
+            "Calibration needs a single activation after the logits."
         )
     return layer
 

@@ -1,7 +1,7 @@
-"""All that a fit needs to go on after an epoch, or inside one, in one file.
+"""Checkpoints: one file with all that a fit needs to resume after an epoch or inside one.
 
-Keras saves no state of seed generators, and its own BackupAndRestore does not write
-atomically; so a run that it resumes draws other dropout and augmentation.
+Keras's own BackupAndRestore saves no state of seed generators and does not write atomically.
+A run that it resumes draws different dropout and augmentation.
 """
 
 import json
@@ -16,21 +16,21 @@ STOPPING = ("wait", "best", "best_epoch", "stopped_epoch")
 
 
 class Checkpoint(keras.callbacks.Callback):
-    """Writes weights, optimizer, seed generators and history, whole or not at all.
+    """Callback that saves weights, optimizer, seed generators and history atomically.
 
-    After each epoch, and on request inside it: then with the measures so far and the step, by which
-    batches are found again.
+    It writes after each epoch, and on request inside an epoch. A file from inside an epoch also
+    holds the metrics so far and the step, which identifies the next batch.
 
-    Layers that are not trained are left out: whoever resumes builds them again.
+    Layers that are not trained are left out. The model must be rebuilt before it is resumed.
 
     Args:
-        path: a file, replaced at each epoch.
-        arguments: of the fit, as JSON values, with `batches`, the steps of an epoch; a file of
-            other ones is refused.
-        stopping: an early stopping whose state belongs to the run; comes before this in
+        path: File that is replaced at each write.
+        arguments: Arguments of the fit, as JSON values, with `batches`, the steps per epoch. A
+            file with other arguments is rejected.
+        stopping: Early stopping whose state is saved too. It must come before this callback in
             the list of callbacks.
-        every: steps of an epoch after which to write; `None` writes after epochs only.
-        writes: whether this process is the one that writes; every one reads.
+        every: Steps between writes inside an epoch. `None` writes after epochs only.
+        writes: Whether this process writes the file. Every process reads it.
     """
 
     def __init__(
@@ -48,8 +48,8 @@ class Checkpoint(keras.callbacks.Callback):
         self.stopping = stopping
         self.every = every
         self.writes = writes
-        self.epochs = 0  # finished ones
-        self.step = 0  # finished ones of the next epoch
+        self.epochs = 0  # finished epochs
+        self.step = 0  # finished steps of the next epoch
         self.history: dict[str, list[float]] = {}
         self.done = False
         self._first = 0  # step of the epoch at which this fit began
@@ -59,14 +59,14 @@ class Checkpoint(keras.callbacks.Callback):
         self._measures: dict[str, np.ndarray] = {}
 
     def first_epoch(self, epochs: int) -> int:
-        """Where a fit of so many epochs goes on: at the end if it had stopped early."""
+        """Return the epoch at which a fit resumes; `epochs` if it had stopped early."""
         return epochs if self._stopped else min(self.epochs, epochs)
 
     def restore(self, model: keras.Model) -> None:
-        """Puts the recorded state into a compiled model, if there is one.
+        """Load the saved state into a compiled model, if the file exists.
 
         Raises:
-            ValueError: if the file is damaged, of another model or of another fit.
+            ValueError: If the file is damaged, or belongs to another model or another fit.
         """
         if not self.path.exists():
             return
@@ -78,13 +78,13 @@ class Checkpoint(keras.callbacks.Callback):
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
             raise ValueError(
-                f"{self.path} cannot be read as a checkpoint ({error}). Delete it, and the same "
-                "command starts this phase anew."
+                f"{self.path} cannot be read as a checkpoint ({error}). Delete it and "
+                "rerun the same command to start this phase again."
             ) from error
         if state["arguments"] != self.arguments:
             raise ValueError(
-                f"{self.path} is of a fit with other arguments: {state['arguments']} there and "
-                f"{self.arguments} here. Name another folder, or delete it to begin anew."
+                f"{self.path} belongs to a fit with other arguments: {state['arguments']} there "
+                f"and {self.arguments} here. Choose another folder, or delete it to start again."
             )
         variables = _moving(model, weights_only=state["done"])
         self._random_state, self._measures, best = (
@@ -94,7 +94,7 @@ class Checkpoint(keras.callbacks.Callback):
         shapes = {name: tuple(variable.shape) for name, variable in variables.items()}
         if {name: tensor.shape for name, tensor in tensors.items()} != shapes:
             raise ValueError(
-                f"{self.path} is a checkpoint of another model. Delete it, or name another folder."
+                f"{self.path} is a checkpoint of another model. Delete it or choose another folder."
             )
         for name, variable in variables.items():
             variable.assign(tensors[name])
@@ -111,13 +111,13 @@ class Checkpoint(keras.callbacks.Callback):
             }
 
     def on_train_begin(self, logs=None):
-        """Gives the early stopping, which has just forgotten it, its state again."""
+        """Restore the early stopping's state, which it resets when training begins."""
         if self._stopping_state is not None:
             for name, value in self._stopping_state.items():
                 setattr(self.stopping, name, value)
 
     def on_epoch_begin(self, epoch, logs=None):
-        """Restores the backend's own generator and the measures, right before they are used."""
+        """Restore the metrics and, at step 0, the backend's own random generator."""
         self._first = self.step
         if not self.step:
             self._restore_generator()
@@ -126,7 +126,10 @@ class Checkpoint(keras.callbacks.Callback):
         self._measures = {}
 
     def on_train_batch_begin(self, batch, logs=None):
-        """Inside an epoch, restores the generator here: PyTorch's data loader drew at its begin."""
+        """Restore the random generator of a fit that resumes inside an epoch.
+
+        PyTorch's data loader draws from it when the epoch begins, so it is restored after that.
+        """
         self._restore_generator()
 
     def _restore_generator(self) -> None:
@@ -135,21 +138,21 @@ class Checkpoint(keras.callbacks.Callback):
             self._random_state = {}
 
     def on_train_batch_end(self, batch, logs=None):
-        """Records the step, if it is one of those to record."""
+        """Count the step, and save the state if it is due."""
         self.step = self._first + batch + 1
-        last = self.step == self.arguments["batches"]  # the epoch's end is recorded with it
+        last = self.step == self.arguments["batches"]  # `on_epoch_end` saves this one
         if self.every is not None and self.step % self.every == 0 and not last:
             self._write()
 
     def on_epoch_end(self, epoch, logs=None):
-        """Records the epoch."""
+        """Add the epoch to the history and save the state."""
         self.epochs, self.step = epoch + 1, 0
         for name, value in (logs or {}).items():
             self.history.setdefault(name, []).append(float(value))
         self._write()
 
     def finish(self) -> None:
-        """Records that the fit is over, with the weights that it ended on."""
+        """Mark the fit as finished and save its final weights."""
         self.done = True
         self._write()
 
@@ -187,7 +190,7 @@ class Checkpoint(keras.callbacks.Callback):
 
 
 def _random_state() -> dict[str, np.ndarray]:
-    """The state of PyTorch's own generators, which Keras's dropout draws from there."""
+    """Return the state of PyTorch's own generators, which Keras's dropout uses there."""
     if keras.backend.backend() != "torch":
         return {}
     import torch
@@ -207,7 +210,7 @@ def _set_random_state(states: dict[str, np.ndarray]) -> None:
 
 
 def _measures(model: keras.Model) -> dict[str, keras.Variable]:
-    """What loss and accuracy of the epoch so far are kept in."""
+    """Return the variables that hold the loss and metrics of the epoch so far."""
     variables = [variable for metric in model.metrics for variable in metric.variables]
     return {f"measure/{index}": variable for index, variable in enumerate(variables)}
 
@@ -217,12 +220,12 @@ def _plain(value):
 
 
 def _weight_names(model: keras.Model) -> list[str]:
-    """A name for each of `model.weights`, in their order."""
+    """Return a name for each of `model.weights`, in their order."""
     return [f"{layer.name}/{w.name}" for layer in model.layers for w in layer.weights]
 
 
 def trained_weights(model: keras.Model) -> dict[str, keras.Variable]:
-    """The weights of the layers that are trained, by name."""
+    """Return all weights of the trainable layers, by name."""
     return {
         f"weight/{layer.name}/{weight.name}": weight
         for layer in model.layers
@@ -232,13 +235,13 @@ def trained_weights(model: keras.Model) -> dict[str, keras.Variable]:
 
 
 def seeds_of(layer: keras.layers.Layer) -> list[keras.Variable]:
-    """What a layer keeps beside its weights: the states of its seed generators."""
+    """Return a layer's variables other than weights: the states of its seed generators."""
     weights = {id(weight) for weight in layer.weights}
     return [variable for variable in layer.variables if id(variable) not in weights]
 
 
 def _moving(model: keras.Model, *, weights_only: bool) -> dict[str, keras.Variable]:
-    """Every variable that training moves, under a name that another process finds too."""
+    """Return every variable that training changes, by a name that is the same in each process."""
     variables: dict[str, keras.Variable] = {}
     for index, layer in enumerate(model.layers):
         if not weights_only:

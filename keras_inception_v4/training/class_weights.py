@@ -1,4 +1,4 @@
-"""Weights of classes, from what people give."""
+"""Class weights, from the forms in which users pass them."""
 
 import numbers
 from collections.abc import Mapping, Sequence
@@ -18,30 +18,30 @@ def weighted(
     classes: int,
     data,
 ) -> tuple[Batches, np.ndarray | None]:
-    """Batches whose images weigh as their classes do, by weights of their own multiplied.
+    """Multiply the sample weights of batches by the weights of the classes.
 
-    Where an image may have several classes, the batches stay, and the loss of positive labels is
-    what is weighed.
+    Where an image may have several classes, the batches stay as they are. The weights then apply
+    to the positive labels in the loss.
 
     Args:
-        task: of the model.
-        batches: of images and labels, with or without weights.
-        class_weight: `None`, or as in `class_weights`, and so is the rest.
-        classes: number of classes.
-        data: of the user's; its `class_names`, where it has some, may name classes.
+        task: Task of the model.
+        batches: Batches of images and labels, with or without weights.
+        class_weight: `None` for no class weights, or as in `class_weights`.
+        classes: Number of classes.
+        data: The user's data. If it has `class_names`, `class_weight` may use them.
 
     Returns:
-        The batches, and weights of positive labels, one a class, or `None`.
+        The batches, and the weights of positive labels, one per class, or `None`.
 
     Raises:
-        ValueError: as `class_weights`, and for quantities, which have no classes.
+        ValueError: As in `class_weights`, and for quantities, which have no classes.
     """
     if class_weight is None:
         return batches, None
     if task.standardized:
         raise ValueError(
-            f"Received class_weight={class_weight!r} for {task.name}, which has no classes. Give "
-            "sample weights."
+            f"Received class_weight={class_weight!r} for {task.name}, which has no classes. Pass "
+            "sample weights instead."
         )
     class_names = getattr(data, "class_names", None)
     table = np.zeros(classes, "float32")
@@ -60,18 +60,18 @@ def weighted(
 def class_weights(
     class_weight, batches: Batches, classes: int, class_names: Sequence[str] | None = None
 ) -> dict[int, float]:
-    """Weights of classes.
+    """Return the weight of each class, by index.
 
     Args:
-        class_weight: `"balanced"`; a dict from class to weight, where a class is an index or, if
-            the data has names, a name, and one that is not there weighs 1; or one weight a class,
-            in order.
-        batches: whose labels are counted for `"balanced"`.
-        classes: number of classes.
-        class_names: one name a class, where the data has some.
+        class_weight: `"balanced"`, a dict from class to weight, or one weight per class in order.
+            A class in the dict is an index or, if the data has names, a name. Classes missing
+            from the dict weigh 1.
+        batches: Batches whose labels are counted for `"balanced"`.
+        classes: Number of classes.
+        class_names: One name per class, if the data has names.
 
     Raises:
-        ValueError: for anything else; the message says what was expected.
+        ValueError: If `class_weight` is anything else. The message says what was expected.
     """
     if isinstance(class_weight, str):
         if class_weight != "balanced":
@@ -80,10 +80,10 @@ def class_weights(
                 "from class to weight, and one weight a class."
             )
         labels = all_labels(batches)
-        if labels.ndim == 2:  # as much for the images with a class as for those without it
+        if labels.ndim == 2:  # positive labels of a class weigh as much as negative ones
             positive = labels.sum(axis=0)
             balance = (len(labels) - positive) / np.maximum(positive, 1)
-            balance = np.where(balance > 0, balance, 1)  # of a class that every image has
+            balance = np.where(balance > 0, balance, 1)  # 1 for a class that every image has
             return dict(enumerate(balance.tolist()))
         counts = np.bincount(labels, minlength=classes)
         return {label: np.sum(counts) / (classes * max(n, 1)) for label, n in enumerate(counts)}

@@ -1,8 +1,8 @@
-"""All devices, of many processes too, on one batch: Keras's data parallelism on JAX.
+"""Data parallelism with Keras on JAX, over the devices of one or several processes.
 
-A batch is spread over all devices, weights are on each of them; gradients and the statistics of
-batch norm are of the whole batch. What a frozen network makes of images is computed by each process
-on its own devices. On other backends there is one process with one device.
+A batch is split over all devices, and each device holds all weights. Gradients and batch norm
+statistics are those of the whole batch. Each process computes the features of a frozen network on
+its own devices. Other backends use one process with one device.
 """
 
 import contextlib
@@ -18,12 +18,12 @@ from keras_inception_v4.weights.loading import copy_layers
 
 
 def count_devices() -> int:
-    """Devices of all processes that share a batch."""
+    """Return the number of devices, of all processes, that share a batch."""
     return len(keras.distribution.list_devices()) if is_jax() else 1
 
 
 def count_idle() -> int:
-    """GPUs that this backend leaves idle, as it trains on one."""
+    """Return the number of GPUs that stay idle because this backend trains on one."""
     backend = keras.backend.backend()
     if backend == "tensorflow":
         import tensorflow as tf
@@ -38,7 +38,7 @@ def count_idle() -> int:
 
 @contextlib.contextmanager
 def all_devices(wanted: bool = True) -> Iterator[None]:
-    """Models that are built and fitted inside spread their batches over all devices, if wanted."""
+    """Split the batches of models built and fitted inside over all devices, if wanted."""
     if count_devices() == 1 or not wanted:
         yield
         return
@@ -48,14 +48,15 @@ def all_devices(wanted: bool = True) -> Iterator[None]:
 
 @contextlib.contextmanager
 def on_own_devices(model: keras.Model, wanted: bool) -> Iterator[tuple[keras.Model, Callable]]:
-    """A model that answers on all devices of this process: a copy, if there are several.
+    """Yield a model that predicts on all devices of this process: a copy if there are several.
 
     Args:
-        model: on one device.
-        wanted: `False` for the model itself; so for batches that the devices cannot share.
+        model: Model on one device.
+        wanted: Whether to use all devices. `False` yields the model itself, as for batches that
+            the devices cannot share.
 
     Yields:
-        The model, and what puts a batch there for `predict_on_batch`.
+        The model, and a function that puts a batch on its devices for `predict_on_batch`.
     """
     names = _own_devices()
     if len(names) == 1 or not wanted:
@@ -74,7 +75,7 @@ def on_own_devices(model: keras.Model, wanted: bool) -> Iterator[tuple[keras.Mod
 
 
 def _own_devices() -> list[str]:
-    """The devices of this process, as Keras names them."""
+    """Return the devices of this process, by their names in Keras."""
     if not is_jax():
         return [keras.backend.backend()]
     import jax
@@ -83,10 +84,10 @@ def _own_devices() -> list[str]:
 
 
 def share(wanted: bool, *, held_out: bool = False) -> dict:
-    """What `batched` takes for all devices; for one, if it is not wanted.
+    """Return the arguments of `batched` for all devices, or none if one device is used.
 
-    Devices cannot share an incomplete batch: of training images it is left out, of held-out ones it
-    is filled up.
+    Devices cannot share an incomplete batch. It is dropped in training and padded for held-out
+    images.
     """
     if count_devices() == 1 or not wanted:
         return {}
@@ -94,18 +95,19 @@ def share(wanted: bool, *, held_out: bool = False) -> dict:
 
 
 def can_share(batch_size: int, train, validation=None) -> bool:
-    """Whether a fit is spread over several devices: of arrays and files; other data stay on one.
+    """Return whether to split a fit over several devices.
 
-    A user who has chosen a distribution of Keras's is left with it.
+    Arrays and files are split; other data stay on one device. A Keras distribution that the user
+    has set is kept, and nothing is split.
 
     Args:
-        batch_size: images a step, of all devices together.
-        train: as in `train_head`.
-        validation: likewise.
+        batch_size: Images per step, over all devices together.
+        train: Training data, as in `train_head`.
+        validation: Held-out data, as in `train_head`.
 
     Raises:
-        ValueError: if the batch does not fit the devices, or there are many processes and data of
-            which they cannot read their shares.
+        ValueError: If the batch size is not a multiple of the number of devices, or several
+            processes cannot read their shares of the data.
     """
     if count_devices() == 1 or keras.distribution.distribution() is not None:
         return False
@@ -123,15 +125,16 @@ def can_share(batch_size: int, train, validation=None) -> bool:
 
 
 def check_batch(batch_size: int, images: int, *, whole: bool) -> None:
-    """Checks that batches of that size can be made and spread.
+    """Check that the images fill a batch and the devices can share it.
 
     Args:
-        batch_size: images a step, of all devices together.
-        images: for training.
-        whole: whether every step takes a whole batch, on one device too.
+        batch_size: Images per step, over all devices together.
+        images: Number of training images.
+        whole: Whether every step takes a whole batch even on one device.
 
     Raises:
-        ValueError: if the images do not fill one batch, or the batch not the devices.
+        ValueError: If the images do not fill one batch, or the batch size is not a multiple of
+            the number of devices.
     """
     _check_divisible(batch_size)
     if whole or count_devices() > 1:

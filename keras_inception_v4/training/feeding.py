@@ -1,4 +1,4 @@
-"""Batches as `fit` asks for them."""
+"""Batches in the forms that `fit` takes."""
 
 from collections.abc import Callable, Iterator
 
@@ -9,11 +9,11 @@ from keras_inception_v4.data.pipeline import Batches, read_ahead
 
 
 class EpochSteps(keras.utils.PyDataset):
-    """The batches of one epoch, by their index in it, read ahead.
+    """Batches of one epoch, by their index, read ahead.
 
-    Which batch has index 0 is set by `begin`; so Keras may look at the first ones for their shapes.
-    Keras must not shuffle (`fit(..., shuffle=False)`). `failure` is the error that reading ended
-    with, which the backend may wrap into one of its own.
+    `begin` sets which batch has index 0, so Keras may read the first batches to learn their shapes.
+    Keras must not shuffle (`fit(..., shuffle=False)`). `failure` holds the error that reading
+    raised; the backend may wrap it in an error of its own.
     """
 
     def __init__(self, batches: Batches):
@@ -25,7 +25,7 @@ class EpochSteps(keras.utils.PyDataset):
         self.begin(0)
 
     def begin(self, epoch: int, first: int = 0) -> None:
-        """Goes to an epoch, and inside it to a step."""
+        """Move to step `first` of an epoch."""
         start = epoch * len(self.batches)
         self.steps = range(start + first, start + len(self.batches))
         self._following = -1
@@ -40,7 +40,7 @@ class EpochSteps(keras.utils.PyDataset):
         return self._noting(lambda: next(self._reading))
 
     def take(self, index: int):
-        """The same, not read ahead."""
+        """Return the batch at an index without reading ahead."""
         return self._noting(lambda: self.batches[self.steps[index]])
 
     def _noting(self, read: Callable):
@@ -52,15 +52,16 @@ class EpochSteps(keras.utils.PyDataset):
 
 
 def indexed_dataset(steps: EpochSteps, input_shape: tuple):
-    """The batches as a `tf.data.Dataset`, which asks for each by its index.
+    """Return the batches as a `tf.data.Dataset` that requests each one by its index.
 
-    Keras would make one of a Python generator. At the first of those, TensorFlow (2.21, from
-    Python 3.11 on) tells the C library to give every large block back to the system, for good;
-    each step of a training then takes its memory anew, page by page, and lasted twice as long.
+    Keras would make a dataset from a Python generator. The first such dataset makes TensorFlow
+    (2.21, from Python 3.11 on) tell the C library to return every large block to the system,
+    permanently. Each training step then requests its memory again, page by page, and took twice
+    as long.
 
     Args:
-        steps: of pairs or triples of arrays, or of dictionaries of arrays.
-        input_shape: of the model, with the batch.
+        steps: Batches that are pairs or triples of arrays, or of dictionaries of arrays.
+        input_shape: Shape of the model's input, with the batch.
     """
     import tensorflow as tf
 

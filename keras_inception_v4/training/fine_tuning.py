@@ -1,4 +1,4 @@
-"""The second phase: the last blocks at a low rate."""
+"""Second training phase: fine-tuning of the last blocks at a low learning rate."""
 
 import contextlib
 import os
@@ -147,7 +147,7 @@ def fine_tune(
     check_one_of((AUTO, *PRECISIONS), precision=precision)
     precision = fastest_precision() if precision == AUTO else precision
     say_pixels(model, pixels)
-    _, dense = pool_and_dense(model)  # refuses other heads
+    _, dense = pool_and_dense(model)  # rejects other heads
     if not model.trainable_weights:
         raise ValueError(f"Nothing of {model.name!r} is trainable. Call unfreeze(model) first.")
     spread = optimizer is None and devices.can_share(batch_size, train, validation)
@@ -193,7 +193,7 @@ def fine_tune(
 
 
 class _Own(NamedTuple):
-    """What a user says of the objective; `None` is the default."""
+    """Settings of the objective that the user passed; `None` stands for the default."""
 
     optimizer: keras.optimizers.Optimizer | None
     loss: object
@@ -204,7 +204,7 @@ class _Own(NamedTuple):
 
 
 class _Objective(NamedTuple):
-    """What is minimized, and at which rate."""
+    """Settings of the objective, with defaults filled in."""
 
     learning_rate: float
     warmup: float
@@ -213,31 +213,31 @@ class _Objective(NamedTuple):
 
     @property
     def recorded(self) -> dict:
-        """As a checkpoint records it, also one from before updates took several steps."""
+        """Values for a checkpoint; without an `accumulate` of 1, as in older checkpoints."""
         values = self._asdict()
         if self.accumulate == 1:
             del values["accumulate"]
         return values
 
     def adam(self, steps: int) -> keras.optimizers.Optimizer:
-        """The optimizer of so many steps."""
+        """Return Adam with a learning rate schedule for `steps` steps."""
         rate = warmup_cosine(self.learning_rate, steps // self.accumulate, self.warmup)
         return keras.optimizers.Adam(**accumulated(rate, self.accumulate))
 
 
 def _objective(task: Task, own: _Own) -> _Objective:
-    """Checks what a user says, and fills in what is left open."""
+    """Check the settings that the user passed, and fill in the defaults."""
     if own.optimizer is not None and own.accumulate > 1:
         raise ValueError(
-            f"Received optimizer with accumulate={own.accumulate}. Give it "
-            "gradient_accumulation_steps."
+            f"Received optimizer with accumulate={own.accumulate}. Set "
+            "gradient_accumulation_steps in the optimizer instead."
         )
     if own.optimizer is not None and (own.learning_rate, own.warmup) != (None, None):
         raise ValueError(
-            "Received optimizer with learning_rate or warmup. It has a rate of its own."
+            "Received optimizer with learning_rate or warmup. Set the rate in the optimizer."
         )
     if own.loss is not None and own.label_smoothing is not None:
-        raise ValueError("Received loss with label_smoothing. Smooth in the loss.")
+        raise ValueError("Received loss with label_smoothing. Smooth the labels in the loss.")
     if task.standardized and own.label_smoothing:
         raise ValueError(
             f"Received label_smoothing={own.label_smoothing} for {task.name}, which has no labels."

@@ -1,4 +1,4 @@
-"""One way to fit, and what makes a fit reproducible."""
+"""The `fit` that all trainings share, and the settings that make it reproducible."""
 
 import contextlib
 import os
@@ -23,16 +23,16 @@ from keras_inception_v4.weights.loading import copy_layers
 def trainable_twin(
     model: keras.Model, precision: str, spread: bool = False
 ) -> Iterator[keras.Model]:
-    """A model to compile and train in another's place, which stays uncompiled.
+    """Yield a twin of a model to compile and train; the model itself stays uncompiled.
 
-    In float32 and on one device the twin shares the model's layers. Otherwise it is a copy, whose
-    weights come back at the end of the block, also when it is left by an exception.
+    In float32 and on one device the twin shares the model's layers. Otherwise it is a copy. Its
+    weights are copied back at the end of the block, even after an exception.
 
     Args:
-        model: a model in float32.
-        precision: one of `PRECISIONS`. The classifier and what comes before
-            `preprocessing` (augmentation) stay in float32.
-        spread: whether it is for several devices, inside `devices.all_devices`.
+        model: Model in float32.
+        precision: One of `PRECISIONS`. The classifier and the augmentation, which comes before
+            the layer `preprocessing`, stay in float32.
+        spread: Whether the twin is for several devices, inside `devices.all_devices`.
 
     Yields:
         The twin.
@@ -64,7 +64,7 @@ def trainable_twin(
 
 
 def make_reproducible(seed: int, deterministic: bool) -> None:
-    """Seeds Python, NumPy and the backend; on request makes its kernels deterministic."""
+    """Seed Python, NumPy and the backend; on request make its kernels deterministic."""
     keras.utils.set_random_seed(seed)
     if not deterministic:
         return
@@ -76,23 +76,23 @@ def make_reproducible(seed: int, deterministic: bool) -> None:
     elif backend == "torch":
         import torch
 
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # or CUDA refuses
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # CUDA requires it
         torch.use_deterministic_algorithms(True)
 
 
 def held_out_of(validation, validation_data):
-    """The held-out data, by our name or by Keras's.
+    """Return the held-out data, passed as `validation` or as Keras's `validation_data`.
 
     Raises:
-        ValueError: for both.
+        ValueError: If both are passed.
     """
     if validation is not None and validation_data is not None:
-        raise ValueError("Received validation and validation_data, which are the same.")
+        raise ValueError("Received both validation and validation_data. Pass only one of them.")
     return validation if validation_data is None else validation_data
 
 
 class _Begin(keras.callbacks.Callback):
-    """Takes training batches to the epoch that begins, and to the step where it was left."""
+    """Callback that moves the training batches to the epoch that begins, from step `first` on."""
 
     def __init__(self, steps: EpochSteps, first: int):
         super().__init__()
@@ -103,7 +103,7 @@ class _Begin(keras.callbacks.Callback):
 
 
 class _Sound(keras.callbacks.Callback):
-    """Ends a fit whose loss is not finite, with the weights of the last epoch that was sound."""
+    """Callback that ends a fit whose loss is not finite, and restores the last finite epoch."""
 
     def on_train_begin(self, logs=None):
         self._keep()
@@ -118,9 +118,9 @@ class _Sound(keras.callbacks.Callback):
             variable.assign(self._kept[name])
         raise ValueError(
             f"The {' and '.join(bad)} of epoch {epoch + 1} is not finite (NaN or infinity): the "
-            "training diverged, and was stopped with the weights before that epoch. Lower the "
-            "learning rate, train in float32, or look for damaged images; the same call goes on "
-            "after the last sound epoch where a folder keeps it."
+            "training diverged. It was stopped, and the weights from before that epoch were "
+            "restored. Lower the learning rate, train in float32, or look for damaged images. With "
+            "a folder, the same call resumes after the last finite epoch."
         )
 
     def _keep(self):
@@ -131,9 +131,9 @@ class _Sound(keras.callbacks.Callback):
 
 
 def _create_metrics(model: keras.Model, batch: tuple) -> None:
-    """Creates the metrics' variables, on the first image of a batch and answers of 0.
+    """Create the metrics' variables from the first image of a batch and predictions of 0.
 
-    Keras would do so inside the first step, and TensorFlow then trace the whole step once more.
+    Keras would create them inside the first step, and TensorFlow would then trace that step twice.
     """
     pixels, labels, *weights = keras.tree.map_structure(lambda array: np.asarray(array)[:1], batch)
     answers = keras.tree.map_structure(
@@ -163,50 +163,51 @@ def fit(
     callbacks: Sequence[keras.callbacks.Callback] = (),
     verbose: Verbose = "auto",
 ) -> keras.callbacks.History:
-    """Compiles and fits a classifier; goes on where a checkpoint ends.
+    """Compile and fit a classifier, or resume its fit from a checkpoint.
 
     Args:
-        model: classifier; compiled here.
-        train: batches of pixels and labels.
-        validation: the same, held out, or `None`.
-        epochs: passes over `train`.
-        optimizer: of Keras.
-        loss: of labels and the model's answers.
-        metric: measured beside it, by its name in Keras.
-        loss_weights: output to the weight of its loss, for a model with several.
-        weights_fill: whether sample weights only fill up batches, and so count in measures too.
-        patience: epochs without a lower held-out loss after which to stop; `None` never stops.
-        keep_best: whether the weights of the lowest held-out loss are kept, not the last.
-        checkpoint: a file for the state after each epoch; a fit that it records goes on.
-        checkpoint_every: steps of an epoch after which the state is recorded too; `None` for
-            epochs only.
-        arguments: what else decides the result, as JSON values; a checkpoint of other ones is
-            refused.
-        callbacks: of the user's; called last, when an epoch is on disk. One that raises ends the
-            fit, which the checkpoint goes on with.
-        verbose: as in `keras.Model.fit`.
+        model: Classifier. It is compiled here.
+        train: Batches of pixels and labels.
+        validation: Held-out batches of pixels and labels, or `None`.
+        epochs: Passes over `train`.
+        optimizer: Keras optimizer.
+        loss: Loss of labels and the model's predictions.
+        metric: Metric to report beside the loss, by its name in Keras. Defaults to `"accuracy"`.
+        loss_weights: Dict from output to the weight of its loss, for a model with several outputs.
+        weights_fill: Whether sample weights apply to metrics too, as weights that mask padded
+            images must. Defaults to `False`.
+        patience: Epochs without a lower held-out loss after which to stop. `None` never stops.
+        keep_best: Whether to keep the weights of the lowest held-out loss instead of the last.
+        checkpoint: File for the state after each epoch. If it exists, the fit resumes from it.
+        checkpoint_every: Steps of an epoch after which the state is saved too. `None` saves it
+            after epochs only.
+        arguments: Everything else that decides the result, as JSON values. A checkpoint with
+            other arguments is rejected.
+        callbacks: The user's callbacks. They are called last, when the epoch is on disk. An error
+            in one ends the fit, which can be resumed from the checkpoint.
+        verbose: As in `keras.Model.fit`.
 
     Returns:
-        Loss and metric an epoch, training and held-out, of resumed epochs too.
+        Loss and metric per epoch, training and held-out, including resumed epochs.
 
     Raises:
-        ValueError: if the loss is not finite, where the weights are those of the last sound epoch;
-            or if the optimizer would not update within so many epochs.
+        ValueError: If the loss is not finite; the weights are then those of the last finite epoch.
+            Also if the optimizer accumulates more steps per update than the fit has.
     """
     several, steps = optimizer.gradient_accumulation_steps or 1, epochs * len(train)
     if several > steps:
         raise ValueError(
-            f"Received {several} steps an update and {steps} steps in all: nothing would be "
-            "trained. Accumulate fewer."
+            f"Received {several} steps per update and {steps} steps in all, so nothing "
+            "would be trained. Accumulate fewer steps."
         )
-    # XLA compiles convolutions for CPUs badly; JAX is nothing without it.
+    # XLA's convolutions are slow on CPUs, but JAX cannot do without XLA.
     jit = "auto" if keras.backend.backend() == "jax" else False
     metrics = [metric] if loss_weights is None else {HEAD: [metric]}
     kind = "weighted_metrics" if weights_fill else "metrics"
     model.compile(optimizer, loss, loss_weights=loss_weights, jit_compile=jit, **{kind: metrics})
     model.optimizer.build(model.trainable_variables)
     own: list[keras.callbacks.Callback] = [_Sound()]
-    if optimizer.use_ema:  # held-out images are measured with the averages
+    if optimizer.use_ema:  # evaluate held-out images with the averages
         own.append(keras.callbacks.SwapEMAWeights())
     stopping = keeper = None
     if validation is not None and (keep_best or patience is not None):
@@ -234,7 +235,7 @@ def fit(
                 epochs=last_epoch,
                 initial_epoch=first_epoch,
                 callbacks=[begin, *own, *callbacks],
-                shuffle=False,  # batches have an order of their own, which can be repeated
+                shuffle=False,  # the batches are in a reproducible order already
                 verbose=verbose,
             )
 
@@ -243,7 +244,7 @@ def fit(
     if keeper is None:
         return run(0, epochs, 0)
     _resume(keeper, model)
-    if keeper.step:  # the end of that epoch first: Keras knows one length of them
+    if keeper.step:  # finish that epoch first: one Keras fit has one epoch length
         run(keeper.epochs, keeper.epochs + 1, keeper.step)
         wait_for_all("epoch")
         _resume(keeper, model)
@@ -267,10 +268,10 @@ def _for_backend(model: keras.Model, steps: EpochSteps):
 
 @contextlib.contextmanager
 def _graphs_as_traced(model: keras.Model) -> Iterator[None]:
-    """Spares a fit on processors what TensorFlow's passes over the graph take at its first step.
+    """Skip TensorFlow's graph optimization in float32 on CPUs to speed up the first step.
 
-    At full width that is a third of the first step, and in float32 no later one is faster for it;
-    other precisions were not measured. On a GPU these passes choose the layout of the images.
+    At full width it takes a third of the first step, and in float32 no later step is faster for
+    it. Other precisions were not measured. A GPU needs it, to choose the layout of the images.
     """
     float32 = all(layer.compute_dtype == "float32" for layer in model.layers)
     if keras.backend.backend() != "tensorflow" or not float32:
@@ -290,21 +291,21 @@ def _graphs_as_traced(model: keras.Model) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _own_errors(optimizer, *fed: EpochSteps | None) -> Iterator[None]:
-    """Raises an error in a batch as it was, and others without what Keras stumbled over then."""
+    """Raise the original error where the backend or Keras raised another because of it."""
     try:
         yield
     except Exception as error:
         for steps in fed:
             if steps is not None and steps.failure is not None:
-                raise steps.failure from None  # TensorFlow makes another of it
-        # Leaving for another error, Keras on JAX stumbles over averages of weights.
+                raise steps.failure from None  # TensorFlow wraps it
+        # With averaged weights, Keras on JAX raises a TypeError while it handles another error.
         if optimizer.use_ema and isinstance(error, TypeError) and error.__context__ is not None:
             raise error.__context__ from None
         raise
 
 
 def _history(model, keeper: Checkpoint) -> keras.callbacks.History:
-    """The history of all epochs, those of processes before this one too."""
+    """Return the history of all epochs, including those of earlier processes."""
     history = keras.callbacks.History()
     history.set_model(model)
     history.history = keeper.history

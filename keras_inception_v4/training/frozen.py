@@ -1,4 +1,4 @@
-"""What the blocks below the first one that moves make of images: computed once, and kept."""
+"""Fine-tuning on cached outputs of the frozen blocks, which are computed once."""
 
 import contextlib
 import shutil
@@ -22,20 +22,20 @@ from keras_inception_v4.training.caching import MEMORY_BUDGET, Part, cached_feat
 from keras_inception_v4.training.checkpoint import seeds_of
 from keras_inception_v4.training.processes import check_same, part
 
-LARGE = "float16"  # of what is too much for memory: half of the bytes, rounded by a thousandth
-SHARE = 0.8  # of what is free on a disk; the rest is for checkpoints
-SEED_STATE = (2,)  # the shape of what a `keras.random.SeedGenerator` keeps
-DRAWS = 64  # more than a layer of augmentation draws for a batch
+LARGE = "float16"  # for caches too large for memory: half the bytes, rounded by a thousandth
+SHARE = 0.8  # of the free disk space; the rest is for checkpoints
+SEED_STATE = (2,)  # shape of the state of a `keras.random.SeedGenerator`
+DRAWS = 64  # more draws than an augmentation layer needs for a batch
 
 
 class Trained(NamedTuple):
-    """What is fitted.
+    """Model to fit, and its data.
 
     Attributes:
-        model: the whole, or what is above its frozen part.
-        batches: what it takes, with labels.
-        held_out: the same of held-out images, or `None`.
-        versions: how often an image is kept; 0 for the whole.
+        model: The whole model, or the part above its frozen blocks.
+        batches: Batches of the model's inputs and labels.
+        held_out: The same for held-out images, or `None`.
+        versions: Number of cached versions of each image. 0 for the whole model.
     """
 
     model: keras.Model
@@ -45,7 +45,7 @@ class Trained(NamedTuple):
 
 
 def frozen_endpoint(model: keras.Model) -> str | None:
-    """The last endpoint up to which no weight of a model moves; `None` if the first one does."""
+    """Return the last endpoint up to which no weight trains; `None` if the first one does."""
     last = None
     names = {layer.name for layer in model.layers}
     for endpoint in ENDPOINTS:
@@ -70,32 +70,33 @@ def above_frozen(
     checkpoint: Path | None,
     verbose: Verbose,
 ) -> Iterator[Trained]:
-    """The trainable part of a model, and what the frozen part makes of images.
+    """Yield the trainable part of a model, and cached outputs of the frozen part as its data.
 
     Args:
-        whole: the model and the batches that it would be fitted with.
-        train: the same images, as in `fine_tune`.
-        validation: likewise.
-        asked: versions that are drawn of an image and kept, the epochs taking turns; 0 for none of
-            this; `None` for one where no image is drawn and more than one epoch is fitted.
-        batch_size: images a step.
-        epochs: of the fit.
-        seed: of the order.
-        spread: whether batches are for several devices.
-        checkpoint: of the fit; what is kept lies beside it, or in a temporary place for `None`.
-            A fit that has one and nothing beside it goes on so.
-        verbose: as in `keras.Model.fit`.
+        whole: The model, and the batches with which it would be fitted.
+        train: The training images, as in `fine_tune`.
+        validation: The held-out images, as in `fine_tune`.
+        asked: Number of augmented versions of each image to cache; the epochs use them in turn.
+            0 caches nothing. `None` caches one version if nothing augments the images and there
+            is more than one epoch.
+        batch_size: Images per step.
+        epochs: Epochs of the fit.
+        seed: Seed of the order.
+        spread: Whether batches are for several devices.
+        checkpoint: Checkpoint of the fit. The cache lies beside it, or in a temporary place for
+            `None`. With `asked=None`, a fit that began without a cache resumes without one.
+        verbose: As in `keras.Model.fit`.
 
     Yields:
-        The part, or `whole` where nothing is kept.
+        The trainable part with its data, or `whole` if nothing is cached.
 
     Raises:
-        ValueError: if it was asked for and cannot be.
-        OSError: likewise, if there is no room for it.
+        ValueError: If a cache was asked for but is not possible.
+        OSError: If a cache was asked for but there is no room for it.
     """
     folder = None if checkpoint is None else checkpoint.parent
     plan = _plan(whole, asked, epochs, checkpoint, bool(verbose))
-    check_same("what they keep of the frozen blocks", plan and plan.below.dtype)
+    check_same("what they cache of the frozen blocks", plan and plan.below.dtype)
     if plan is None:
         yield whole
         return
@@ -132,7 +133,7 @@ def above_frozen(
 
 
 class _Plan(NamedTuple):
-    """What is kept: the output of `below`, `versions` times, for the training of `above`."""
+    """Plan of a cache: the output of `below`, `versions` times, to train `above` on."""
 
     below: Part
     above: keras.Model
@@ -143,7 +144,7 @@ class _Plan(NamedTuple):
 def _plan(
     whole: Trained, asked: int | None, epochs: int, checkpoint: Path | None, verbose: bool
 ) -> _Plan | None:
-    """Decides what is kept, and says so; `None` where nothing is."""
+    """Decide what to cache, and print it; return `None` to cache nothing."""
     folder = None if checkpoint is None else checkpoint.parent
     fixed = whole.batches.labels is not None and not augmentation_of(whole.model)
     begun = checkpoint is not None and checkpoint.exists()
@@ -155,19 +156,19 @@ def _plan(
         if asked is None:
             return None
         raise ValueError(
-            f"Received cache_augmented={asked}, and nothing can be kept: {whole.model.name!r} "
-            "trains its first block, or takes images of any size, or other ways lead around the "
-            "frozen blocks."
+            f"Received cache_augmented={asked}, but nothing can be cached: {whole.model.name!r} "
+            "trains its first block, takes images of any size, or has connections around its "
+            "frozen blocks. Pass cache_augmented=0."
         )
     below, above = parts
     versions = 1 if fixed else min(asked or 1, epochs)
     in_memory = _bytes_of(whole, below, versions) <= MEMORY_BUDGET
     if not in_memory:
         below = below._replace(dtype=LARGE)
-    # With many processes, the shares lie beside the whole that they become.
+    # With several processes, their shares and the merged file take room at the same time.
     needed = _bytes_of(whole, below, versions) * (2 - 1 / part()[1])
     what = (
-        f"What the frozen blocks, up to {below.about['endpoint']}, make of {versions} "
+        f"Output of the frozen blocks up to {below.about['endpoint']}, for {versions} "
         f"version{'s' * (versions > 1)} of each image: {needed / 1e6:,.0f} MB"
     )
     place = Path(tempfile.gettempdir()) if folder is None else folder
@@ -189,14 +190,14 @@ def _path(folder: Path, which) -> Path:
 
 
 def _free(place: Path) -> int:
-    """Bytes that are free in a folder, or hold what an interrupted call kept there."""
+    """Return the free bytes in a folder, plus those of an interrupted call's cache there."""
     place.mkdir(parents=True, exist_ok=True)
     kept = sum(file.stat().st_size for file in place.glob(f"{_path(place, '*').name}*"))
     return shutil.disk_usage(place).free + kept
 
 
 def _parts(model: keras.Model) -> tuple[Part, keras.Model] | None:
-    """A model in two: what does not move, behind augmentation, and what does."""
+    """Split a model into its frozen part, after augmentation, and its trainable part."""
     endpoint = frozen_endpoint(model)
     if endpoint is None:
         return None
@@ -211,7 +212,7 @@ def _parts(model: keras.Model) -> tuple[Part, keras.Model] | None:
         return None
     try:
         above = keras.Model(grid, model.output, name=model.name)
-    except ValueError:  # other ways lead around
+    except ValueError:  # connections lead around the frozen blocks
         return None
     prepare = _drawing(augmentation) if augmentation else None
     about = {"endpoint": endpoint, "drawn": bool(augmentation)}
@@ -219,11 +220,11 @@ def _parts(model: keras.Model) -> tuple[Part, keras.Model] | None:
 
 
 def _drawing(augmentation: Sequence[keras.layers.Layer]):
-    """Augments a batch as training does; what is drawn depends on the seeds and the step alone."""
+    """Return a function that augments a batch by the layers' seeds and the step alone."""
     states = [s for layer in augmentation for s in seeds_of(layer) if s.shape == SEED_STATE]
 
     def draw(pixels: np.ndarray, step: int) -> np.ndarray:
-        for state in states:  # a seed, and how often it was drawn from
+        for state in states:  # a state is a seed and the number of draws so far
             seed, _ = keras.ops.convert_to_numpy(state)
             state.assign(np.array([seed, step * DRAWS], "uint32"))
         drawn = keras.ops.convert_to_tensor(pixels)
@@ -235,7 +236,7 @@ def _drawing(augmentation: Sequence[keras.layers.Layer]):
 
 
 def _bytes_of(whole: Trained, part: Part, versions: int) -> int:
-    """What is kept of all images."""
+    """Return the size of the cache of all images."""
     total = 0
     for batches, times in ((whole.batches, versions), (whole.held_out, 1)):
         if batches is not None:
@@ -248,7 +249,7 @@ def _bytes_of(whole: Trained, part: Part, versions: int) -> int:
 
 @dataclass(frozen=True)
 class _InTurn:
-    """Batches of which each epoch has the next ones."""
+    """Batches that switch to the next cached version at each epoch."""
 
     turns: Sequence[Batches]
 

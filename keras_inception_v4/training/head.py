@@ -1,4 +1,4 @@
-"""The first phase: a new head, on features that are computed once."""
+"""First training phase: a new head, on features that are computed once."""
 
 import contextlib
 import os
@@ -168,7 +168,7 @@ def train_head(
 
 
 def _head_alone(model: keras.Model, seed: int) -> keras.Model:
-    """A model of the same head, from features to answers."""
+    """Return a model of the head alone, from features to predictions."""
     _, dense = pool_and_dense(model)
     inputs = keras.Input(dense.kernel.shape[:1])
     rate = next((x.rate for x in model.layers if isinstance(x, keras.layers.Dropout)), 0)

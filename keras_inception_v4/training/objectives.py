@@ -1,4 +1,4 @@
-"""What training minimizes, and the way of its learning rate."""
+"""Losses and learning rate schedules of training."""
 
 from collections.abc import Callable
 
@@ -10,15 +10,15 @@ LABEL_SMOOTHING = 0.1
 
 
 def loss_for(model: keras.Model, smoothing: float, weights=None) -> Callable:
-    """The loss of a model's task for what its head answers, probabilities or logits.
+    """Return the loss of a model's task for the output of its head, probabilities or logits.
 
     Args:
-        model: the classifier.
-        smoothing: share of a label that is spread over the other outcomes.
-        weights: of positive labels, one a class, where several classes are answered.
+        model: The classifier.
+        smoothing: Share of a label that is spread over the other outcomes.
+        weights: Weights of positive labels, one per class, where an image may have several classes.
 
     Raises:
-        ValueError: if it answers something else.
+        ValueError: If the head's activation gives neither probabilities nor logits.
     """
     activation, task = activation_of(model), task_of(model)
     if activation not in (task.activation, "linear"):
@@ -35,12 +35,12 @@ def loss_for(model: keras.Model, smoothing: float, weights=None) -> Callable:
 
 
 def warmup_cosine(peak: float, steps: int, warmup: float) -> keras.optimizers.schedules.CosineDecay:
-    """Learning rate from a hundredth of the peak up to it, then down to 0 along a cosine.
+    """Return a learning rate that rises from `peak / 100` to `peak`, then falls to 0 by a cosine.
 
     Args:
-        peak: the highest rate.
-        steps: of the whole fit.
-        warmup: share of them for the way up, in [0, 1).
+        peak: Highest learning rate.
+        steps: Steps of the whole fit.
+        warmup: Share of the steps in which the rate rises, in [0, 1).
     """
     up = max(1, int(warmup * steps))
     return keras.optimizers.schedules.CosineDecay(
@@ -49,11 +49,11 @@ def warmup_cosine(peak: float, steps: int, warmup: float) -> keras.optimizers.sc
 
 
 class PerUpdate(keras.optimizers.schedules.LearningRateSchedule):
-    """A rate by updates, for an optimizer that makes one in so many steps.
+    """Learning rate that counts updates, for an optimizer that updates every `steps` steps.
 
     Args:
-        rate: of an update, counted from 0.
-        steps: of each.
+        rate: Learning rate of an update, counted from 0.
+        steps: Steps per update.
     """
 
     def __init__(self, rate: keras.optimizers.schedules.LearningRateSchedule, steps: int):
@@ -61,20 +61,20 @@ class PerUpdate(keras.optimizers.schedules.LearningRateSchedule):
         self.rate, self.steps = rate, steps
 
     def __call__(self, step):
-        """The rate of a step, counted from 0."""
+        """Return the rate of a step, counted from 0."""
         return self.rate(keras.ops.floor_divide(step, self.steps))
 
     def get_config(self):
-        """The arguments, as Keras saves them."""
+        """Return the arguments, as Keras saves them."""
         return {"rate": self.rate, "steps": self.steps}
 
 
 def accumulated(rate: keras.optimizers.schedules.LearningRateSchedule, steps: int) -> dict:
-    """Arguments of an optimizer that updates by the mean gradient of so many steps.
+    """Return the arguments of an optimizer that updates by the mean gradient of several steps.
 
     Args:
-        rate: of an update.
-        steps: of each; 1 accumulates nothing.
+        rate: Learning rate of an update.
+        steps: Steps per update. 1 accumulates nothing.
     """
     if steps == 1:
         return {"learning_rate": rate}
@@ -82,10 +82,11 @@ def accumulated(rate: keras.optimizers.schedules.LearningRateSchedule, steps: in
 
 
 def own_objective(optimizer, loss, *, resumable: bool) -> dict[str, str]:
-    """A user's own optimizer and loss, as a checkpoint records them.
+    """Describe a user's own optimizer and loss for a checkpoint.
 
     Raises:
-        ValueError: for an optimizer that has trained, or a loss that could not be told again.
+        ValueError: If the optimizer has trained another model, or the loss is a lambda although
+            the fit must be resumable.
     """
     if optimizer is not None and optimizer.built:
         raise ValueError(
@@ -95,14 +96,14 @@ def own_objective(optimizer, loss, *, resumable: bool) -> dict[str, str]:
     own = {"optimizer": _recorded(optimizer), "loss": _recorded(loss)}
     if resumable and "<lambda>" in str(own["loss"]):
         raise ValueError(
-            "Received a lambda as loss, with a folder. A resumed call could not tell it from "
-            "another one: define a function with a name."
+            "Received a lambda as loss, with a folder. A resumed call cannot check that it is "
+            "the same loss. Define a named function."
         )
     return {name: value for name, value in own.items() if value is not None}
 
 
 def _recorded(given) -> str | None:
-    """What tells an optimizer or a loss from another, as far as Keras can say it."""
+    """Describe an optimizer or a loss, as far as Keras can, to distinguish it from others."""
     if given is None or isinstance(given, str):
         return given
     if isinstance(given, (keras.optimizers.Optimizer, keras.losses.Loss)):

@@ -1,12 +1,12 @@
-"""What can be chosen in a training, by name, and the defaults; standard library only."""
+"""Options of a training, by name, and their defaults. It uses only the standard library."""
 
 ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
-"""TensorFlow reads it when it is imported; "1" switches oneDNN on where it leaves that off."""
+"""Environment variable; "1" enables oneDNN where TensorFlow does not. Read on its import."""
 
-AUTO = "auto"  # `precision.fastest_precision`
+AUTO = "auto"  # chosen by `precision.fastest_precision`
 AUGMENTATIONS = ("photographs", "symbols", "none")
 RECIPES = {"adam": 5, "paper": 100, "paper-small": 8}
-"""Recipes of `recipes.RECIPES`, with the passes over the images that they make unless told."""
+"""Names of the recipes in `recipes.RECIPES`, with their default number of epochs."""
 
 BATCH_SIZE = 32
 HEAD_EPOCHS, HEAD_RATE = 20, 1e-3

@@ -1,4 +1,4 @@
-"""Which of Keras's dtype policies is the faster one here."""
+"""Choice of the faster of Keras's dtype policies on this machine."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,15 +7,17 @@ import keras
 
 
 def fastest_precision(processor: Callable[[], bool] | None = None) -> str:
-    """`"mixed_bfloat16"` where the backend's device is known to gain by it, else `"float32"`.
+    """Return `"mixed_bfloat16"` if the device is known to be faster with it, else `"float32"`.
 
-    NVIDIA's GPUs do from compute capability 8.0, TPUs under JAX, and under TensorFlow and PyTorch
-    x86 processors that have it, by what Linux says of them. Elsewhere bfloat16 is emulated: with
-    AVX2 alone, a training step of 32 images of 75 pixels took TensorFlow 6.3 times as long as in
-    float32. JAX gains nothing from it on a processor (0.9 of the speed in float32).
+    These are faster: NVIDIA GPUs from compute capability 8.0 on, TPUs under JAX, and x86 processors
+    with bfloat16 under TensorFlow and PyTorch. Whether a processor has it is read from Linux.
+    Elsewhere bfloat16 is emulated. With AVX2 alone, a training step of 32 images of 75 pixels took
+    TensorFlow 6.3 times as long as in float32. JAX gains nothing from it on a processor (0.9 of
+    the speed in float32).
 
     Args:
-        processor: whether the processor has bfloat16; `processor_has_bfloat16` if `None`.
+        processor: Function that returns whether the processor has bfloat16. Defaults to
+            `processor_has_bfloat16`.
     """
     known = processor or processor_has_bfloat16
     faster = {"tensorflow": _on_tensorflow, "jax": _on_jax, "torch": _on_torch}
@@ -35,7 +37,7 @@ def _on_jax(processor: Callable[[], bool]) -> bool:
     import jax
 
     device = jax.devices()[0]
-    # NVIDIA's is a number, "8.0"; others' the name of an architecture.
+    # NVIDIA reports a number such as "8.0"; others the name of an architecture.
     major, _, minor = getattr(device, "compute_capability", "").partition(".")
     return device.platform == "tpu" or ((major + minor).isdigit() and int(major) >= 8)
 
@@ -49,7 +51,7 @@ def _on_torch(processor: Callable[[], bool]) -> bool:
 
 
 def processor_has_bfloat16() -> bool:
-    """Whether Linux says so of an x86 processor; `False` on other systems."""
+    """Return whether Linux lists bfloat16 for this x86 processor; `False` on other systems."""
     try:
         flags = Path("/proc/cpuinfo").read_text().split()
     except OSError:

@@ -1,6 +1,6 @@
-"""Many processes that train as one: they meet, agree, wait for each other, and end together.
+"""Training in several processes: they connect, compare values, wait for each other, end together.
 
-On JAX; on other backends there is one.
+This needs JAX. Other backends use one process.
 """
 
 import hashlib
@@ -18,52 +18,52 @@ import numpy as np
 
 from keras_inception_v4.errors import in_one_line
 
-HEARTBEAT = 60  # seconds without a sign of life after which a process counts as dead
+HEARTBEAT = 60  # seconds without a heartbeat after which a process counts as dead
 START = 300  # seconds to wait for the others at the start
 
 
 def is_jax() -> bool:
-    """Whether the backend is JAX, which knows several devices and processes."""
+    """Return whether the backend is JAX, the only one with several devices and processes here."""
     return keras.backend.backend() == "jax"
 
 
 def check_processes(coordinator: str | None, processes: int, process_id: int) -> None:
-    """Checks what `join` takes.
+    """Check the arguments of `join`.
 
     Raises:
-        ValueError: if it contradicts itself, or needs another backend.
+        ValueError: If they contradict each other, or need another backend.
     """
     if processes < 1 or not 0 <= process_id < processes:
         raise ValueError(
-            f"Received processes={processes} and process_id={process_id}. processes is at least 1, "
-            "and their ids count from 0."
+            f"Received processes={processes} and process_id={process_id}. processes must be "
+            "at least 1, and process_id at least 0 and below processes."
         )
     if (coordinator is None) != (processes == 1):
         raise ValueError(
-            f"Received coordinator={coordinator!r} and processes={processes}. More than one "
-            "process need the address HOST:PORT of process 0, one process needs none."
+            f"Received coordinator={coordinator!r} and processes={processes}. Several "
+            "processes need the address HOST:PORT of process 0. A single process takes none."
         )
     host, _, port = (coordinator or "host:0").rpartition(":")
     if not host or not port.isdigit():
         raise ValueError(f"Received coordinator={coordinator!r}. It must be HOST:PORT.")
     if processes > 1 and not is_jax():
         raise ValueError(
-            f"Many processes need the JAX backend, and this is {keras.backend.backend()}. Set "
+            f"Several processes need the JAX backend, but this is {keras.backend.backend()}. Set "
             "KERAS_BACKEND=jax."
         )
 
 
 def join(coordinator: str | None, processes: int, process_id: int) -> None:
-    """Waits for all processes of a run; to be called before anything is computed.
+    """Connect to all processes of a run. Call it before any computation.
 
     Args:
-        coordinator: `HOST:PORT` at which process 0 listens and the others find it; `None` for a
-            process that is alone.
-        processes: how many there are.
-        process_id: of this one, from 0.
+        coordinator: `HOST:PORT` at which process 0 listens for the others. `None` for a single
+            process.
+        processes: Number of processes.
+        process_id: Index of this process, from 0.
 
     Raises:
-        ValueError: if they see different numbers of devices.
+        ValueError: If the processes see different numbers of devices.
     """
     if processes == 1:
         return
@@ -91,7 +91,7 @@ def _end_with_parent() -> None:
 
 
 def part() -> tuple[int, int]:
-    """Index of this process, and how many there are."""
+    """Return the index of this process and the number of processes."""
     if not is_jax():
         return 0, 1
     import jax
@@ -100,35 +100,36 @@ def part() -> tuple[int, int]:
 
 
 def is_first() -> bool:
-    """Whether this is the process that writes."""
+    """Return whether this is process 0, which writes the files."""
     return part()[0] == 0
 
 
 OTHER_ENDED = (
-    "Another process of this run has ended or cannot be reached. All of them stop. Start all again "
-    "with the same commands: they go on after the last finished epoch."
+    "Another process of this run has ended or cannot be reached. All of them stop. Start them all "
+    "again with the same commands; they resume after the last finished epoch."
 )
-# How what JAX says of a lost connection begins; now and then that is a ValueError.
+# Start of JAX's messages about a lost connection, some of which are ValueErrors.
 LOST_STATUS = re.compile(r"(ABORTED|CANCELLED|DEADLINE_EXCEEDED|INTERNAL|UNAVAILABLE|UNKNOWN): ")
 
 
 def supervised(function: Callable, place: tuple[str, int, int], **arguments):
-    """Joins the others and calls a function in a child of this process, which ends with it.
+    """Call a function in a child process that joins the others.
 
-    When one process of a run dies, JAX ends the others with a crash, which nothing in them can
-    catch; so the message comes from outside.
+    When one process of a run dies, JAX crashes the others, and they cannot catch that. This parent
+    process reports it instead. The child ends when the parent ends.
 
     Args:
-        function: importable by name.
-        place: what `join` takes.
-        arguments: of the function; they, its answer and its errors are pickled between the two.
+        function: Function that can be imported by name.
+        place: Arguments of `join`.
+        arguments: Arguments of the function. They, its result and its errors are pickled.
 
     Returns:
-        The function's answer.
+        The function's result.
 
     Raises:
-        OSError: if the processes did not come together, or another one ended.
-        Exception: what the function raises.
+        OSError: If the processes did not connect, another one ended, or the child crashed.
+        Exception: What the function raises: ValueError, OSError, ImportError or
+            KeyboardInterrupt; other errors become a RuntimeError.
     """
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
@@ -140,13 +141,13 @@ def supervised(function: Callable, place: tuple[str, int, int], **arguments):
         while news in ("started", "joined"):
             news, content = receiver.recv()
         if news == "done":
-            child.join()  # it takes leave of the others
+            child.join()  # the child disconnects from the others
             return content
     except EOFError:
         child.join()
         raise OSError(_what_ended(news, child.exitcode, place)) from None
     finally:
-        child.join(10)  # the others may still read from it what they differ in
+        child.join(10)  # the others may still need its values in `check_same`
         child.kill()
         child.join()
     raise content
@@ -156,13 +157,13 @@ def _what_ended(news: str, status: int | None, place: tuple[str, int, int]) -> s
     coordinator, processes, process_id = place
     if status is None or status >= 0 or status == -signal.SIGKILL:
         return (
-            f"The training process ended with status {status}, as when memory runs out. The same "
-            "command goes on after the last finished epoch."
+            f"The training process ended with status {status}, as happens when memory runs "
+            "out. Rerun the same command to resume after the last finished epoch."
         )
     if news == "started":
         return (
-            f"Process {process_id} of {processes} did not meet the others at {coordinator}. Start "
-            "all of them, with the same address and each with its own id."
+            f"Process {process_id} of {processes} did not connect to the others at {coordinator}. "
+            "Start all of them, with the same address and each with its own id."
         )
     return OTHER_ENDED
 
@@ -180,9 +181,9 @@ def _child(sender, function: Callable, place: tuple[str, int, int], arguments: d
 
 
 def _told(error: Exception) -> Exception:
-    """The error as the parent raises it; those of JAX cannot be pickled."""
+    """Return the error for the parent to raise, since JAX's errors cannot be pickled."""
     cause: BaseException | None = error
-    while cause is not None:  # Keras may raise others while it leaves for JAX's
+    while cause is not None:  # Keras may raise others while it handles JAX's
         of_jax = type(cause).__name__ == "JaxRuntimeError" or LOST_STATUS.match(str(cause))
         if of_jax and "RESOURCE_EXHAUSTED" not in str(cause):
             return OSError(f"{OTHER_ENDED} ({in_one_line(cause)})")
@@ -194,14 +195,14 @@ def _told(error: Exception) -> Exception:
 
 
 def check_same(what: str, value) -> None:
-    """Checks that all processes have the same.
+    """Check that all processes have the same value.
 
     Args:
-        what: its name in the message.
-        value: as JSON.
+        what: Name of the value, for the error.
+        value: JSON value to compare.
 
     Raises:
-        ValueError: in every process, if one has another.
+        ValueError: In every process, if one has a different value.
     """
     if part()[1] == 1:
         return
@@ -213,14 +214,14 @@ def check_same(what: str, value) -> None:
     different = [i for i, theirs in enumerate(everyone) if np.any(theirs != everyone[0])]
     if different:
         raise ValueError(
-            f"Processes 0 and {', '.join(map(str, different))} differ in {what}. All take the same "
-            "arguments but for --process-id, and see the same images and the same run folder, "
-            "on a disk that they share."
+            f"Processes 0 and {', '.join(map(str, different))} differ in {what}. All need the same "
+            "arguments except --process-id, the same images, and the same run folder on a shared "
+            "disk."
         )
 
 
 def wait_for_all(name: str) -> None:
-    """Waits until every process has come here."""
+    """Wait until every process has reached this point."""
     if part()[1] > 1:
         from jax.experimental import multihost_utils
 

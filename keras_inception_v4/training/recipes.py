@@ -1,4 +1,4 @@
-"""How a network is trained from random weights: every constant with its source."""
+"""Recipes for training from random weights. Every constant has its source."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -13,64 +13,67 @@ from keras_inception_v4.training.options import RECIPES as EPOCHS_OF
 # for Computer Vision", 2016, section 8. Slim: `nets/inception_utils.py`, `inception_v4.py` and
 # `train_image_classifier.py`. Goyal: "Accurate, Large Minibatch SGD", 2017.
 RMS_DECAY = 0.9  # paper
-RMS_EPSILON = 1.0  # paper; inside the root, and Keras's mean square starts at 0, TensorFlow's at 1
+RMS_EPSILON = 1.0  # paper; inside the root. Mean square starts at 0 in Keras, at 1 in TensorFlow
 MOMENTUM = 0.9  # slim; the paper tried momentum and RMSProp
 CLIP_NORM = 2.0  # Inception-v3
 RATE = 0.045  # paper
-RATE_BATCH = 32  # images of a step at that rate: Inception-v3; others scale it linearly: Goyal
+RATE_BATCH = 32  # batch size for that rate: Inception-v3; other sizes scale it linearly: Goyal
 RATE_DECAY = 0.94  # paper
 DECAY_EPOCHS = 2  # paper
 WARMUP_EPOCHS = 5  # Goyal
 EPOCHS = EPOCHS_OF["paper"]  # Inception-v3
-WEIGHT_DECAY = 4e-5  # slim: times half the squared norm of a kernel
+WEIGHT_DECAY = 4e-5  # slim: factor of half the squared norm of a kernel
 AUXILIARY_WEIGHT = 0.4  # slim: `loss` of the auxiliary logits
-# Moving average of the weights: Inception-v3's graph. Slim's grows with the step from 0.1 to that;
-# Keras's is constant, so the first ten thousand steps are measured with old weights.
+# Moving average of the weights: Inception-v3's graph. Slim's decay grows with the step from 0.1 to
+# this value. Keras's is constant, so evaluation uses old weights in the first ten thousand steps.
 AVERAGE_DECAY = 0.9999
 BATCH_NORM_DECAY = 0.9997  # slim
 
 # Adam on a few thousand images.
 ADAM_RATE = 1e-3  # peak
-# Keras's 0.999 remembers a thousand steps, longer than the whole run: 0.95 ended at 98.6 %
-# on held-out digits where 0.99 ended at 94.7 % and 0.999 at 91.1 %.
+# Keras's 0.999 averages over a thousand steps, longer than the whole run. Accuracy on held-out
+# digits ended at 98.6 % with 0.95, 94.7 % with 0.99 and 91.1 % with 0.999.
 BETA_2 = 0.95
 ADAM_WARMUP = 0.05  # share of all steps
-# 0.99 evaluates at chance for the first few hundred steps.
+# With 0.99, evaluation stays at chance for the first few hundred steps.
 SHORT_BATCH_NORM_DECAY = 0.9
 
-# RMSProp on a few thousand images. With epsilon 1 it is plain momentum, which after five epochs
-# of 44 steps was at 19 % of held-out digits.
-SHORT_RMS_EPSILON = 1e-7  # Keras
-SHORT_RATE = 1.5e-4  # momentum adds up to ten times that
+# RMSProp on a few thousand images. With epsilon 1 it is plain momentum, which reached 19 % accuracy
+# on held-out digits after five epochs of 44 steps.
+SHORT_RMS_EPSILON = 1e-7  # Keras's default
+SHORT_RATE = 1.5e-4  # momentum multiplies it by up to ten
 SHORT_AVERAGE_DECAY = 0.95
 
 
 class Schedule(NamedTuple):
-    """What the length of a training decides."""
+    """Length of a training, on which the optimizer depends."""
 
     epochs: int
-    steps: int  # an epoch
+    steps: int  # per epoch
     batch_size: int
-    accumulate: int = 1  # steps of an update
+    accumulate: int = 1  # steps per update
 
     @property
     def updates(self) -> float:
-        """An epoch's; no whole number where an epoch ends between two."""
+        """Updates per epoch; a fraction if an epoch ends between two updates."""
         return self.steps / self.accumulate
 
 
 class Recipe(NamedTuple):
-    """A training from random weights.
+    """Recipe for a training from random weights.
 
     Args:
-        epochs: passes over the images unless told.
-        optimizer: made for a schedule.
-        batch_norm_momentum: of the moving statistics.
-        label_smoothing: share of a label that is spread over all classes.
-        weight_decay: times half the squared norm of every kernel, in the loss.
-        auxiliary_weight: of the auxiliary head's loss; 0 trains without that head.
-        random_crops: whether training images are random crops (`preprocessing.random_crop`), made
-            by the input pipeline, instead of layers in front of the model.
+        epochs: Default number of passes over the images.
+        optimizer: Function from a schedule to an optimizer.
+        batch_norm_momentum: Momentum of the moving statistics.
+        label_smoothing: Share of a label that is spread over all classes. Defaults to 0.1.
+        weight_decay: Factor of half the squared norm of every kernel, added to the loss. Defaults
+            to 0.
+        auxiliary_weight: Weight of the auxiliary head's loss. Defaults to 0, which trains without
+            that head.
+        random_crops: Whether the input pipeline makes random crops of the training images
+            (`preprocessing.random_crop`). Otherwise layers in front of the model augment them.
+            Defaults to `False`.
     """
 
     epochs: int
@@ -83,13 +86,13 @@ class Recipe(NamedTuple):
 
 
 class WarmupStaircase(keras.optimizers.schedules.LearningRateSchedule):
-    """A rate that rises in a line and falls by a factor every so many steps.
+    """Learning rate that rises linearly, and falls by a factor at regular steps from the start.
 
     Args:
-        peak: rate at the end of the way up, if it had not fallen yet.
-        warmup_steps: of the way up, from `peak / warmup_steps`.
-        decay_rate: the factor.
-        decay_steps: after how many steps each.
+        peak: Rate at the end of the warmup if it has not fallen by then.
+        warmup_steps: Steps of the warmup, which begins at `peak / warmup_steps`.
+        decay_rate: Factor of each fall.
+        decay_steps: Steps between two falls.
     """
 
     def __init__(self, peak: float, warmup_steps: int, decay_rate: float, decay_steps: int):
@@ -98,13 +101,13 @@ class WarmupStaircase(keras.optimizers.schedules.LearningRateSchedule):
         self.decay_rate, self.decay_steps = decay_rate, decay_steps
 
     def __call__(self, step):
-        """The rate of a step, counted from 0."""
+        """Return the rate of a step, counted from 0."""
         step = keras.ops.cast(step, "float32")
         up = keras.ops.minimum(1.0, (step + 1) / self.warmup_steps)
         return self.peak * up * self.decay_rate ** keras.ops.floor(step / self.decay_steps)
 
     def get_config(self):
-        """The arguments, as Keras saves them."""
+        """Return the arguments, as Keras saves them."""
         return {
             "peak": self.peak,
             "warmup_steps": self.warmup_steps,
@@ -126,7 +129,7 @@ def _rms_prop(
     average_decay: float = AVERAGE_DECAY,
     pace: float = 1.0,
 ) -> keras.optimizers.Optimizer:
-    """`pace`: how many of the paper's epochs one epoch counts for the rate."""
+    """Return the paper's RMSProp; for the rate, one epoch counts as `pace` epochs of the paper."""
     staircase = WarmupStaircase(
         rate * schedule.batch_size * schedule.accumulate / RATE_BATCH,
         max(1, round(WARMUP_EPOCHS * schedule.updates / pace)),
@@ -145,7 +148,7 @@ def _rms_prop(
 
 
 def _short_rms_prop(schedule: Schedule) -> keras.optimizers.Optimizer:
-    """A run of any length goes as far down as the paper's hundred epochs."""
+    """Return RMSProp with a rate that falls as far as in the paper's hundred epochs."""
     return _rms_prop(
         schedule,
         rate=SHORT_RATE,
@@ -172,12 +175,12 @@ RECIPES = {
         batch_norm_momentum=SHORT_BATCH_NORM_DECAY,
     ),
 }
-"""`adam` for a few thousand images, `paper` for a million, `paper-small` the paper's with epsilon,
-rate and moving averages for a run of a few hundred steps."""
+"""`adam` is for a few thousand images, `paper` for a million. `paper-small` is the paper's recipe
+with epsilon, rate and moving averages for a run of a few hundred steps."""
 
 
 def decay_kernels(model: keras.Model, weight_decay: float) -> None:
-    """Adds `weight_decay` times half the squared norm of each kernel to the loss, as slim does."""
+    """Add `weight_decay` times half the squared norm of each kernel to the loss, as slim does."""
     for layer in model.layers:
         if weight_decay and hasattr(layer, "kernel"):
             layer.kernel.regularizer = keras.regularizers.L2(weight_decay / 2)

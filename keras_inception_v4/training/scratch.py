@@ -1,4 +1,4 @@
-"""From random weights to a classifier."""
+"""Training of a classifier from random weights."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -37,14 +37,14 @@ def scratch_model(
     augment: str = "none",
     batch_norm_momentum: float = SHORT_BATCH_NORM_DECAY,
 ) -> keras.Model:
-    """A classifier with random weights: raw pixels in, probabilities or quantities out.
+    """Return a classifier with random weights, from raw pixels to probabilities or quantities.
 
     Args:
-        classes: number of classes, or of quantities.
-        image_size: side in pixels, at least 75.
-        task: of `TASKS`.
-        augment: as in `augmentation_layers`.
-        batch_norm_momentum: of the moving statistics.
+        classes: Number of classes, or of quantities.
+        image_size: Side of the square images in pixels, at least 75.
+        task: One of `TASKS`.
+        augment: As in `augmentation_layers`. Defaults to `"none"`.
+        batch_norm_momentum: Momentum of the moving statistics. Defaults to 0.9.
     """
     x = layers.Input(square_shape(image_size))
     for layer in augmentation_layers(augment):
@@ -82,33 +82,35 @@ def train_from_scratch(
     add_head: Callable[..., keras.Model] = with_auxiliary_head,
     fit_model: Callable[..., keras.callbacks.History] = fit,
 ) -> dict[str, list[float]]:
-    """Trains all of a model's weights, on all devices (see `devices`).
+    """Train all of a model's weights from random ones, on all devices (see `devices`).
 
     Args:
-        model: from `scratch_model`, in float32, without augmentation; gets the weights.
-        data: training and held-out images.
-        recipe: from `RECIPES`.
-        epochs: passes over the training images.
-        batch_size: images a step, of all devices together.
-        seed: of the order and the crops.
-        precision: dtype policy of training.
-        augment: `"photographs"`, `"symbols"` or `"none"`: a kind of random crops or layers.
-        loss: by its name in Keras; `None` for the task's own.
-        accumulate: as in `fine_tune`; batch norm trains, by the statistics of each step's batch.
-        checkpoint: a file for the state after each epoch.
-        checkpoint_every: as in `fit`.
-        callbacks: as in `fit`.
-        verbose: as in `keras.Model.fit`.
-        build: makes the network to train, as `scratch_model` does.
-        add_head: adds the auxiliary head, as `with_auxiliary_head` does.
-        fit_model: as `fit`.
+        model: Model from `scratch_model`, in float32, without augmentation. It receives the
+            trained weights.
+        data: Training and held-out images.
+        recipe: Recipe from `RECIPES`.
+        epochs: Passes over the training images.
+        batch_size: Images per step, over all devices together.
+        seed: Seed of the order and the crops.
+        precision: Dtype policy of training.
+        augment: `"photographs"`, `"symbols"` or `"none"`, for random crops or layers.
+        loss: Name of a loss in Keras. `None` takes the task's own.
+        accumulate: As in `fine_tune`. Batch norm trains, with the statistics of each step's batch.
+        checkpoint: File for the state after each epoch.
+        checkpoint_every: As in `fit`.
+        callbacks: As in `fit`.
+        verbose: As in `keras.Model.fit`.
+        build: Function that builds the network to train. Defaults to `scratch_model`.
+        add_head: Function that adds the auxiliary head. Defaults to `with_auxiliary_head`.
+        fit_model: Function that fits the model. Defaults to `fit`.
 
     Returns:
-        Loss and the task's metric an epoch, training and held-out.
+        Loss and the task's metric per epoch, training and held-out.
 
     Raises:
-        ValueError: if the images do not fill one batch, or the batch not the devices.
-        OSError: if another process of the run ended.
+        ValueError: If the images do not fill one batch, or the batch size is not a multiple of
+            the number of devices.
+        OSError: If another process of the run ended.
     """
     devices.check_batch(batch_size, len(data.train), whole=recipe.random_crops)
     with devices.all_devices():
@@ -146,7 +148,7 @@ def train_from_scratch(
 def _trained_twin(
     model: keras.Model, recipe: Recipe, precision: str, augment: str, build, add_head
 ) -> keras.Model:
-    """What is trained in the model's place, with fresh random weights."""
+    """Build the model that is trained in place of `model`, with new random weights."""
     classes = model.output_shape[-1]
     with dtype_policy(precision):
         trained = build(
@@ -175,7 +177,7 @@ def _batches(
     if recipe.random_crops and augment != "none":
         source = RandomCrops(data.train, image_size(trained), augment)
     feed, shared = feeder(trained), devices.share(True)
-    if recipe.random_crops:  # every step has the stated batch, on one device too
+    if recipe.random_crops:  # every step takes a whole batch, even on one device
         shared["last"] = "dropped"
     train = batched(source, batch_size, seed=seed, feed=feed, **shared)
     shared = devices.share(True, held_out=True)

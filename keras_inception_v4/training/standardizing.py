@@ -1,4 +1,4 @@
-"""Targets with mean 0 and deviation 1 while a head learns, and in their own units afterwards."""
+"""Standardization: targets have mean 0 and deviation 1 in training, their own units afterwards."""
 
 import contextlib
 from collections.abc import Iterator
@@ -12,13 +12,13 @@ from keras_inception_v4.tasks import Task
 
 
 class Standard(NamedTuple):
-    """Mean and standard deviation of each target, `(targets,)`; 1 where all are alike."""
+    """Mean and standard deviation of each target, shape `(targets,)`; 1 for a constant target."""
 
     mean: np.ndarray
     deviation: np.ndarray
 
     def batches(self, batches: Batches) -> Batches:
-        """The batches with standardized targets."""
+        """Return the batches with standardized targets."""
 
         def change(batch, index):
             pixels, targets, *weights = batch
@@ -27,18 +27,18 @@ class Standard(NamedTuple):
         return batches.map(change)
 
     def into(self, kernel: np.ndarray, bias: np.ndarray) -> list[np.ndarray]:
-        """A head in the targets' units as one of standardized targets; zeros stay zeros."""
-        if not kernel.any():  # it has learnt nothing: the mean is its first answer
+        """Convert a head's weights from own units to standardized targets; zeros stay zeros."""
+        if not kernel.any():  # untrained: it predicts the mean first
             return [kernel, np.zeros_like(bias)]
         return [kernel / self.deviation, (bias - self.mean) / self.deviation]
 
     def out_of(self, kernel: np.ndarray, bias: np.ndarray) -> list[np.ndarray]:
-        """The other way."""
+        """Convert a head's weights from standardized targets to their own units."""
         return [kernel * self.deviation, bias * self.deviation + self.mean]
 
 
 def standard_of(task: Task, targets: np.ndarray) -> Standard | None:
-    """How a task's targets are standardized; `None` where they are not."""
+    """Return how to standardize a task's targets; `None` if the task does not."""
     if not task.standardized:
         return None
     targets = np.asarray(targets, "float64").reshape(len(targets), -1)
@@ -48,7 +48,7 @@ def standard_of(task: Task, targets: np.ndarray) -> Standard | None:
 
 @contextlib.contextmanager
 def standardized(dense: layers.Dense, standard: Standard | None) -> Iterator[None]:
-    """Has a head answer standardized targets inside the block, also when it is left by an error."""
+    """Make a head predict standardized targets inside the block; undo it even after an error."""
     if standard is None:
         yield
         return

@@ -1,4 +1,4 @@
-"""The curves of a run as TensorBoard shows them, on every backend."""
+"""TensorBoard curves of a run, on every backend."""
 
 from pathlib import Path
 
@@ -8,22 +8,22 @@ from keras_inception_v4.errors import require_extra
 
 
 def require_tensorboard():
-    """Imports and returns `tensorboardX`, which writes what TensorBoard reads.
+    """Import and return `tensorboardX`, which writes files for TensorBoard.
 
     Raises:
-        ImportError: without it; the message names the extra.
+        ImportError: If it is not installed. The message names the extra.
     """
     return require_extra("tensorboardX", "TensorBoard's curves need", "tensorboardX", "tensorboard")
 
 
 class Timeline(keras.callbacks.Callback):
-    """Writes each epoch's loss, accuracy and learning rate as points of one timeline.
+    """Callback that writes each epoch's loss, metrics and learning rate to one timeline.
 
-    Keras's own `TensorBoard` needs TensorFlow, and begins each fit at 0.
+    Keras's own `TensorBoard` needs TensorFlow, and starts each fit at epoch 0.
 
     Args:
-        folder: for the event files.
-        first: epochs of earlier phases.
+        folder: Folder for the event files.
+        first: Number of epochs in earlier phases.
     """
 
     def __init__(self, folder: Path, first: int = 0):
@@ -32,7 +32,7 @@ class Timeline(keras.callbacks.Callback):
         require_tensorboard()
 
     def on_epoch_end(self, epoch, logs=None):
-        """Writes a point into a file of its own, which is closed: flushing leaves out the last."""
+        """Write the epoch to a new file and close it, as flushing a file omits the last point."""
         point = self.first + epoch + 1
         rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
         with require_tensorboard().SummaryWriter(
