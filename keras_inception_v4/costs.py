@@ -1,4 +1,4 @@
-"""What each block of the network costs: weights and multiply-adds. Standard library only."""
+"""Weights and multiply-adds of each block of the network. Standard library only."""
 
 from typing import NamedTuple
 
@@ -23,14 +23,14 @@ FIGURES = {
     "mixed_7a": "Reduction-B",
     "mixed_7": "Inception-C",
 }
-"""Endpoint, or an endpoint without its letter, to the paper's name; all others are the stem."""
+"""The paper's block names by endpoint, with or without its letter; all others are the stem."""
 
 
 class Cost(NamedTuple):
-    """One line of the table.
+    """One row of the table of costs.
 
-    `grid` and `channels` are of the output; `weights` counts kernels, biases, beta and the
-    moving mean and variance; `multiply_adds` are for one image.
+    `grid` and `channels` are the side and the channels of the output. `weights` counts kernels,
+    biases, beta, and the moving mean and variance. `multiply_adds` is for one image.
     """
 
     endpoint: str
@@ -42,12 +42,12 @@ class Cost(NamedTuple):
 
 
 def block_name(endpoint: str) -> str:
-    """The paper's name of the block that an endpoint is in, such as `"Inception-A"`."""
+    """Return the paper's name of the block that an endpoint is in, such as `"Inception-A"`."""
     return FIGURES.get(endpoint) or FIGURES.get(endpoint[:-1], "Stem")
 
 
 def output_side(side: int, kernel: int, unit: Unit) -> int:
-    """Height or width that a unit makes of `side`, where its kernel's is `kernel`."""
+    """Return the output height or width of a unit for input `side` and kernel side `kernel`."""
     if unit.op.padding == V:
         side -= kernel - 1
     return -(-side // unit.op.strides)
@@ -56,21 +56,21 @@ def output_side(side: int, kernel: int, unit: Unit) -> int:
 def network_costs(
     size: int = DEFAULT_SIZE, *, channels: int = 3, classes: int | None = IMAGENET_CLASSES
 ) -> list[Cost]:
-    """The paper's table of blocks, with what each costs; both variants cost the same.
+    """Return the costs of all endpoints and the head; both variants cost the same.
 
-    Multiply-adds are counted as timm's table counts them (12.28 G at 299): one for each
-    kernel entry at each place, and two for each number that batch norm touches.
+    Multiply-adds are counted as in timm's table (12.28 G at 299): one for each kernel entry at each
+    output position, and two for each value that batch norm normalizes.
 
     Args:
-        size: side of the input in pixels, at least 75.
-        channels: of the input, at least 1.
-        classes: of the head, at least 1; `None` leaves it out.
+        size: Side of the input in pixels, at least 75. Defaults to 299.
+        channels: Number of channels of the input, at least 1. Defaults to 3.
+        classes: Number of classes of the head, at least 1. `None` omits the head.
 
     Returns:
-        A line for each of the 22 endpoints, and one for the head.
+        A row for each of the 22 endpoints, and one for the head.
 
     Raises:
-        ValueError: if an argument is out of range.
+        ValueError: If an argument is out of range.
     """
     check_at_least(MINIMUM_SIZE, size=size)
     check_at_least(1, channels=channels, classes=1 if classes is None else classes)

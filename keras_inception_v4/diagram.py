@@ -1,4 +1,4 @@
-"""The paper's figures, drawn from the tables of `architecture.py`. Needs the extra `demo`."""
+"""The paper's figures, drawn from the tables in `architecture.py`. Needs the extra `demo`."""
 
 import os
 from itertools import groupby
@@ -31,21 +31,21 @@ NOTES = (
 
 
 def draw_network(path: str | os.PathLike, *, variant: str = "released") -> None:
-    """Draws the network (the paper's figure 9) and its blocks (figures 3 to 8) as one PNG.
+    """Draw the network (the paper's figure 9) and its blocks (figures 3 to 8) as one PNG.
 
     Args:
-        path: where the PNG goes.
-        variant: as in `InceptionV4`.
+        path: PNG file to write.
+        variant: Variant of the network, as in `InceptionV4`.
 
     Raises:
-        ValueError: if `variant` is unknown.
-        ImportError: without matplotlib; the message names the extra.
+        ValueError: If `variant` is unknown.
+        ImportError: If matplotlib is not installed; the message names the extra.
     """
     save_figure(network_figure(variant), path)
 
 
 def network_figure(variant: str = "released"):
-    """The figure that `draw_network` writes."""
+    """Return the figure that `draw_network` writes."""
     blocks = dict(walk(variant))
     costs = {cost.endpoint: cost for cost in network_costs(classes=None)}
     stages = {name: list(group) for name, group in groupby(costs, key=block_name)}
@@ -100,7 +100,7 @@ def _line(axis, start: tuple[float, float], end: tuple[float, float]) -> None:
 
 
 def _draw_chain(axis, stages: dict[str, list[str]], costs: dict[str, Cost]) -> float:
-    """The whole network as a column of boxes; returns where it ends."""
+    """Draw the whole network as a column of boxes and return its bottom."""
     rows = [("Input", _grid(DEFAULT_SIZE, 3), JOIN)]
     for name, endpoints in stages.items():
         count = f"{len(endpoints)} x " if name != "Stem" and len(endpoints) > 1 else ""
@@ -128,13 +128,13 @@ def _draw_blocks(
     left: float,
     top: float,
 ) -> tuple[float, float]:
-    """Blocks below each other under one title; returns where they end to the right and below."""
+    """Draw blocks below each other under a title and return their right edge and bottom."""
     columns = max(sum(map(_columns, branches)) for _, branches in blocks)
     middle, width = left + columns * COLUMN / 2, columns * COLUMN - 0.1
     axis.text(left, top, title, fontsize=11, fontweight="bold", va="center")
     y = top + ROW
     _box(axis, middle, y, width, incoming, JOIN)
-    alone = False  # whether what stands above is a box of its own and no bar
+    alone = False  # whether a single box stands above, not a bar
     for cost, branches in blocks:
         x = middle - sum(map(_columns, branches)) * COLUMN / 2
         depth = 1 + max(units[-1].position or 0 for units in branches)
@@ -155,9 +155,9 @@ def _columns(units: list[Unit]) -> int:
 def _draw_branch(
     axis, units: list[Unit], x: float, start: float | None, top: float, join: float
 ) -> float:
-    """One branch between two bars; returns where it ends to the right.
+    """Draw one branch between two bars and return its right edge.
 
-    `start` is the middle of the box that it comes from, where that is not a bar.
+    `start` is the middle of the box above, or `None` if there is a bar above.
     """
     columns = _columns(units)
     middle = x + columns * COLUMN / 2

@@ -1,4 +1,4 @@
-"""Writing files so that a reader sees the old one or the whole new one, never half."""
+"""Atomic writing of files, recognition of data files, and JSON and tensor files."""
 
 import contextlib
 import errno
@@ -11,30 +11,30 @@ from collections.abc import Iterator
 from pathlib import Path
 
 TEMPORARY = ".unfinished"
-PREFIX = 32  # characters of a name that its temporary folder bears
+PREFIX = 32  # characters of the file name in the name of its temporary folder
 
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[Path]:
-    """Gives a temporary name beside `path`; renames it to `path` when the block succeeds.
+    """Yield a temporary path beside `path` and rename it to `path` if the block succeeds.
 
-    The temporary name keeps the suffix, since Keras and others choose a format by
-    it, and may become a file or a folder. If the block fails, nothing of it stays
-    and whatever was at `path` is untouched.
+    Readers see the old file or the whole new one. If the block fails, the temporary files are
+    removed and whatever was at `path` is untouched. The temporary path keeps the suffix, by which
+    Keras and others choose a format. The block may write a file or a folder there.
 
     Args:
-        path: where the finished file or folder goes; an old one is replaced.
+        path: Path of the finished file or folder; an old one is replaced.
 
     Yields:
         The path to write to; it does not exist yet.
 
     Raises:
-        OSError: if the folder cannot be made or written.
+        OSError: If the folder cannot be created or written.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     check_name(path)
-    # Named before it is made, so that an interruption at any moment finds it to remove.
+    # The name is set before the folder exists, so an interruption at any moment can remove it.
     name = f".{path.name[:PREFIX]}-{secrets.token_hex(4)}{TEMPORARY}"
     folder = path.parent / name
     try:
@@ -54,10 +54,12 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
 
 
 def check_name(path: str | os.PathLike) -> None:
-    """Checks that the disk takes a file of that name; call it before work that ends in one.
+    """Check that the file name is not too long; call it before work that ends in writing it.
+
+    Nothing is checked where the system does not tell its limit.
 
     Raises:
-        OSError: if the name is too long.
+        OSError: If the name is too long.
     """
     path = Path(path)
     folder = next((parent for parent in path.absolute().parents if parent.exists()), None)
@@ -67,21 +69,25 @@ def check_name(path: str | os.PathLike) -> None:
     if found > longest:
         raise OSError(
             errno.ENAMETOOLONG,
-            f"The file name has {found} bytes, and the disk takes {longest}",
+            f"The file name has {found} bytes, and the disk allows {longest}",
             str(path),
         )
 
 
 def printable(text: str, encoding: str = "utf-8") -> str:
-    """Text of which what an encoding does not have is escaped, as bytes of a foreign file name."""
+    """Escape characters that an encoding lacks, such as undecodable bytes of a file name."""
     return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def require(path: str | os.PathLike, kind: str) -> Path:
-    """The path of something that is there.
+    """Return the path after checking that it exists.
+
+    Args:
+        path: Path of a file or folder.
+        kind: Kind of file that it should be, for the message.
 
     Raises:
-        FileNotFoundError: if it is not; `kind` says what it should be.
+        FileNotFoundError: If there is nothing at `path`.
     """
     path = Path(path)
     if not path.exists():
@@ -90,7 +96,7 @@ def require(path: str | os.PathLike, kind: str) -> Path:
 
 
 def is_address(place: str | os.PathLike) -> bool:
-    """Whether this is an address of another file system, such as `s3://bucket/photos`."""
+    """Return whether this is an address in another file system, such as `s3://bucket/photos`."""
     return "://" in os.fspath(place)
 
 
@@ -99,21 +105,21 @@ RECORDS = {
     "tfrecord": (".tfrecord", ".tfrecords"),
     "array_record": (".array_record", ".arrayrecord"),
 }
-"""Endings of files with many pictures, by their format."""
+"""File name endings of the formats that hold many pictures in a file."""
 DATASET_MARKS = ("dataset_dict.json", "state.json")
-"""What the `datasets` library leaves in a folder that it saves to."""
+"""Files by which a folder that the `datasets` library saved is recognized."""
 
 
 def is_table(path: str | os.PathLike) -> bool:
-    """Whether a path is that of a table of images, by its suffix."""
+    """Return whether a path is a table of images, by its suffix."""
     return Path(path).suffix.lower() in TABLES
 
 
 def record_format(path: str | os.PathLike) -> str | None:
-    """The format of a file with many pictures, by its name; `None` for another file.
+    """Return the format of a file that holds many pictures, by its name; else `None`.
 
-    `a.tfrecord`, `a.tfrecord-00000-of-00010`, and `train-00000-of-01024` as tensorflow/models
-    writes ImageNet.
+    TFRecord files are named `a.tfrecord`, `a.tfrecord-00000-of-00010`, or `train-00000-of-01024`
+    as tensorflow/models writes ImageNet.
     """
     name = Path(path).name.lower()
     for kind, endings in RECORDS.items():
@@ -124,7 +130,7 @@ def record_format(path: str | os.PathLike) -> str | None:
 
 
 def record_files(path: str | os.PathLike) -> list[Path]:
-    """A file with many pictures, or those of a folder that has no subfolders, sorted."""
+    """List the record files at `path`, sorted; none for a folder with subfolders."""
     path = Path(path)
     files = sorted(path.iterdir()) if path.is_dir() else [path]
     if path.is_dir() and any(file.is_dir() and not file.name.startswith(".") for file in files):
@@ -133,33 +139,33 @@ def record_files(path: str | os.PathLike) -> list[Path]:
 
 
 def has_columns(path: str | os.PathLike) -> bool:
-    """Whether data have columns: a table, or files of records, or a data set of `datasets`."""
+    """Return whether data have columns: a table, record files or a saved `datasets` dataset."""
     saved = any((Path(path) / mark).is_file() for mark in DATASET_MARKS)
     return is_table(path) or saved or bool(record_files(path))
 
 
 MODEL = "model.keras"
-"""The model's name in a run folder."""
+"""File name of the model in a run folder."""
 
 
 def model_file(path: str | os.PathLike) -> Path:
-    """The model in a run folder; any other path as it is.
+    """Return the model file of a run folder; any other path is returned as it is.
 
     Raises:
-        FileNotFoundError: if the folder's run has no model yet.
+        FileNotFoundError: If the run in the folder has no model yet.
     """
     path = Path(path)
     if (path / MODEL).is_file():
         return path / MODEL
     if (path / "config.json").is_file():
         raise FileNotFoundError(
-            f"The run in {path} has no {MODEL} yet. The command that began it goes on with it."
+            f"The run in {path} has no {MODEL} yet. Rerun the command that began it to resume."
         )
     return path
 
 
 def fingerprint(path: str | os.PathLike) -> str:
-    """SHA-256 of a file, or of all files of a folder."""
+    """Return the SHA-256 of a file, or of the contents of all files below a folder."""
     path, digest = Path(path), hashlib.sha256()
     for file in sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]:
         with file.open("rb") as content:
@@ -169,12 +175,12 @@ def fingerprint(path: str | os.PathLike) -> str:
 
 
 def is_temporary(path: Path) -> bool:
-    """Whether this is what `replacing` leaves when its process is killed."""
+    """Return whether `replacing` left this folder behind when its process was killed."""
     return path.name.startswith(".") and path.name.endswith(TEMPORARY)
 
 
 def remove_temporary(folder: Path) -> None:
-    """Removes what processes that were killed left in a folder."""
+    """Remove the temporary folders that killed processes left in a folder."""
     for path in folder.iterdir() if folder.is_dir() else []:
         if is_temporary(path):
             shutil.rmtree(path, ignore_errors=True)
@@ -183,10 +189,15 @@ def remove_temporary(folder: Path) -> None:
 def write_tensors(
     path: str | os.PathLike, tensors: dict, metadata: dict[str, str] | None = None
 ) -> None:
-    """Writes arrays as a `.safetensors` file, whole or not at all.
+    """Write arrays to a `.safetensors` file, whole or not at all.
+
+    Args:
+        path: File to write; an old one is replaced.
+        tensors: NumPy arrays by name.
+        metadata: Strings by name for the header of the file.
 
     Raises:
-        OSError: if it cannot be written, as on a full disk.
+        OSError: If it cannot be written, for example on a full disk.
     """
     from safetensors import SafetensorError
     from safetensors.numpy import save_file
@@ -194,15 +205,15 @@ def write_tensors(
     with replacing(path) as new:
         try:
             save_file(tensors, new, metadata=metadata)
-        except SafetensorError as error:  # the library's own wrapping of the system's error
+        except SafetensorError as error:  # the library wraps the system's error in it
             raise OSError(f"{path} cannot be written: {error}") from error
 
 
 def write_json(path: str | os.PathLike, content) -> None:
-    """Writes `content` as indented JSON, whole or not at all.
+    """Write `content` as indented JSON, whole or not at all.
 
     Raises:
-        ValueError: if it holds a number that JSON does not have (NaN or infinity).
+        ValueError: If it holds a number that JSON does not have (NaN or infinity).
     """
     try:
         text = json.dumps(content, indent=2, allow_nan=False)
@@ -213,13 +224,13 @@ def write_json(path: str | os.PathLike, content) -> None:
 
 
 def read_json(path: str | os.PathLike):
-    """Reads a JSON file.
+    """Read a JSON file.
 
     Raises:
-        FileNotFoundError: if there is none.
-        ValueError: if it is not JSON; the message names the file.
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is not JSON; the message names the file.
     """
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"{path} is not valid JSON: {error}. Delete or mend it.") from None
+        raise ValueError(f"{path} is not valid JSON: {error}. Delete or repair it.") from None

@@ -147,7 +147,7 @@ def from_noise(digits_run, model, path, most):
 
 
 def test_garbage_calibration_fails(digits_run, model, tmp_path):
-    with pytest.raises(ValueError, match="does not answer what the model answers"):
+    with pytest.raises(ValueError, match="does not reproduce the model's outputs"):
         from_noise(digits_run, model, tmp_path / "digits", 255)
     assert not (tmp_path / "digits").exists()
 

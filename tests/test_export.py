@@ -261,7 +261,7 @@ def test_openvino_takes_a_precision(run, tmp_path, capsys, monkeypatch):
                  image]) == 1  # fmt: skip
     capsys.readouterr()
     export_saved_model(tiny(), tmp_path / "saved")
-    with pytest.raises(ValueError, match="Only OpenVINO's artefacts are loaded with one"):
+    with pytest.raises(ValueError, match="Only OpenVINO artefacts take a precision"):
         open_artefact(tmp_path / "saved", precision="bfloat16")
 
 
@@ -346,7 +346,7 @@ def test_rounding_that_saturates_is_not_kept(tmp_path, monkeypatch):
         contextlib.nullcontext()
         if adds_in_32_bits()
         else pytest.raises(
-            ValueError, match=r"does not answer what the model answers, on 32 calibration images"
+            ValueError, match=r"does not reproduce the model's outputs on 32 calibration images"
         )
     ):
         export_model(model, tmp_path / "other.onnx", **options)
@@ -403,7 +403,9 @@ def test_weights_swapped_on_purpose_fail(tmp_path, monkeypatch):
     write = formats.WRITERS["onnx"]
     monkeypatch.setitem(formats.WRITERS, "onnx", lambda _, *arguments: write(other, *arguments))
     (tmp_path / "model.onnx").write_text("the old one")
-    with pytest.raises(ValueError, match=r"does not answer.*16 synthetic images.*Nothing was writ"):
+    with pytest.raises(
+        ValueError, match=r"does not reproduce.*16 synthetic images.*Nothing was writ"
+    ):
         export_model(model, tmp_path / "model.onnx", format="onnx", overwrite=True, verbose=False)
     assert (tmp_path / "model.onnx").read_text() == "the old one"
     assert os.listdir(tmp_path) == ["model.onnx"]
@@ -426,7 +428,7 @@ def test_calibration_on_garbage_fails(run, tmp_path):
     [
         ({"format": "coreml"}, "format='coreml'.*saved_model, litert, onnx, openvino"),
         ({"format": "saved_model", "precision": "int8"},
-         "saved_model does not carry precision='int8'.*litert: "),
+         "saved_model does not support precision='int8'.*litert: "),
         ({"format": "litert", "precision": "int8"}, "int8 needs calibration"),
         ({"format": "litert", "precision": "int8", "calibration": np.zeros((3, 75, 75, 3))},
          "Received 3 calibration images. int8 needs at least 16"),
@@ -454,7 +456,7 @@ def test_wrong_places_and_sizes(tmp_path, capsys, run):
     assert "There is no folder" in capsys.readouterr().err
     assert main(["export", str(run / "model.keras"), str(run), "--format", "saved_model",
                  "--overwrite"]) == 1  # fmt: skip
-    assert "is a folder of something else" in capsys.readouterr().err
+    assert "is a folder that holds no artefact" in capsys.readouterr().err
     assert (run / "model.keras").exists()
     assert os.listdir(tmp_path) == ["empty"]
     model = tiny()

@@ -72,7 +72,7 @@ def test_a_name_too_long_for_the_disk_is_said_before_the_work(tmp_path, name):
             new.write_text("whole")
         assert os.listdir(tmp_path) == [name]
         return
-    with pytest.raises(OSError, match=r"The file name has \d+ bytes, and the disk takes 255"):
+    with pytest.raises(OSError, match=r"The file name has \d+ bytes, and the disk allows 255"):
         check_name(tmp_path / "not yet there" / name)
 
 

@@ -155,7 +155,7 @@ def test_a_run_folder_is_a_model(run, scans, tmp_path, capsys):
     unfinished.mkdir()
     (unfinished / "config.json").write_text("{}")
     assert main(["predict", "--model", str(unfinished), image]) == 1
-    assert "has no model.keras yet. The command that began it" in capsys.readouterr().err
+    assert "has no model.keras yet. Rerun the command that began it" in capsys.readouterr().err
     assert main(["convert", str(unfinished), places["x.safetensors"]]) == 1
     assert "has no model.keras yet" in capsys.readouterr().err
 

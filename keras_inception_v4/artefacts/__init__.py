@@ -1,4 +1,4 @@
-"""What an export leaves, opened by its own runtime: neither Keras nor TensorFlow is imported."""
+"""Exported artefacts, opened in their own runtimes without importing Keras or TensorFlow."""
 
 from keras_inception_v4.artefacts.description import (
     PAGE,

@@ -1,4 +1,4 @@
-"""What an artefact says of itself: what to feed it and what its answers mean."""
+"""Descriptions inside artefacts: the input they take and what their outputs mean."""
 
 import json
 import zipfile
@@ -16,16 +16,17 @@ if TYPE_CHECKING:
 
 NAME = "keras_inception_v4.json"
 KEY = "keras_inception_v4"
-PAGE, PARTS = "page.json", "network.onnx"  # of a web page: what it loads; its network in parts
+PAGE, PARTS = "page.json", "network.onnx"  # of a web page: its list of files; prefix of its parts
 
 
 class Description(NamedTuple):
-    """Kept inside the artefact, so that one file or folder is all that a user moves.
+    """Description that is stored inside an artefact, so users move one file or folder.
 
-    `size` is height and width of the images, `raw_pixels` whether they are 0 to 255 (else
-    -1 to 1), `crop` as in `load_image`; `class_names` is `None` where nobody gave any. `task` is a
-    name of `tasks.ANSWERS`; `thresholds` has one a class, from which it is answered, where several
-    may be. `quantization` is how int8 weights were rounded, where an export chooses among ways.
+    `size` is the height and width of the images. `raw_pixels` is true for pixels from 0 to 255 and
+    false for -1 to 1. `crop` is as in `load_image`. `class_names` is `None` if none were given.
+    `task` is a key of `tasks.ANSWERS`. `thresholds` holds the probability from which each class is
+    assigned, if an image may have several classes. `quantization` names how int8 weights were
+    rounded, if the export chose between several ways.
     """
 
     format: str
@@ -41,7 +42,7 @@ class Description(NamedTuple):
     quantization: str | None = None
 
     def as_json(self) -> str:
-        """The description as JSON text; what is as it always was stays unsaid."""
+        """Return the description as JSON text; fields with their default value are omitted."""
         content = self._asdict()
         for name, default in self._field_defaults.items():
             if content[name] == default:
@@ -58,7 +59,7 @@ def describe(
     thresholds: list[float] | None,
     task: str,
 ) -> Description:
-    """The description of a model's artefact."""
+    """Return the description of a model's artefact."""
     return Description(
         format,
         precision,
@@ -74,7 +75,7 @@ def describe(
 
 
 def write_description(path: Path, description: Description) -> None:
-    """Puts the description into a written artefact."""
+    """Add the description to a written artefact."""
     if path.is_dir():
         (path / NAME).write_text(description.as_json(), encoding="utf-8")
     elif description.format == "onnx":
@@ -83,28 +84,29 @@ def write_description(path: Path, description: Description) -> None:
         network = onnx.load(path)
         onnx.helper.set_model_props(network, {KEY: description.as_json()})
         onnx.save(network, path)
-    else:  # LiteRT reads no further than its flatbuffer; its own metadata is such a zip, too
+    else:  # LiteRT ignores a zip archive behind its flatbuffer; its metadata uses one, too
         with zipfile.ZipFile(path, "a") as archive:
             archive.writestr(NAME, description.as_json())
 
 
 def page_network(folder: Path) -> bytes:
-    """The ONNX file of a web page, whose parts are named in the order in which they were cut."""
+    """Return the ONNX file of a web page, joined from its parts."""
     return b"".join(
         (folder / part["name"]).read_bytes() for part in read_json(folder / PAGE)["parts"]
     )
 
 
 def read_description(path: Path, format: str, onnx_session: Callable[[Path], Any]) -> Description:
-    """Reads the description of an artefact.
+    """Read the description of an artefact.
 
     Args:
-        path: the artefact.
-        format: its format.
-        onnx_session: opens a file in ONNX Runtime, which knows its metadata; called for ONNX alone.
+        path: Path of the artefact.
+        format: Format of the artefact.
+        onnx_session: Function that opens a file in ONNX Runtime, to read its metadata. It is called
+            only for an ONNX file.
 
     Raises:
-        ValueError: if it has none or is damaged.
+        ValueError: If the artefact has no description or is damaged.
     """
     try:
         if path.is_dir():
@@ -117,9 +119,9 @@ def read_description(path: Path, format: str, onnx_session: Callable[[Path], Any
         description = Description(**content)
     except ImportError:
         raise
-    except Exception as error:  # each runtime has its own classes for damage
+    except Exception as error:  # each runtime has its own error classes
         raise ValueError(
-            f"{path} is no artefact of this package, or damaged ({in_one_line(error)}"
-            f"). Write it with keras-inception-v4 export."
+            f"{path} is no artefact of this package, or is damaged ({in_one_line(error)}"
+            f"). Create one with keras-inception-v4 export."
         ) from error
     return description._replace(size=(description.size[0], description.size[1]))

@@ -1,4 +1,4 @@
-"""An artefact in its own runtime."""
+"""Loading of artefacts in their own runtimes."""
 
 import functools
 import os
@@ -24,23 +24,24 @@ EXTRAS = {
     "openvino": ("openvino", "openvino"),
     "web": ("onnx", "onnxruntime"),
 }
-SHAPES = 6  # of batches for which OpenVINO's network stays compiled
-# Two streams for the halves of a batch wait for each other once, not after each layer: 1.04 times
-# as fast at a batch of 8 and 1.14 at 32 on two cores with AVX2, the same numbers bit for bit.
+SHAPES = 6  # batch shapes for which OpenVINO's compiled network is kept
+# Each half of a batch runs in its own stream. The streams wait for each other once, not after each
+# layer: 1.04 times as fast at a batch of 8 and 1.14 at 32 on two cores with AVX2, with results that
+# are equal bit for bit.
 HALVES, LEAST_HALVED = 2, 8
 PRECISION_HINTS = {"float32": "f32", "bfloat16": "bf16"}
 
 
 class Artefact(NamedTuple):
-    """A loaded artefact; `run` takes what it was exported for and answers probabilities."""
+    """Loaded artefact; `run` maps input in the model's own range and layout to outputs."""
 
     description: Description
     run: Callable[[np.ndarray], np.ndarray]
 
     def predict(self, pixels: np.ndarray) -> np.ndarray:
-        """Probabilities of raw pixels `(images, height, width, channels)`, 0 to 255."""
+        """Return the outputs for raw pixels `(images, height, width, channels)`, 0 to 255."""
         if not self.description.raw_pixels:
-            # As `preprocess_input`, without Keras.
+            # The same as `preprocess_input`, without importing Keras.
             pixels = np.asarray(pixels, "float32") / 127.5 - 1
         if self.description.channels_first:
             pixels = np.moveaxis(pixels, 3, 1)
@@ -48,7 +49,7 @@ class Artefact(NamedTuple):
 
 
 def format_of(path: str | os.PathLike) -> str | None:
-    """The format of an artefact, by what is there; `None` if it is none."""
+    """Return the format of the artefact at `path`, or `None` if there is no artefact."""
     path = Path(path)
     if path.is_dir():
         if (path / "saved_model.pb").is_file():
@@ -60,21 +61,22 @@ def format_of(path: str | os.PathLike) -> str | None:
 
 
 def is_artefact(path: str | os.PathLike) -> bool:
-    """Whether `open_artefact` is the one to open this, and not Keras."""
+    """Return whether `path` is for `open_artefact` and not for Keras."""
     return format_of(path) is not None
 
 
 def require_runtime(format: str) -> None:
-    """Imports a format's runtime; OpenVINO's reports nothing of its use.
+    """Import the runtime of a format, if it is an extra; OpenVINO's telemetry is turned off.
 
     Raises:
-        ImportError: if it is not; the message names the extra.
+        ImportError: If the runtime is not installed; the message names the extra.
     """
     if format not in EXTRAS:
         return
     if format == "openvino":
-        # Where it is not imported yet. Else each import and conversion tells a host of Google's of
-        # itself, by a fork of the process, and its end waits for that. It goes without the module.
+        # Blocks the telemetry module unless it is already imported. It reports each import and
+        # conversion to a Google host from a forked process, and the exit of the process waits for
+        # that. OpenVINO works without it.
         sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     extra, module = EXTRAS[format]
     require_extra(module, f"The format {format} needs", module, extra)
@@ -113,16 +115,16 @@ def open_artefact(path: str | os.PathLike, *, precision: str | None = None) -> A
     format = format_of(path)
     if format is None:
         raise ValueError(
-            f"{path} is no artefact. It must be a SavedModel's or OpenVINO's folder, a .tflite or "
-            "an .onnx file."
+            f"{path} is no artefact. It must be a folder of a SavedModel, of OpenVINO or of a web "
+            "page, a .tflite or an .onnx file."
         )
     if precision is not None and (format != "openvino" or precision not in PRECISION_HINTS):
         raise ValueError(
-            f"Received precision={precision!r} for {path} ({format}). Only OpenVINO's artefacts "
-            "are loaded with one: float32 or bfloat16."
+            f"Received precision={precision!r} for {path} ({format}). Only OpenVINO artefacts "
+            "take a precision: float32 or bfloat16."
         )
     require_runtime(format)
-    session = functools.cache(_onnx_session)  # the one that tells also runs
+    session = functools.cache(_onnx_session)  # the file is loaded once, for metadata and running
     description = read_description(path, format, session)
     openers = {
         "saved_model": _saved_model,
@@ -133,7 +135,7 @@ def open_artefact(path: str | os.PathLike, *, precision: str | None = None) -> A
     }
     try:
         return Artefact(description, openers[format](path))
-    except Exception as error:  # each runtime has its own classes for damage
+    except Exception as error:  # each runtime has its own error classes
         raise ValueError(
             f"{path} cannot be loaded as {format} ({in_one_line(error)}). It may "
             "be damaged; export it again."
@@ -146,7 +148,7 @@ def _saved_model(path: Path):
     loaded = tf.saved_model.load(str(path))
 
     def run(batch):
-        # Through `loaded`, for a signature does not keep the variables alive.
+        # A signature alone does not keep the variables alive; `loaded` does.
         (answer,) = loaded.signatures["serving_default"](inputs=tf.constant(batch)).values()
         return answer.numpy()
 
@@ -162,7 +164,7 @@ def _litert(path: Path):
 
     def run(batch):
         answers = []
-        for image in batch:  # its batch is fixed to one
+        for image in batch:  # the batch size is fixed to one
             interpreter.set_tensor(given["index"], image[None])
             interpreter.invoke()
             answers.append(interpreter.get_tensor(answered["index"])[0])
@@ -175,8 +177,8 @@ def _onnx_session(path: Path):
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    # Work is dealt out in ever smaller shares. Equal ones for all cores wait for the core that
-    # others need, too, such as a server's processes: 6 % beside a load of a quarter of one.
+    # Threads get ever smaller shares of the work. With equal shares all wait for a core that other
+    # processes use too: 6 % slower beside a load of a quarter of a core.
     options.add_session_config_entry("session.dynamic_block_base", "8")
     network = page_network(path) if path.is_dir() else path
     return onnxruntime.InferenceSession(network, options, providers=["CPUExecutionProvider"])

@@ -1,4 +1,4 @@
-"""Artefacts for servers and devices, verified before they are called done."""
+"""Export of models to artefacts for servers and devices, verified before they are kept."""
 
 from keras_inception_v4.export.command import export_file, next_version
 from keras_inception_v4.export.formats import EXPORTS, export_model

@@ -1,4 +1,4 @@
-"""From a model file to an artefact."""
+"""Export of a model file to an artefact."""
 
 import os
 from pathlib import Path
@@ -14,7 +14,7 @@ from keras_inception_v4.weights.loading import read_model
 
 
 def next_version(path: str | os.PathLike) -> Path:
-    """The folder in `path` for its next version, as servers look for them: `1`, `2`, and so on."""
+    """Return the next version folder in `path`; servers expect `1`, `2` and so on."""
     path = Path(path)
     entries = path.iterdir() if path.is_dir() else ()
     known = [int(entry.name) for entry in entries if entry.name.isdigit()]
@@ -34,27 +34,27 @@ def export_file(
     pixels: str | None = None,
     verbose: Verbose = "auto",
 ) -> Verification | None:
-    """Exports a model file; its run's class names, thresholds, crop and examples are used.
+    """Export a model file with its run's class names, thresholds, crop and examples.
 
     Args:
-        model_path: a run folder or a `.keras` file.
-        path: as in `export_model`, and so is the rest.
-        format: of the artefact.
-        precision: of its weights.
-        part: of the model.
-        calibration: a folder of images.
-        overwrite: whether to replace what is at `path`.
-        verification: whether to run the artefact before it gets its name, on the
-            calibration images and the run's examples.
-        pixels: as in `export_model`.
-        verbose: as in `keras.Model.fit`; 0 shows no progress.
+        model_path: Run folder or `.keras` file.
+        path: File or folder to write, as in `export_model`.
+        format: Format of the artefact, as in `export_model`.
+        precision: Precision of the weights, as in `export_model`.
+        part: Part of the model to export, as in `export_model`.
+        calibration: Folder of calibration images, as in `export_model`.
+        overwrite: Whether to replace what is at `path`.
+        verification: Whether to run the artefact on the calibration images and the run's
+            examples before it is moved to `path`.
+        pixels: Pixel range that the model takes, as in `export_model`.
+        verbose: Verbosity, as in `keras.Model.fit`; 0 shows no progress.
 
     Returns:
-        The verification, or `None` without one.
+        The verification, or `None` if `verification` is false.
 
     Raises:
-        FileNotFoundError: if there is no such model or folder.
-        ValueError, ImportError, OSError: as `export_model`.
+        FileNotFoundError: If the model or the calibration folder does not exist.
+        ValueError, ImportError, OSError: As in `export_model`.
     """
     model = read_model(model_path)
     class_names, crop, thresholds = read_settings(model_path)

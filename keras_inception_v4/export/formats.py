@@ -1,4 +1,4 @@
-"""Writing a model for a runtime: through Keras's exporters, verified, all or nothing."""
+"""Export of a model to the format of a runtime, verified before it replaces anything."""
 
 import os
 from collections.abc import Sequence
@@ -46,13 +46,13 @@ EXPORTS = {
     "openvino": ("float32", "float16", "int8"),
     "web": ("float32", "float16", "int8"),
 }
-"""Each format and the precisions that it carries."""
+"""Supported precisions of each format."""
 
 KERAS_NAMES = {"tf_saved_model": "saved_model"}
 SUFFIXES = {"saved_model": "", "litert": ".tflite", "onnx": ".onnx", "openvino": "", "web": ""}
 LEAST_CALIBRATION = 16
 MOST_CALIBRATION = 300
-LEAST_VARIETY = 1.0  # grey levels, mean over the pixels of the deviation between images
+LEAST_VARIETY = 1.0  # grey levels: standard deviation between images, mean over pixels
 MOST_BEYOND, ROUNDING = 0.01, 1.0  # share of the samples' pixels; grey levels
 SYNTHETIC = 16
 
@@ -147,17 +147,17 @@ def export_model(
 
 
 def _part(model: keras.Model, part: str, format: str) -> tuple[keras.Model, Task]:
-    """What is exported, and by what its answers are compared."""
+    """Return the model to export and the task that compares its outputs."""
     require_tensorflow_backend()
     if part == EMBEDDING:
         if format == "web":
-            raise ValueError("A page answers classes. The embedding is exported as onnx.")
+            raise ValueError("A web page cannot show an embedding. Export it as onnx.")
         if format == "saved_model":
             raise ValueError(
-                "The embedding is exported as litert, onnx or openvino. For a SavedModel of it, "
+                "The embedding cannot be exported as saved_model. Use litert, onnx or openvino, or "
                 "call export on InceptionV4(include_top=False, pooling='avg', ...)."
             )
-        takes_raw_pixels(model)  # told by the whole, for its part too
+        takes_raw_pixels(model)  # detected on the whole model, then copied to its part
         return same_pixels(model, inference_model(embedding_model(model))), task_named(EMBEDDING)
     model = inference_model(classifier_of(model))
     check_probabilities(model)
@@ -169,7 +169,7 @@ def _check(path: Path, format, precision, calibration, overwrite) -> None:
     if precision not in EXPORTS[format]:
         carried = "; ".join(f"{name}: {', '.join(kinds)}" for name, kinds in EXPORTS.items())
         raise ValueError(
-            f"The format {format} does not carry precision={precision!r} here. Exports are "
+            f"The format {format} does not support precision={precision!r}. Supported are "
             f"{carried}."
         )
     require_runtime(format)
@@ -183,7 +183,7 @@ def _check(path: Path, format, precision, calibration, overwrite) -> None:
             f"{path} exists. Name another place, or pass overwrite (--overwrite)."
         )
     if path.is_dir() and any(path.iterdir()) and format_of(path) is None:
-        raise FileExistsError(f"{path} is a folder of something else. Name another place.")
+        raise FileExistsError(f"{path} is a folder that holds no artefact. Name another place.")
     if precision == "int8" and calibration is None:
         raise ValueError(
             "int8 needs calibration: a folder of images (--calibration FOLDER) like those that the "
@@ -194,7 +194,7 @@ def _check(path: Path, format, precision, calibration, overwrite) -> None:
 def _check_input(model: keras.Model, format: str) -> None:
     if format == "web" and (is_channels_first(model) or model.input_shape[3] != 3):
         raise ValueError(
-            f"A page shows pictures of three colours, and this model's input is "
+            f"A web page needs input of shape (height, width, 3), and this model's input is "
             f"{model.input_shape[1:]}."
         )
     if format == "litert" and None in model.input_shape[1:]:
@@ -209,7 +209,7 @@ def _check_calibration(pixels, samples) -> None:
     if len(pixels) < LEAST_CALIBRATION:
         raise ValueError(
             f"Received {len(pixels)} calibration images. int8 needs at least {LEAST_CALIBRATION}, "
-            "better 100, like those that the model will see."
+            "preferably 100, like those that the model will see."
         )
     if np.mean(np.std(pixels, axis=0)) < LEAST_VARIETY:
         raise ValueError(
@@ -228,7 +228,7 @@ def _check_calibration(pixels, samples) -> None:
 
 
 def _pixels(model, images, crop, what: str, verbose) -> np.ndarray | None:
-    """Raw pixels of a folder's images, spread over it evenly; arrays as they are."""
+    """Return raw pixels: at most 300 of an array, or of images spread evenly over a folder."""
     if images is None:
         return None
     if not isinstance(images, (str, os.PathLike)):

@@ -1,4 +1,4 @@
-"""The part of a model that inference uses."""
+"""Removal of the layers that act only in training."""
 
 import keras
 import numpy as np
@@ -12,7 +12,7 @@ TRAINING_ONLY = (
     "RandomInvert", "RandomPerspective", "RandomPosterization", "RandomRotation",
     "RandomSaturation", "RandomSharpness", "RandomShear", "RandomTranslation", "RandomZoom",
 )  # fmt: skip
-"""Keras's layers that give back what they take, but in training. `RandomCrop` is none of them."""
+"""Keras layers that return their input unchanged at inference. `RandomCrop` is not one of them."""
 
 
 def _is_training_only(layer) -> bool:
@@ -31,7 +31,7 @@ def _holds_such(layer) -> bool:
 
 
 def _normalized(layer, tensor):
-    """What a normalization layer does, in constants: exporters take its tensors for inputs."""
+    """Normalize with constants; exporters treat a normalization layer's tensors as inputs."""
     mean, variance = (
         np.asarray(keras.ops.convert_to_numpy(value), "float32")
         for value in (layer.mean, layer.variance)
@@ -40,14 +40,15 @@ def _normalized(layer, tensor):
 
 
 def inference_model(model: keras.Model) -> keras.Model:
-    """The model without the layers that act in training alone, such as augmentation.
+    """Return the model without the layers that act only in training, such as augmentation.
 
-    Runtimes have no operation for them, and Keras's own exporters, which do not say that they do
-    not train, would let them put the rest into training too. Normalization layers become constants.
-    All other layers are shared; a model without any of these comes back as it is.
+    Runtimes have no operation for these layers. Keras's exporters do not pass `training=False`, so
+    these layers could also switch the rest of the model to training. Normalization layers become
+    constants. All other layers are shared with `model`. A model without training-only or
+    normalization layers is returned unchanged.
 
     Args:
-        model: functional or sequential; it may hold others.
+        model: Functional or sequential model; it may hold nested models.
     """
     if not _holds_such(model):
         return model

@@ -1,4 +1,4 @@
-"""SavedModel: TensorFlow's own format for serving, with the client's photograph as input."""
+"""Export as a TensorFlow SavedModel, whose signatures also take photographs of any size."""
 
 import contextlib
 import os
@@ -30,22 +30,22 @@ TOP_K = 5
 
 @contextlib.contextmanager
 def converter_errors(path: str | os.PathLike) -> Iterator[None]:
-    """Turns what converters and runtimes raise, on full disks too, into one error."""
+    """Turn errors of converters and runtimes into `OSError`, except ValueError and ImportError."""
     try:
         yield
     except (OSError, ValueError, ImportError):
         raise
-    except Exception as error:  # each has its own classes
+    except Exception as error:  # each converter has its own error classes
         raise OSError(
             f"{path} cannot be written ({in_one_line(error)}). Nothing was left behind."
         ) from error
 
 
 def require_tensorflow_backend() -> None:
-    """Exports go through TensorFlow.
+    """Check that the backend is TensorFlow, which all exports need.
 
     Raises:
-        ValueError: on another backend.
+        ValueError: If Keras runs on another backend.
     """
     if keras.backend.backend() != "tensorflow":
         raise ValueError(
@@ -140,9 +140,9 @@ def _write(model, path: Path, class_names, thresholds, top_k: int, crop: float) 
     size, said = image_size(model), "values" if task_of(model).standardized else "probabilities"
     first, raw = is_channels_first(model), takes_raw_pixels(model)
     names = class_names or [str(index) for index in range(model.output_shape[-1])]
-    named = [name.encode("utf-8", "surrogateescape") for name in names]  # as the folder's own bytes
+    named = [name.encode("utf-8", "surrogateescape") for name in names]  # bytes of folder names
 
-    # Traced here, once: Keras and TensorFlow each trace every signature, and what it calls.
+    # Traced once here. Otherwise Keras and TensorFlow each trace it again for every signature.
     floats = tf.TensorSpec(tuple(model.input_shape), "float32")
     network = tf.function(partial(model, training=False)).get_concrete_function(floats)
 
@@ -177,8 +177,8 @@ def _write(model, path: Path, class_names, thresholds, top_k: int, crop: float) 
         pixels = tf.map_fn(load, image_bytes, fn_output_signature=tf.TensorSpec((*size, 3)))
         return answer(pixels)
 
-    # Without `track(model)`: what the endpoints use is saved anyway, and tracked variables would
-    # be saved a second time (keras #23553).
+    # `track(model)` is not called: variables that the endpoints use are saved anyway, and tracked
+    # ones would be saved a second time (keras #23553).
     archive = keras.export.ExportArchive()
     archive.add_endpoint("serving_default", serving_default, [floats])
     if floats.shape[1 if first else 3] == 3:
@@ -189,11 +189,11 @@ def _write(model, path: Path, class_names, thresholds, top_k: int, crop: float) 
 
 
 def _decode(content):
-    """Pixels of an encoded image, float32, as PIL decodes them."""
+    """Decode an encoded image to float32 pixels, as PIL does."""
     import tensorflow as tf
 
-    # decode_jpeg also reads PNG and a GIF's only frame; other ways differ from PIL by up to
-    # 16 grey levels.
+    # decode_jpeg also reads PNG and GIF files of one frame. Other JPEG methods differ from PIL by
+    # up to 16 grey levels.
     pixels = tf.cond(
         tf.strings.substr(content, 0, 2) == b"BM",
         lambda: tf.io.decode_bmp(content, channels=3),
@@ -203,16 +203,16 @@ def _decode(content):
 
 
 def central_window(images, height: int, width: int, crop: float):
-    """What `load_image` does to pixels, in a graph.
+    """Crop and resize images in a TensorFlow graph, as `load_image` does.
 
     Args:
-        images: float32 `(batch, height, width, 3)`, 0 to 255.
-        height: of the result, in pixels.
-        width: of the result, in pixels.
-        crop: as in `load_image`.
+        images: Tensor of shape `(batch, height, width, 3)`, float32, 0 to 255.
+        height: Height of the result in pixels.
+        width: Width of the result in pixels.
+        crop: Share of the covered side to keep, as in `load_image`.
 
     Returns:
-        float32 `(batch, height, width, 3)`, 0 to 255.
+        Tensor of shape `(batch, height, width, 3)`, float32, 0 to 255.
     """
     import tensorflow as tf
 
@@ -228,7 +228,7 @@ def central_window(images, height: int, width: int, crop: float):
         method="bicubic",
         antialias=True,
     )
-    # The corner is rounded to the even, as in Python.
+    # Halves are rounded to even, as by Python's `round`.
     top = tf.cast(tf.round(tf.cast(scaled_height - height, "float32") / 2), "int32")
     left = tf.cast(tf.round(tf.cast(scaled_width - width, "float32") / 2), "int32")
     window = scaled[:, top : top + height, left : left + width]

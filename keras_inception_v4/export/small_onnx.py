@@ -1,4 +1,4 @@
-"""A written ONNX file with weights of half or a quarter of the size."""
+"""Conversion of ONNX files to float16 and int8."""
 
 import tempfile
 from collections.abc import Generator, Iterable
@@ -15,16 +15,17 @@ SETTINGS: dict[str, dict[str, Any]] = {
     },
     "unsigned 8 bits a tensor": {"weight_type": "QUInt8"},
 }
-"""How int8 weights may be rounded, the fastest first; activations are unsigned 8 bits.
+"""Ways to round int8 weights, the fastest first; activations are unsigned 8 bits.
 
-A processor without VNNI adds pairs of products in 16 bits: signed weights of all 8 bits beside
-unsigned activations saturate there without a word. With 7 bits they cannot, nor do unsigned
-weights, for which ONNX Runtime goes a slower way. So a file is not wrong on another processor.
+A processor without VNNI adds pairs of products in 16 bits. Signed 8-bit weights with unsigned
+activations can saturate there silently. Signed 7-bit weights cannot saturate. Unsigned 8-bit
+weights do not either, but ONNX Runtime runs them more slowly. So files of both settings are also
+correct on processors other than the one that wrote them.
 """
 
 
 def to_float16(path: Path) -> None:
-    """Halves the weights of a float32 file; inputs and outputs stay float32."""
+    """Convert the weights of a float32 file to float16; inputs and outputs stay float32."""
     import onnx
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
@@ -34,16 +35,18 @@ def to_float16(path: Path) -> None:
 def to_int8(
     path: Path, batches: Iterable[np.ndarray], in_float32: int
 ) -> Generator[str, None, None]:
-    """Quantizes a float32 file in one way after the other, until the caller is content.
+    """Quantize a float32 file with each setting of `SETTINGS` in turn.
+
+    The caller stops when it accepts the result.
 
     Args:
-        path: the file; it is replaced.
-        batches: what the network takes, for calibration.
-        in_float32: how many convolutions, from the first on, stay in float32, as does what the
-            first output does not need.
+        path: File to quantize; it is replaced.
+        batches: Network inputs for calibration.
+        in_float32: Number of convolutions, counted from the first, that stay in float32. Nodes
+            that the first output does not need also stay in float32.
 
     Yields:
-        The setting by which the file at `path` is quantized now.
+        The name of the setting by which the file at `path` is now quantized.
     """
     import onnx
     from onnxruntime.quantization import QuantType, quantize_static
@@ -70,7 +73,7 @@ def to_int8(
 
 
 def _beside_first_output(graph) -> list[str]:
-    """Names of nodes that the first output does not need, such as those of maps."""
+    """List the nodes that the first output does not need, such as those of maps."""
     makers = {name: node for node in graph.node for name in node.output}
     waiting, needed = [graph.output[0].name], set()
     while waiting:
@@ -82,7 +85,7 @@ def _beside_first_output(graph) -> list[str]:
 
 
 class _Reader:
-    """Calibration batches as ONNX Runtime asks for them."""
+    """Calibration batches behind ONNX Runtime's reader interface."""
 
     def __init__(self, name: str, batches: Iterable[np.ndarray]):
         self._feeds = iter([{name: batch} for batch in batches])

@@ -1,8 +1,8 @@
-"""TensorFlow Lite Metadata: by it a phone's libraries know a file's pixels and classes.
+"""TensorFlow Lite Metadata, which tells phone libraries the pixel range and class names of a file.
 
-Tables, their fields in order and the numbers of their kinds are those of `metadata_schema.fbs` in
+The tables, the order of their fields and the numbers of their kinds follow `metadata_schema.fbs` in
 MediaPipe (1.5.0, https://github.com/google-ai-edge/mediapipe). MediaPipe's own writer cannot be
-imported from its wheels since 0.10.30, which lack one of its modules.
+imported from its wheels since 0.10.30, because they lack one of its modules.
 """
 
 import zipfile
@@ -17,9 +17,9 @@ from keras_inception_v4.artefacts import Description
 
 LABELS = "labels.txt"
 NAME, IDENTIFIER = "TFLITE_METADATA", b"M001"
-PARSER = "1.0.0"  # the oldest that knows all of what is written here
-HALF = 127.5  # of the range of pixels
-COLOURS = {3: np.int8(1), 1: np.int8(2)}  # RGB, greyscale; others are unknown to it
+PARSER = "1.0.0"  # the oldest version that supports all fields written here
+HALF = 127.5  # half of the pixel range
+COLOURS = {3: np.int8(1), 1: np.int8(2)}  # RGB, greyscale; the schema has no others
 TENSOR_AXIS_LABELS = np.int8(2)
 
 
@@ -34,14 +34,14 @@ class Image(NamedTuple):
 
 
 class Content(NamedTuple):
-    """`Content`: the kind of its properties, and they."""
+    """`Content`: the kind of properties and the properties."""
 
     kind: np.uint8
     properties: Features | Image
 
 
 class Normalization(NamedTuple):
-    """`NormalizationOptions`: what is subtracted from pixels, and by what they are divided."""
+    """`NormalizationOptions`: pixels minus `mean`, divided by `std`."""
 
     mean: list[float]
     std: list[float]
@@ -54,7 +54,7 @@ class Threshold(NamedTuple):
 
 
 class Unit(NamedTuple):
-    """`ProcessUnit`: the kind of its options, and they."""
+    """`ProcessUnit`: the kind of options and the options."""
 
     kind: np.uint8
     options: Normalization | Threshold
@@ -103,7 +103,7 @@ class Model(NamedTuple):
 
 
 def _write(builder: flatbuffers.Builder, value) -> int:
-    """Writes a table and what it holds; its place in the buffer."""
+    """Write a table with everything it holds and return its offset in the buffer."""
     if isinstance(value, str):
         return builder.CreateString(value)
     if isinstance(value, list) and isinstance(value[0], float):
@@ -114,7 +114,7 @@ def _write(builder: flatbuffers.Builder, value) -> int:
         for place in reversed(places):
             builder.PrependUOffsetTRelative(place)
         return builder.EndVector()
-    # What a table refers to comes before it; empty lists are left out as `None` is.
+    # Everything that a table refers to is written before it. Empty lists are omitted, as is `None`.
     fields = [
         item
         if item is None or isinstance(item, np.generic) or item == []
@@ -147,29 +147,29 @@ def _input(description: Description, channels: int) -> Tensor:
 
 
 def _output(description: Description) -> Tensor:
-    """Scores of classes; of an embedding the features, of a regression the quantities."""
+    """Describe the output: class scores, features of an embedding or quantities of a regression."""
     files, units = [], []
     if description.class_names:
         files = [File(LABELS, "One name a line, in the order of the scores.", TENSOR_AXIS_LABELS)]
     said = {
-        SINGLE_LABEL: "Probabilities of the classes, one of which is in the picture.",
-        MULTI_LABEL: "Probability of each class to be in the picture.",
-    }.get(description.task, f"Answers ({description.task}).")
+        SINGLE_LABEL: "Probabilities of the classes; the picture shows one of them.",
+        MULTI_LABEL: "Probability that the picture shows the class, for each class.",
+    }.get(description.task, f"Outputs ({description.task}).")
     if description.task == MULTI_LABEL and description.thresholds:
-        # One threshold is all that there is room for: below it no class is answered.
+        # The schema has room for one threshold. Classes below the lowest are never assigned.
         units = [Unit(np.uint8(3), Threshold(np.float32(min(description.thresholds))))]
         limits = ", ".join(f"{limit:g}" for limit in description.thresholds)
-        said += f" Answered are those from {limits} on, in their order."
+        said += f" Classes are assigned from these thresholds on, in order: {limits}."
     name = "score" if description.task in (SINGLE_LABEL, MULTI_LABEL) else "answers"
     return Tensor(name, said, None, Content(np.uint8(1), Features()), units, None, files)
 
 
 def metadata(description: Description, channels: int) -> bytes:
-    """The metadata of an artefact, as it stands in a LiteRT file.
+    """Return the metadata of an artefact as stored in a LiteRT file.
 
     Args:
-        description: of the artefact.
-        channels: of its images.
+        description: Description of the artefact.
+        channels: Number of channels of its images.
 
     Returns:
         A flatbuffer of MediaPipe's schema.
@@ -190,12 +190,12 @@ def metadata(description: Description, channels: int) -> bytes:
 
 
 def write_metadata(path: Path, description: Description) -> None:
-    """Puts metadata and names into a LiteRT file that has none.
+    """Add metadata and class names to a LiteRT file that has none.
 
     Args:
-        path: the file; it is replaced. Names go into a zip behind the network, a line each; what
-            would break a line is a space there.
-        description: of the artefact.
+        path: File to replace. Class names are stored in a zip archive behind the network, one per
+            line. Line breaks inside a name become spaces.
+        description: Description of the artefact.
     """
     from ai_edge_litert import schema_py_generated as schema
     from ai_edge_litert.tools import flatbuffer_utils

@@ -1,4 +1,4 @@
-"""Whether an artefact answers what the model answers, on images."""
+"""Comparison of an artefact's outputs with its model's on images."""
 
 import time
 from collections.abc import Callable
@@ -20,12 +20,13 @@ ROUNDS = 3
 
 
 class Tolerance(NamedTuple):
-    """What an artefact may differ in.
+    """Limits on the difference between an artefact and its model.
 
-    `relative` is the largest difference of a probability, or of a quantity as a share of how far
-    the model's answers spread; `agreement` the least share of equal decisions (top classes; of each
-    class, whether it is answered; quantities that are near); `moved` the most probability that may
-    go from one class to others, or the difference of a quantity, in the mean over images.
+    `relative` is the largest difference of a probability. For a quantity it is a share of the
+    spread of the model's outputs. `agreement` is the least share of equal decisions: the top class,
+    for each class whether it is assigned, or whether a quantity is near the model's. `moved` is the
+    largest mean over images of the probability that moves from one class to others, or of the
+    difference of a quantity.
     """
 
     relative: float
@@ -36,16 +37,17 @@ class Tolerance(NamedTuple):
 TOLERANCES = {
     "float32": Tolerance(1e-4, 0.99, 1e-2),
     "float16": Tolerance(2e-2, 0.99, 5e-2),
-    "int8": Tolerance(1.0, 0.98, 0.1),  # ten images may keep their class by chance, but not this
+    "int8": Tolerance(1.0, 0.98, 0.1),  # `moved` counts too: ten images may agree by chance
 }
 
 
 class Verification(NamedTuple):
-    """How an artefact compares with its model.
+    """Result of comparing an artefact with its model.
 
-    `size` is in bytes, `difference` the largest one of a probability, or of a quantity in its unit,
-    `agreement` the least share of equal decisions among the sets (see `Tolerance`), `rate` and
-    `keras_rate` images a second in batches of 8, `task` is that of the model.
+    `size` is in bytes, `images` the number of images compared. `difference` is the largest
+    difference of a probability, or of a quantity in its unit. `agreement` is the least share of
+    equal decisions among the image sets (see `Tolerance`). `rate` and `keras_rate` are the images
+    per second of the artefact and of Keras, in batches of 8. `task` is the name of the task.
     """
 
     size: int
@@ -58,7 +60,7 @@ class Verification(NamedTuple):
 
 
 def size_of(path: Path) -> int:
-    """Bytes of a file, or of a folder's files."""
+    """Return the size in bytes of a file, or of all files below a folder."""
     files = path.rglob("*") if path.is_dir() else [path]
     return sum(file.stat().st_size for file in files if file.is_file())
 
@@ -71,19 +73,23 @@ def verify(
     thresholds: list[float] | None = None,
     task: Task | None = None,
 ) -> Verification:
-    """Runs an artefact and its model on the same images.
+    """Compare an artefact with its model on the same images and time both.
 
     Args:
-        model: what was exported.
-        path: the artefact.
-        precision: whose tolerance counts; OpenVINO's float32 is verified in float32.
-        image_sets: name to raw pixels `(images, height, width, channels)`. Each set must
-            agree, so that a small one of real images is not outvoted.
-        thresholds: from which a class is answered, where several may be.
-        task: by which answers are compared; the model's own if `None`.
+        model: Model that was exported.
+        path: Path of the artefact.
+        precision: Precision whose tolerance applies. An OpenVINO artefact of `"float32"` also
+            runs in float32.
+        image_sets: Raw pixels `(images, height, width, channels)` by name of the set. Each set
+            must agree by itself, or many other images could hide errors on a few real ones.
+        thresholds: Probability from which each class is assigned, where an image may have several.
+        task: Task that compares the outputs. Defaults to the model's own.
+
+    Returns:
+        The verification.
 
     Raises:
-        ValueError: if they differ beyond the tolerance; the message gives the numbers.
+        ValueError: If they differ beyond the tolerance; the message gives the numbers.
     """
     openvino_float32 = path.is_dir() and (path / "model.xml").exists() and precision == "float32"
     artefact = open_artefact(path, precision="float32" if openvino_float32 else None)
@@ -100,12 +106,12 @@ def verify(
 
 
 def model_answers(model: keras.Model, pixels: np.ndarray) -> np.ndarray:
-    """What a model answers raw pixels `(images, height, width, channels)`."""
+    """Return a model's outputs for raw pixels `(images, height, width, channels)`."""
     return answers_of(lambda batch: _answer(model, batch), pixels)
 
 
 def answers_of(predict: Callable[[np.ndarray], np.ndarray], pixels: np.ndarray) -> np.ndarray:
-    """The answers to raw pixels, in batches of 8."""
+    """Return the outputs of `predict` for raw pixels, in batches of 8."""
     return np.concatenate([predict(batch) for batch in _batches(pixels)])
 
 
@@ -117,31 +123,31 @@ def check_answers(
     task: Task,
     thresholds: list[float] | None,
 ) -> Comparison:
-    """Compares an artefact's answers with its model's.
+    """Check that an artefact's outputs agree with its model's, and return the comparison.
 
     Args:
-        name: of the images, for the message.
-        expected: the model's answers.
-        found: the artefact's.
-        precision: whose tolerance counts.
-        task: by which answers are compared.
-        thresholds: as in `verify`.
+        name: Name of the image set, for the message.
+        expected: Outputs of the model.
+        found: Outputs of the artefact.
+        precision: Precision whose tolerance applies.
+        task: Task that compares the outputs.
+        thresholds: Thresholds of the classes, as in `verify`.
 
     Raises:
-        ValueError: if they differ beyond the tolerance; the message gives the numbers.
+        ValueError: If they differ beyond the tolerance; the message gives the numbers.
     """
     images, compared = len(expected), task.compare(expected, found, thresholds)
     what = f"{images} {name} images"
     tolerance = TOLERANCES[precision]
-    # Of few images one may be a tie that falls the other way, but not in float32.
+    # One image may be a tie that is decided differently, except in float32.
     slack = 1 / images if precision != "float32" else 0
     least = min(tolerance.agreement, 1 - slack)
     within = compared.relative <= tolerance.relative and compared.moved <= tolerance.moved
     if not within or compared.agreement < least:
         raise ValueError(
-            f"The artefact does not answer what the model answers, on {what}: the largest "
+            f"The artefact does not reproduce the model's outputs on {what}: the largest "
             f"difference of a {task.value} is {compared.relative:.2g}{task.unit} (allowed "
-            f"{tolerance.relative:g}), in the mean {compared.moved:.2g} {task.movement} (allowed "
+            f"{tolerance.relative:g}), on average {compared.moved:.2g} {task.movement} (allowed "
             f"{tolerance.moved:g}), {task.decision} the same for {compared.agreement:.1%} (at "
             f"least {least:.1%}). Nothing was written. For int8, calibrate on images like those "
             "that the model will see."
@@ -158,7 +164,7 @@ def _batches(pixels):
 
 
 def _rates(*runs) -> list[float]:
-    """Images a second of each, interleaved, after a warm-up; the median."""
+    """Return the median images per second of each run, timed in turns after a warm-up."""
     for run in runs:
         run()
     seconds: list[list[float]] = [[] for _ in runs]
@@ -171,10 +177,10 @@ def _rates(*runs) -> list[float]:
 
 
 def synthetic_images(count: int, size: tuple[int, int], channels: int) -> np.ndarray:
-    """Seeded pictures of coloured blobs, coarse to fine, where nobody gave any images.
+    """Generate seeded images of coloured blobs, coarse to fine, for use when none are given.
 
     Returns:
-        float32 `(count, height, width, channels)`, 0 to 255.
+        Array of shape `(count, height, width, channels)`, float32, 0 to 255.
     """
     rng = np.random.default_rng(0)
     images = []

@@ -1,8 +1,9 @@
-"""A page that runs the model: static files for any server, and nothing from elsewhere.
+"""Export as a web page of static files that runs the model and loads nothing from elsewhere.
 
-The runtime, `onnxruntime-web`, is named by version and hash and fetched once from the npm registry,
-by npm itself. In this package its 14 MB would be carried by all who never write a page; asked for
-by the page from elsewhere, pictures would be beside code that their owner does not serve.
+npm fetches the runtime, `onnxruntime-web`, once from its registry; version and hash are fixed. The
+runtime is not part of this package, because its 14 MB would burden users who never write a page.
+The page does not load it from another server, because then code that the owner does not serve
+could see the pictures.
 """
 
 import base64
@@ -32,19 +33,19 @@ VERSION = "1.30.0"
 INTEGRITY = (
     "q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ=="
 )
-"""SHA-512 of the package as npm states it."""
+"""SHA-512 of the package in base64, as npm gives it."""
 BINARY = "ort-wasm-simd-threaded.wasm"
 SCRIPTS = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs")
-PART = 24_000_000  # bytes of a file; static hosts take 25 MB
-FETCHING = 600  # seconds
+PART = 24_000_000  # bytes of a part at most; static hosts accept files of 25 MB
+FETCHING = 600  # time limit in seconds
 
 
 def runtime_package() -> Path:
-    """The place of the runtime's package: where it was put, or fetched by npm the first time.
+    """Return the path of the runtime's package; npm fetches it if it is not there yet.
 
     Raises:
-        OSError: without npm or a registry that it reaches; the message says where to put the file.
-        ValueError: if the file is another one.
+        OSError: If npm is missing or cannot fetch it; the message says where to put the file.
+        ValueError: If the file has another hash.
     """
     home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "keras_inception_v4"
     path = home / f"{RUNTIME}-{VERSION}.tgz"
@@ -78,20 +79,20 @@ def _check(path: Path) -> None:
     digest = base64.b64encode(hashlib.sha512(path.read_bytes()).digest()).decode()
     if digest != INTEGRITY:
         raise ValueError(
-            f"{path} is not {RUNTIME} {VERSION}: its SHA-512 is another. Remove it, and it is "
-            "fetched again."
+            f"{path} is not {RUNTIME} {VERSION}: its SHA-512 differs. Remove it, and rerun to "
+            "fetch it again."
         )
 
 
 def with_map(model: keras.Model) -> tuple[keras.Model, bool]:
-    """A model that also answers the class activation map of every class, and whether it can.
+    """Add the class activation maps of all classes as a second output, if the head allows it.
 
     Args:
-        model: a classifier.
+        model: Classifier.
 
     Returns:
-        A model of probabilities and maps `(batch, h, w, classes)`, or the given one where the head
-        is not an average and one dense layer.
+        A model with outputs probabilities and maps `(batch, h, w, classes)`, and True. If the head
+        is not average pooling and one dense layer: the given model, and False.
     """
     try:
         pool, dense = pool_and_dense(model)
@@ -107,10 +108,10 @@ def with_map(model: keras.Model) -> tuple[keras.Model, bool]:
 
 
 def cells_of(model: keras.Model) -> tuple[int, int] | None:
-    """Where the cells of a model's map look: see `GRIDS`; `None` if it has another grid.
+    """Return the grid of a model's map from `GRIDS`, or `None` if the map has another grid.
 
     Args:
-        model: from `with_map`, with maps.
+        model: Model with maps, from `with_map`.
     """
     size = image_size(model)
     _, shape = model.compute_output_shape((1, *size, model.input_shape[-1]))
@@ -120,17 +121,17 @@ def cells_of(model: keras.Model) -> tuple[int, int] | None:
 def write_page(
     folder: Path, network: Path, has_map: bool, cells: tuple[int, int] | None = None
 ) -> None:
-    """Puts a page and its runtime beside a network, which becomes parts of it.
+    """Write the files of a page: its code, the runtime and the network split into parts.
 
     Args:
-        folder: of the page, without its description.
-        network: an ONNX file; it is removed.
-        has_map: whether the network's second output is the maps.
-        cells: from `cells_of`; without it maps are stretched over the picture.
+        folder: Folder of the page. Its description is not written here.
+        network: ONNX file; it is removed.
+        has_map: Whether the network's second output is the maps.
+        cells: Grid of the maps, from `cells_of`. Without it maps are stretched over the picture.
 
     Raises:
-        OSError: as `runtime_package`, or if it cannot be written.
-        ValueError: as `runtime_package`.
+        OSError: As in `runtime_package`, or if a file cannot be written.
+        ValueError: As in `runtime_package`, or if the runtime's package is damaged.
     """
     for page in (resources.files(__package__) / "page").iterdir():
         (folder / page.name).write_bytes(page.read_bytes())

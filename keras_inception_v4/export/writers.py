@@ -1,4 +1,4 @@
-"""A model as a file or folder of each format, with its description inside."""
+"""Writers of a model and its description, one for each format."""
 
 import contextlib
 import gc
@@ -38,7 +38,7 @@ def _write_saved_model(model, path, precision, pixels, description) -> None:
 
 @contextlib.contextmanager
 def _as_saved_model(model: keras.Model, batch: int | None) -> Iterator[str]:
-    """A folder of what the model answers, for converters; traced once, by Keras it is twice."""
+    """Yield a temporary SavedModel for converters, traced once; Keras would trace it twice."""
     import tensorflow as tf
 
     def infer(inputs):
@@ -58,7 +58,7 @@ def _write_litert(model, path, precision, pixels, description) -> None:
 
     with _as_saved_model(model, 1) as folder:
         converter = tf.lite.TFLiteConverter.from_saved_model(folder)
-        kinds = tf.lite.OpsSet  # TensorFlow's own serve layers that LiteRT does not know
+        kinds = tf.lite.OpsSet  # TensorFlow's own run layers that LiteRT lacks
         converter.target_spec.supported_ops = [kinds.TFLITE_BUILTINS, kinds.SELECT_TF_OPS]
         if precision != "float32":
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -73,15 +73,16 @@ def _write_litert(model, path, precision, pixels, description) -> None:
 
 @contextlib.contextmanager
 def _little_garbage() -> Iterator[None]:
-    """Has Python free what is in cycles soon, however many objects there were before.
+    """Let Python free reference cycles early, however many objects existed before.
 
-    Each pass of tf2onnx copies the network, weights and all, and leaves the copy in cycles. Python
-    looks for cycles when its objects have grown by a quarter; beside a million others, that took
-    ten copies. A caller's own freezing, and whether Python looks at all, are afterwards as before.
+    Each pass of tf2onnx copies the network with its weights and leaves the copy in reference
+    cycles. Python collects cycles when its objects have grown by a quarter. With a million other
+    objects, that took ten copies. Afterwards the collector is on or off as before, and objects that
+    the caller froze stay frozen.
     """
     on, frozen = gc.isenabled(), gc.get_freeze_count() > 0
     if not frozen:
-        gc.freeze()  # what is there already does not count
+        gc.freeze()  # existing objects do not count
     gc.collect()
     gc.enable()
     try:
@@ -94,9 +95,9 @@ def _little_garbage() -> Iterator[None]:
 
 
 def _write_onnx(model, path, precision, pixels, description, exported=None) -> Description:
-    """The model, or `exported`, whose first output is the model's; returns the description."""
+    """Write the model, or `exported` with the same first output, and return the description."""
     network = exported or model
-    # Keras asks for a call.
+    # Keras exports only models that were called.
     network(np.zeros((1, *(side or 299 for side in model.input_shape[1:])), "float32"))
     with _little_garbage():
         network.export(path, format="onnx", verbose=False)
@@ -109,19 +110,20 @@ def _write_onnx(model, path, precision, pixels, description, exported=None) -> D
 
 
 def _quantize_onnx(model, path, pixels, description) -> Description:
-    """The first setting of the quantizer by which the file answers calibration images as it must.
+    """Quantize a file with the first setting that is accurate enough on the calibration images.
 
     Returns:
-        The description, with that setting.
+        The description with that setting.
 
     Raises:
-        ValueError: if none does; the message is of the last one.
+        ValueError: If no setting is; the message is that of the last one.
     """
     task, failures = task_named(description.task), []
     expected = model_answers(model, pixels)
     batches = [batch for (batch,) in _calibration_batches(model, pixels)]
-    # What the first ones round goes through all blocks. Of 360 digits 98.9 % kept their class so;
-    # with these in int8 too 97.5 %, at 1.1 times the speed (two cores with AVX2 alone).
+    # Rounding errors of the first convolutions pass through all blocks, so these stay in float32.
+    # 98.9 % of 360 digits kept their class. With these in int8 too it was 97.5 %, at 1.1 times the
+    # speed (two cores with AVX2 only).
     in_float32 = _convolutions_of(model, tuple(STEM_CONVOLUTIONS))
     with contextlib.closing(to_int8(path, batches, in_float32)) as settings:
         for setting in settings:
@@ -144,13 +146,14 @@ def _convolutions_of(model: keras.Model, endpoints: tuple[str, ...]) -> int:
 
 
 def _quantize_openvino(model: keras.Model, network, pixels):
-    """OpenVINO's graph with weights and activations of 8 bits, but for the first blocks'.
+    """Quantize OpenVINO's graph to 8 bits, except for the stem and the Inception-A blocks.
 
-    What those round goes through all others. Of 360 digits 99.4 % kept their class so, on each of
-    two networks; with the stem alone in floating point 97.2 and 98.1 %, at 1.07 times the speed at
-    299 pixels and 1.17 at 75 (two cores with AVX2 alone). Activations reach as far as the furthest
-    picture's: NNCF's own choice, the mean of all, moved twice as much of a probability and kept
-    96.1 and 98.6 %. Its correction of biases changed nothing and took half of the time.
+    Rounding errors of the first blocks pass through all others. 99.4 % of 360 digits kept their
+    class, on each of two networks. With only the stem in floating point it was 97.2 and 98.1 %.
+    That was 1.07 times as fast at 299 pixels and 1.17 at 75 (two cores with AVX2 only). The range
+    of activations is the widest of all pictures. NNCF's default, the mean of all, moved twice as
+    much probability and kept 96.1 and 98.6 %. NNCF's bias correction changed nothing and took half
+    of the time.
     """
     import nncf
     from nncf.quantization.range_estimator import RangeEstimatorParametersSet
@@ -171,13 +174,13 @@ def _quantize_openvino(model: keras.Model, network, pixels):
 
 
 def _rewrite(file: Path, change: Callable) -> None:
-    """Writes an OpenVINO network again, changed, with weights of 16 bits where they have 32."""
+    """Apply `change` to an OpenVINO network file and store its float32 weights as float16."""
     import openvino
 
     network = change(openvino.Core().read_model(file))
     new = file.with_stem("new")
     openvino.save_model(network, new, compress_to_fp16=True)
-    del network  # it maps the file that is replaced
+    del network  # it has the file that is replaced mapped into memory
     for suffix in (".xml", ".bin"):
         new.with_suffix(suffix).replace(file.with_suffix(suffix))
 
@@ -191,7 +194,7 @@ def _write_openvino(model, path, precision, pixels, description) -> None:
         openvino.save_model(openvino.convert_model(folder), file, compress_to_fp16=False)
     if precision != "float32":
         _rewrite(file, lambda network: network)
-    if precision == "int8":  # after the former: weights of a quantized network are not halved
+    if precision == "int8":  # after float16, which skips weights of a quantized network
         _rewrite(file, lambda network: _quantize_openvino(model, network, pixels))
     write_description(path, description)
 

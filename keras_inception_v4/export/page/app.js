@@ -1,12 +1,12 @@
-// What is seen: pictures come in by choice, drop or camera, and answers go out as cards.
+// The page's interface: takes pictures by choice, drop or camera, and shows predictions as cards.
 
 const at = (id) => document.getElementById(id);
-const COLOURS = [[11, 30, 91], [215, 38, 61], [255, 233, 74]]; // of maps: least, middle, most
+const COLOURS = [[11, 30, 91], [215, 38, 61], [255, 233, 74]]; // of maps, least to greatest
 const OPACITY = 0.5;
-const BORDER = 2; // cells
-const WIDEST = 480; // pixels of a picture on its card
+const BORDER = 2; // cells around a map
+const WIDEST = 480; // longest side of a picture on its card, in pixels
 const threads = new URLSearchParams(location.search).get("threads");
-// By way of a blob, a worker is under this page's policy; one from the server would be under none.
+// A worker from a blob inherits this page's security policy; one from the server would have none.
 const script = new URL(`worker.js${threads ? `?threads=${encodeURIComponent(threads)}` : ""}`, location);
 const start = new Blob([`import ${JSON.stringify(script.href)};`], { type: "text/javascript" });
 const worker = new Worker(URL.createObjectURL(start), { type: "module" });
@@ -43,7 +43,7 @@ const heard = {
     at("camera").hidden = !navigator.mediaDevices;
     const cores = message.threads === 1 ? "one thread" : `${message.threads} threads`;
     at("about").textContent =
-      `Inception-v4 answers in this page (${settings.precision}, ${cores}). No picture leaves it.`;
+      `Inception-v4 runs in this page (${settings.precision}, ${cores}). No picture leaves it.`;
     say("Ready.");
     document.body.dataset.ready = "true";
   },
@@ -95,7 +95,7 @@ async function show(card, message) {
     list,
     made("p", {
       className: "faint",
-      textContent: `${spent.toFixed(0)} ms, and ${milliseconds.reading.toFixed(0)} to read it`,
+      textContent: `Network ${spent.toFixed(0)} ms, reading ${milliseconds.reading.toFixed(0)} ms`,
     }),
   );
   await choose(card, 0);
@@ -131,7 +131,7 @@ async function choose(card, place) {
   await draw(card);
 }
 
-// The picture, darker where the network does not look, and over the rest the map.
+// Draws the picture, darker outside the part that the network sees, and the map over that part.
 async function draw({ canvas, file, message, chosen }) {
   const { width, height, box, best } = message;
   const scale = Math.min(WIDEST / width, WIDEST / height, 4);
@@ -163,8 +163,8 @@ async function draw({ canvas, file, message, chosen }) {
   canvas.setAttribute("aria-label", wanted ? `Where ${name} was seen` : "The picture");
 }
 
-// Where cells with their BORDER begin on the canvas, and how long they are: each is drawn where it
-// looks, at `first` and then every `stride` of the pixels that the network sees.
+// Start and length on the canvas of a row of cells with its BORDER. Cell i is centred on pixel
+// `first + i * stride` of the network's input.
 function spanned(from, to, pixels, count) {
   const [first, stride] = settings.cells ?? [pixels / count / 2 - 0.5, pixels / count];
   const scale = (to - from) / pixels;
@@ -172,7 +172,7 @@ function spanned(from, to, pixels, count) {
   return [from + start * scale, (count + 2 * BORDER) * stride * scale];
 }
 
-// A pixel a cell; around them the outermost ones again, which reach to the picture's border.
+// One pixel for each cell. The outermost cells are repeated, to reach the picture's border.
 function coloured({ rows, columns, cells }) {
   const least = Math.min(...cells);
   const span = Math.max(...cells) - least || 1;

@@ -1,8 +1,8 @@
-// The pixels that `load_image` makes of a picture: its middle, scaled by an antialiased bicubic
-// filter on red, green and blue as Pillow does, in floating point.
+// Loads pixels as `load_image` does: the middle of a picture, scaled by Pillow's antialiased
+// bicubic filter on red, green and blue, in floating point.
 
-const SUPPORT = 2; // pixels that the filter reaches, of the result where that is smaller
-const BAND = 2 ** 21; // pixels of the picture that are numbers at a time
+const SUPPORT = 2; // filter's reach, in the larger pixels: the picture's or the result's
+const BAND = 2 ** 21; // pixels of the picture that are read at a time
 
 function bicubic(x) {
   const a = -0.5;
@@ -17,7 +17,7 @@ function toEven(x) {
   return x - low === 0.5 ? low + (low % 2) : Math.round(x);
 }
 
-// The part of a picture that becomes the network's image: left, top, right, bottom, in pixels.
+// Returns the part of a picture that the network sees: left, top, right, bottom, in pixels.
 export function windowOf(width, height, [rows, columns], crop) {
   const coverRows = Math.trunc(rows / crop);
   const coverColumns = Math.trunc(columns / crop);
@@ -32,7 +32,7 @@ export function windowOf(width, height, [rows, columns], crop) {
   return [left * x, top * y, (left + columns) * x, (top + rows) * y];
 }
 
-// For each of `count` results: the first pixel that it takes, and the weights from there on.
+// Returns, for each of `count` results, the first pixel that it uses and the weights from there on.
 function weights(from, to, count, size) {
   const scale = (to - from) / count;
   const wide = Math.max(scale, 1);
@@ -49,8 +49,8 @@ function weights(from, to, count, size) {
   });
 }
 
-// A picture of `width` x `height`, of which `read(x, y, columns, rows)` gives red, green, blue and
-// opacity of a part, 0 to 255; answers float32 rows x columns x 3, 0 to 255.
+// Resizes a picture of `width` x `height` to float32 rows x columns x 3, 0 to 255.
+// `read(x, y, columns, rows)` returns red, green, blue and opacity of a part, 0 to 255.
 export function resized(read, width, height, size, crop) {
   const [rows, columns] = size;
   const [left, top, right, bottom] = windowOf(width, height, size, crop);
@@ -101,7 +101,7 @@ export function resized(read, width, height, size, crop) {
   return pixels;
 }
 
-// Pixels of an image file: upright, its colours as they are in the file, on white.
+// Decodes an image file: upright, with the colours of the file, transparent parts on white.
 export async function decoded(file, size, crop) {
   let bitmap;
   try {

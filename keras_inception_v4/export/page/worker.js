@@ -1,5 +1,5 @@
-// The network, away from the page's own thread: loads it with what is known of its progress, then
-// answers one picture after the other.
+// Runs the network outside the page's main thread: loads it and reports progress, then classifies
+// one picture after the other.
 
 import * as ort from "./ort.wasm.min.mjs";
 import { decoded } from "./pixels.js";
@@ -55,14 +55,14 @@ async function load() {
   }
   ort.env.wasm.wasmBinary = (await bytesOf(runtime, tell)).buffer;
   ort.env.wasm.wasmPaths = { mjs: new URL("ort-wasm-simd-threaded.mjs", import.meta.url).href };
-  // Threads need memory that they share, which a page has by its server's headers alone.
+  // Threads need shared memory, which a page only gets if its server sends certain headers.
   const threads = Number(new URL(import.meta.url).searchParams.get("threads")) || 4;
   ort.env.wasm.numThreads = self.crossOriginIsolated
     ? Math.min(threads, navigator.hardwareConcurrency || 1)
     : 1;
   postMessage({ kind: "preparing" });
   network = await ort.InferenceSession.create(whole, { executionProviders: ["wasm"] });
-  // The first is slow, and tells whether maps have more than one cell.
+  // The first run is slow, and shows whether maps have more than one cell.
   const [, maps] = await answer(new Float32Array(settings.size[0] * settings.size[1] * 3));
   settings.map = Boolean(maps) && maps.dims[1] * maps.dims[2] > 1;
   postMessage({ kind: "ready", settings, threads: ort.env.wasm.numThreads });
