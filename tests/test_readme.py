@@ -4,6 +4,7 @@ The ImageNet files are stand-ins of the same names. `.ci/run` runs what installs
 first commands at full width; what networks of full width answer is tested elsewhere.
 """
 
+import ast
 import inspect
 import itertools
 import re
@@ -200,3 +201,25 @@ def test_python(here, capsys, block):
 def test_example_of_the_reference(here, capsys, name):
     exec(compile(EXAMPLES[name], name, "exec"), {"__name__": "__main__"})
     assert capsys.readouterr().out
+
+
+def _texts():
+    """Every text in the package's code; what an f-string fills in is `…`."""
+    for path in (ROOT / "keras_inception_v4").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.JoinedStr):
+                yield "".join(
+                    part.value if isinstance(part, ast.Constant) else "…" for part in node.values
+                )
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                yield node.value
+
+
+def test_the_errors_on_their_page_are_those_of_the_code():
+    page = (ROOT / "docs" / "errors.md").read_text()
+    messages = re.findall(r"^\| `(.+?)` \|", page, re.MULTILINE)
+    texts = list(_texts())
+    assert len(messages) > 25
+    for message in messages:
+        pattern = re.compile(".*".join(map(re.escape, message.split("…"))), re.DOTALL)
+        assert any(pattern.search(text) for text in texts), message
