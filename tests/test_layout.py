@@ -1,6 +1,7 @@
 """The floors of the design: a module imports only from floors below its own."""
 
 import ast
+import importlib.util
 import sys
 import threading
 from pathlib import Path
@@ -12,6 +13,7 @@ import keras_inception_v4
 from keras_inception_v4.cli import main
 
 PACKAGE = Path(keras_inception_v4.__file__).parent
+ROOT = Path(__file__).parent.parent
 FLOORS = {
     "architecture": 0,
     "errors": 0,
@@ -61,6 +63,16 @@ def imports(path):
 
 def room(relative):
     return relative.parts[0].removesuffix(".py")
+
+
+def test_the_drawing_of_the_floors_is_of_these():
+    spec = importlib.util.spec_from_file_location("floors", ROOT / "docs" / "floors.py")
+    floors = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(floors)
+    assert floors.DRAWING.read_text() == floors.drawing(), "run python docs/floors.py"
+    assert [room for rooms in floors.floors().values() for room in rooms] == sorted(
+        FLOORS, key=lambda room: (-FLOORS[room], room)
+    )
 
 
 def test_every_module_has_a_floor():
