@@ -1,4 +1,4 @@
-"""Errors of other libraries, and of those that are not there."""
+"""Error messages of other libraries, for missing packages and for wrong arguments."""
 
 import importlib
 import re
@@ -9,22 +9,22 @@ COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def in_one_line(error: BaseException) -> str:
-    """The class of an error and the first line of its text, without colour codes."""
+    """Return the class of an error and the first line of its text, without colour codes."""
     text = COLOURS.sub("", str(error))
     return f"{type(error).__name__}: {(text.splitlines() or [''])[0]}"
 
 
 def require_extra(module: str, who: str, package: str, extra: str) -> ModuleType:
-    """Imports a module that not every installation has.
+    """Import and return a module that not every installation has.
 
     Args:
-        module: to import.
-        who: needs it, with its verb (`"Pictures need"`).
-        package: as pip knows it.
-        extra: of this package that brings it.
+        module: Name of the module.
+        who: What needs it, with its verb, such as `"Pictures need"`.
+        package: Name of its package for pip.
+        extra: Extra of this package that installs it.
 
     Raises:
-        ImportError: if it is not there; the message names the extra.
+        ImportError: If the module is missing; the message names the extra.
     """
     try:
         return importlib.import_module(module)
@@ -33,10 +33,10 @@ def require_extra(module: str, who: str, package: str, extra: str) -> ModuleType
 
 
 def check_at_least(least: int, **values) -> None:
-    """Checks arguments, by their names.
+    """Check that no named value is below `least`.
 
     Raises:
-        ValueError: for the first one below `least`.
+        ValueError: If one is; the message names the first.
     """
     for name, value in values.items():
         if value < least:
@@ -44,10 +44,10 @@ def check_at_least(least: int, **values) -> None:
 
 
 def check_one_of(allowed: Iterable, **values) -> None:
-    """Checks arguments, by their names.
+    """Check that every named value is one of `allowed`.
 
     Raises:
-        ValueError: for the first one that is not `allowed`.
+        ValueError: If one is not; the message names the first.
     """
     allowed = list(allowed)
     for name, value in values.items():

@@ -1,4 +1,4 @@
-"""What a model's answers are worth."""
+"""Evaluation of a model on labelled images."""
 
 import keras
 import numpy as np
@@ -85,7 +85,7 @@ def evaluate(
 
 
 def columns_of(task: Task, given: Measured, names: list[str], thresholds=None) -> dict[str, list]:
-    """What was answered to every image, as in `evaluate`."""
+    """Return the prediction for every image, one list per column, as in `evaluate`."""
     columns = task.each(given, names, thresholds)
     if given.weights is not None:
         columns["weight"] = np.asarray(given.weights, "float64").tolist()
@@ -100,17 +100,17 @@ def answers_and_targets(
     pixels: str | None = None,
     verbose: Verbose = "auto",
 ) -> Measured:
-    """A model's answers, as probabilities where it has classes, beside what they should be.
+    """Return a model's outputs, as probabilities if it has classes, with their targets.
 
     Args:
-        model: as in `evaluate`, and so is the rest.
-        data: labelled images.
-        batch_size: images a batch.
-        pixels: what the model takes.
-        verbose: whether to show progress.
+        model: Model as in `evaluate`.
+        data: Labelled images as in `evaluate`.
+        batch_size: Images per batch.
+        pixels: Pixel range that the model takes, as in `evaluate`.
+        verbose: Whether to show progress.
 
     Raises:
-        ValueError: as `evaluate`.
+        ValueError: As in `evaluate`.
     """
     say_pixels(model, pixels)
     model = classifier_of(model)
@@ -125,7 +125,7 @@ def answers_and_targets(
             weights += batch_weights
             advance(1)
     found = np.concatenate(answers)
-    check_finite(found, f"answers of {model.name!r}")
+    check_finite(found, f"outputs of {model.name!r}")
     return Measured(
         probabilities_of(model, found),
         np.concatenate(labels),

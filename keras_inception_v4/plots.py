@@ -1,4 +1,4 @@
-"""Numbers to pictures on disk. Needs the extra `demo` (matplotlib)."""
+"""Plots, saved as PNG files. They need the extra `demo` (matplotlib)."""
 
 import os
 
@@ -9,10 +9,12 @@ from keras_inception_v4.files import printable, replacing
 
 
 def require_matplotlib():
-    """Imports and returns `matplotlib.figure`; call it before work whose pictures come last.
+    """Import and return `matplotlib.figure`.
+
+    Call it before long work that ends with plots, to report a missing package early.
 
     Raises:
-        ImportError: without matplotlib; the message names the extra.
+        ImportError: If matplotlib is missing. The message names the extra.
     """
     return require_extra("matplotlib.figure", "Pictures need", "matplotlib", "demo")
 
@@ -23,7 +25,7 @@ def _figure(width: float, height: float, columns: int = 1):
 
 
 def _plain(figure) -> None:
-    """Makes every text of a figure what it says: `$` is no markup."""
+    """Turn off math markup in all texts of a figure, to draw `$` as it is."""
     from matplotlib.text import Text
 
     for text in figure.findobj(Text):
@@ -31,7 +33,7 @@ def _plain(figure) -> None:
 
 
 def save_figure(figure, path: str | os.PathLike) -> None:
-    """Writes a matplotlib figure as a PNG, whole or not at all."""
+    """Write a matplotlib figure as a PNG, completely or not at all."""
     with replacing(path) as new:
         _plain(figure)
         figure.savefig(new, dpi=100, bbox_inches="tight", pad_inches=0.1)
@@ -46,19 +48,20 @@ def plot_curves(
     scale: float = 100,
     loss_label: str = "loss (nats)",
 ) -> None:
-    """Draws loss and a metric over the epochs, training and held-out, as a PNG.
+    """Draw loss and a metric over the epochs, for training and held-out set, as a PNG.
 
     Args:
-        phases: name of each phase of a run, in order, to its history: `loss`, the metric and,
-            if any, both with `val_`, one number an epoch. A line parts the phases.
-        path: where the PNG goes.
-        metric: its name in the history.
-        label: its name in the picture, with its unit.
-        scale: what it is drawn in.
-        loss_label: name of the loss, with its unit.
+        phases: Name of each phase of a run, in order, to its history. A history has `loss`, the
+            metric and, if there is a held-out set, both with the prefix `val_`, one number per
+            epoch. A line separates the phases.
+        path: PNG file to write.
+        metric: Name of the metric in the history.
+        label: Name of the metric in the plot, with its unit.
+        scale: Factor by which the metric's values are multiplied.
+        loss_label: Name of the loss in the plot, with its unit.
 
     Raises:
-        ImportError: without matplotlib; the message names the extra.
+        ImportError: If matplotlib is missing. The message names the extra.
     """
     figure, axes = _figure(9, 3.6, columns=2)
     phases = {name: history for name, history in phases.items() if history.get("loss")}
@@ -86,15 +89,15 @@ def plot_curves(
 def plot_classes(
     class_names: list[str], measures: dict[str, list], path: str | os.PathLike
 ) -> None:
-    """Draws measures of each class as bars, as a PNG.
+    """Draw metrics of each class as bars, as a PNG.
 
     Args:
-        class_names: one name a class, up to 60 of them are written out.
-        measures: name to one number a class, 0 to 1, `None` where there is none.
-        path: where the PNG goes.
+        class_names: One name per class. More than 60 are not written out.
+        measures: Name of each metric to one number per class, 0 to 1, or `None` if undefined.
+        path: PNG file to write.
 
     Raises:
-        ImportError: without matplotlib; the message names the extra.
+        ImportError: If matplotlib is missing. The message names the extra.
     """
     places = np.arange(len(class_names))
     figure, (axis,) = _figure(6.5, min(1.6 + 0.32 * len(class_names), 14))
@@ -115,16 +118,18 @@ def plot_classes(
 
 
 def plot_scatter(targets, answers, names: list[str], path: str | os.PathLike) -> None:
-    """Draws answers over targets, an image a point, up to six targets side by side, as a PNG.
+    """Draw outputs over targets as a PNG, one point per image.
+
+    Up to six targets are drawn, side by side.
 
     Args:
-        targets: `(images, targets)`.
-        answers: likewise.
-        names: one name a target.
-        path: where the PNG goes.
+        targets: Array of shape `(images, targets)`.
+        answers: Outputs of the same shape.
+        names: One name per target.
+        path: PNG file to write.
 
     Raises:
-        ImportError: without matplotlib; the message names the extra.
+        ImportError: If matplotlib is missing. The message names the extra.
     """
     targets, answers = np.asarray(targets), np.asarray(answers)
     count = min(len(names), 6)
@@ -136,21 +141,21 @@ def plot_scatter(targets, answers, names: list[str], path: str | os.PathLike) ->
         axis.scatter(x, y, s=12, alpha=0.5)
         axis.set_title(_shorten(names[index]))
         axis.set_xlabel("target")
-        axis.set_ylabel("answer")
+        axis.set_ylabel("prediction")
         axis.grid(alpha=0.3)
     save_figure(figure, path)
 
 
 def plot_confusion_matrix(matrix, class_names: list[str], path: str | os.PathLike) -> None:
-    """Draws a confusion matrix as a PNG, true classes down, predicted ones across.
+    """Draw a confusion matrix as a PNG, true classes down, predicted classes across.
 
     Args:
-        matrix: counts `(classes, classes)`.
-        class_names: one name a class; not written out beyond 40 classes.
-        path: where the PNG goes.
+        matrix: Counts of shape `(classes, classes)`.
+        class_names: One name per class. More than 40 are not written out.
+        path: PNG file to write.
 
     Raises:
-        ImportError: without matplotlib; the message names the extra.
+        ImportError: If matplotlib is missing. The message names the extra.
     """
     matrix = np.asarray(matrix)
     class_names = [printable(name) for name in class_names]
@@ -190,20 +195,20 @@ def plot_explanation(
     quantity: bool = False,
     unit: str = "logits",
 ) -> None:
-    """Draws an image, a map over it, and the best classes, as a PNG.
+    """Draw an image, a map over it, and the best classes, as a PNG.
 
     Args:
-        image: `(height, width, 3)`, RGB, 0 to 255.
-        overlaid: the same with the map in colour.
-        activation_map: `(h, w)`.
-        top: the best classes as `(name, probability)`, best first.
-        explained: the class of the map.
-        path: where the PNG goes.
-        quantity: whether the answers are quantities instead of probabilities.
-        unit: of the map's values.
+        image: Array of shape `(height, width, 3)`, RGB, 0 to 255.
+        overlaid: The same image with the map in colour.
+        activation_map: Array of shape `(h, w)`.
+        top: Best classes as `(name, probability)`, the best first.
+        explained: Name of the class that the map explains.
+        path: PNG file to write.
+        quantity: Whether the outputs are quantities instead of probabilities.
+        unit: Unit of the map's values.
 
     Raises:
-        ImportError: without matplotlib; the message names the extra.
+        ImportError: If matplotlib is missing. The message names the extra.
     """
     figure, (left, middle, right) = _figure(11, 3.6, columns=3)
     left.imshow(np.asarray(image, "uint8"))
@@ -235,15 +240,16 @@ def _shorten(name: str, length: int = 22) -> str:
 
 
 def plot_feature_maps(image, maps: dict, path: str | os.PathLike) -> None:
-    """Draws an image and the mean over the channels of each of its feature maps, as a PNG.
+    """Draw an image and the channel mean of each of its feature maps, as a PNG.
 
     Args:
-        image: `(height, width, 3)`, RGB, 0 to 255.
-        maps: name to `(height, width, channels)`, as one image of `feature_extractor`.
-        path: where the PNG goes.
+        image: Array of shape `(height, width, 3)`, RGB, 0 to 255.
+        maps: Name of each feature map to an array of shape `(height, width, channels)`, the output
+            of `feature_extractor` for one image.
+        path: PNG file to write.
 
     Raises:
-        ImportError: without matplotlib; the message names the extra.
+        ImportError: If matplotlib is missing. The message names the extra.
     """
     figure, axes = _figure(2.3 * (1 + len(maps)), 2.8, columns=1 + len(maps))
     axes[0].imshow(np.asarray(image, "uint8"))
@@ -267,13 +273,14 @@ def plot_gallery(
     """Draw pictures with captions, section by section, as a PNG.
 
     Args:
-        sections: Title to pictures, `(height, width, 3)`, RGB, 0 to 255, each with its caption.
-        path: Where the PNG goes.
-        columns: Pictures a row.
-        aspect: Width of a picture, in heights.
+        sections: Title of each section to its pictures with captions. A picture is an array of
+            shape `(height, width, 3)`, RGB, 0 to 255.
+        path: PNG file to write.
+        columns: Pictures per row.
+        aspect: Width of a picture divided by its height.
 
     Raises:
-        ImportError: without matplotlib; the message names the extra.
+        ImportError: If matplotlib is missing. The message names the extra.
     """
     rows = {title: -(-len(tiles) // columns) for title, tiles in sections.items()}
     high = max(1, sum(rows.values()))
@@ -298,33 +305,34 @@ def plot_gallery(
 
 
 def require_pca():
-    """Imports and returns scikit-learn's principal component analysis.
+    """Import and return scikit-learn's class for principal component analysis.
 
     Raises:
-        ImportError: without scikit-learn; the message names the extra.
+        ImportError: If scikit-learn is missing. The message names the extra.
     """
     module = "sklearn.decomposition"
     return require_extra(module, "Pictures of embeddings need", "scikit-learn", "demo").PCA
 
 
 def plot_embedding(features, groups: list[str], path: str | os.PathLike) -> None:
-    """Draws images as points on the first two principal components, as a PNG.
+    """Draw images as points on the first two principal components, as a PNG.
 
-    Each image's features are scaled to unit length first, as retrieval compares them.
+    Each image's features are first scaled to unit length, as in retrieval.
 
     Args:
-        features: `(images, features)`, at least two images.
-        groups: one name an image; each gets a colour, up to twenty of them.
-        path: where the PNG goes.
+        features: Array of shape `(images, features)`, with at least two images.
+        groups: Name of the group of each image. Colours repeat after ten groups, and more than
+            twenty groups have no legend.
+        path: PNG file to write.
 
     Raises:
-        ImportError: without matplotlib or scikit-learn; the message names the extra.
+        ImportError: If matplotlib or scikit-learn is missing. The message names the extra.
     """
     features = np.asarray(features, "float64")
     lengths = np.linalg.norm(features, axis=1, keepdims=True)
     features = features / np.where(lengths == 0, 1, lengths)
     analysis = require_pca()(2, svd_solver="full")
-    with np.errstate(invalid="ignore"):  # images that are all alike have no variance to share
+    with np.errstate(invalid="ignore"):  # identical images have no variance
         points = analysis.fit_transform(features)
     shares = 100 * np.nan_to_num(analysis.explained_variance_ratio_)
     figure, (axis,) = _figure(6.5, 5)

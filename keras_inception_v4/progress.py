@@ -1,26 +1,26 @@
-"""A progress bar for work that takes long."""
+"""A progress bar for long work."""
 
 import contextlib
 from collections.abc import Callable, Iterator
 
 Verbose = bool | int | str
-"""As `keras.Model.fit` takes it: "auto" or 1 shows progress, 2 a line an epoch, 0 nothing."""
+"""As in `keras.Model.fit`: "auto" or 1 shows progress, 2 a line per epoch, 0 nothing."""
 
 
 @contextlib.contextmanager
 def progress(
     total: int | None, what: str, unit: str, verbose: Verbose
 ) -> Iterator[Callable[[int], None]]:
-    """Shows a bar where stderr is a terminal.
+    """Show a progress bar if stderr is a terminal.
 
     Args:
-        total: units of work; `None` where nobody knows.
-        what: what is done.
-        unit: plural of what is counted.
-        verbose: whether to show anything.
+        total: Number of units of work; `None` if it is not known.
+        what: Name of the work.
+        unit: Name of the units, in the plural.
+        verbose: Whether to show the bar.
 
     Yields:
-        A function that takes how many more are done; threads may call it.
+        A function that takes the number of units done since its last call. Threads may call it.
     """
     from tqdm import tqdm
 

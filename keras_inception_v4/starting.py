@@ -1,4 +1,4 @@
-"""Before a command's work: what it reads is there, and Keras comes without its greeting."""
+"""Start of a command: check the paths that it reads, and import Keras without log noise."""
 
 import contextlib
 import importlib
@@ -16,9 +16,9 @@ GREETING = re.compile(
     rb"WARNING: All log messages before absl::InitializeLog"
     rb"|[IWE]\d{4} .*(cudart_stub|port|cuda_platform|cpu_feature_guard)\.cc:\d+\]"
 )
-"""TensorFlow's, on a machine without a GPU: lines that reach stderr before its log is set up."""
+"""Log lines of TensorFlow without a GPU, which reach stderr before its logging is set up."""
 
-WORDS = ("digits", "imagenet")  # in the place of a path
+WORDS = ("digits", "imagenet")  # accepted in place of a path
 LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 
 
@@ -45,22 +45,29 @@ def installed() -> dict[str, dict[str, str]]:
 
 
 def check_places(options: Namespace) -> None:
-    """Checks what a command reads, as `add_command` was told; takes no second.
+    """Check that the paths that a command reads exist, in less than a second.
+
+    Args:
+        options: Parsed options, with `reads` as passed to `add_command`.
 
     Raises:
-        FileNotFoundError: if something is not there.
+        FileNotFoundError: If a path does not exist.
     """
     for option, kind in options.reads.items():
         given = getattr(options, option)
         for path in given if isinstance(given, list) else [given]:
-            # A TensorFlow checkpoint goes by the prefix of its files.
+            # A TensorFlow checkpoint is named by the prefix of its files.
             known = path in (None, *WORDS) or is_address(path)
             if not known and not os.path.exists(f"{path}.index"):
                 require(path, kind)
 
 
 def import_keras(options: Namespace) -> None:
-    """Imports Keras and its backend, without TensorFlow's greeting unless the user asks for it."""
+    """Set a command's environment variables and import Keras, if the command needs Keras.
+
+    The import drops TensorFlow's first log lines. If the user has set `TF_CPP_MIN_LOG_LEVEL`, it is
+    left to the command and nothing is dropped.
+    """
     needs = options.needs_keras
     if not (needs(options) if callable(needs) else needs):
         return
@@ -76,9 +83,9 @@ def import_keras(options: Namespace) -> None:
 
 @contextlib.contextmanager
 def _without(lines: re.Pattern[bytes]) -> Iterator[None]:
-    """Leaves out of the process's stderr, also of what C++ writes there, lines that begin so.
+    """Drop lines of stderr that begin with the pattern, including those written by C++.
 
-    Leaves out nothing where stderr is closed, or there is no room for what is held back.
+    Nothing is dropped if stderr is closed or there is no room to hold its lines back.
     """
     try:
         kept, written = os.dup(2), tempfile.TemporaryFile()  # noqa: SIM115  (closed below)

@@ -334,7 +334,7 @@ def test_a_backend_of_one_device_names_what_it_leaves_idle(monkeypatch, tmp_path
     run = RunFolder(tmp_path / "run", {}, crop=1.0, writes=True, environment={})
     images = Images(np.zeros((10, 4, 4, 3)), np.zeros(10))
     phases._begin(run, LabelledData(images, images, ["a", "b"], 1.0, []), 8, Watching(verbose=1))
-    assert "one GPU and leaves 3 idle, as torch does here" in capsys.readouterr().err
+    assert "one GPU and leaves 3 idle, as always on torch." in capsys.readouterr().err
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="asks TensorFlow")

@@ -464,7 +464,7 @@ def test_wrong_places_and_sizes(tmp_path, capsys, run):
     with pytest.raises(ValueError, match="has no classifier"):
         export_model(backbone, tmp_path / "x.onnx", format="onnx")
     model.get_layer("predictions").activation = keras.activations.linear
-    with pytest.raises(ValueError, match="answers logits"):
+    with pytest.raises(ValueError, match="outputs logits"):
         export_saved_model(model, tmp_path / "saved")
 
 

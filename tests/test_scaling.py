@@ -211,7 +211,7 @@ def test_artefacts_answer_as_keras_answers_or_are_refused(build, format, photos,
     model, raw = build(), build in RAW
     path = tmp_path / SUFFIXES[format]
     if build is logits:
-        with pytest.raises(ValueError, match="answers logits"):
+        with pytest.raises(ValueError, match="outputs logits"):
             export_model(model, path, format=format, verbose=False)
         return
     export_model(model, path, format=format, verbose=False)
@@ -252,13 +252,13 @@ def without_kernels():
     ("build", "message"),
     [
         (begins_with_batch_norm, "It begins with the batch norm 'batch_normalization"),
-        (subclassed, "'own' takes .* It is no graph of layers"),
-        (holds_a_subclassed_one, "The model 'own' is no graph of layers"),
+        (subclassed, "'own' takes .* It is neither functional nor sequential"),
+        (holds_a_subclassed_one, "The model 'own' is neither functional nor sequential"),
         (without_kernels, "'empty' takes .* It has no layer with a kernel"),
     ],
 )
 def test_what_cannot_be_told_is_refused(build, message):
-    with pytest.raises(ValueError, match=f"cannot be told.*{message}.*pixels='raw'"):
+    with pytest.raises(ValueError, match=f"Cannot detect.*{message}.*pixels='raw'"):
         takes_raw_pixels(build())
 
 
@@ -354,7 +354,7 @@ def headed(units, activation, *more):
 def test_one_output_names_no_class(tmp_path, photos, capsys, activation):
     model = headed(1, activation)
     pixels = np.zeros((2, 75, 75, 3), "float32")
-    message = "'headed' answers one number an image, which names no class"
+    message = "'headed' has a single output, so it cannot tell classes apart"
     with pytest.raises(ValueError, match=message):
         evaluate(model, (pixels, np.array([0, 0])), verbose=False)
     model.save(tmp_path / "model.keras")

@@ -293,7 +293,7 @@ def test_the_commands(pictures, model, tmp_path, capsys):
     assert "23 images embedded; 2 files left out." in capsys.readouterr().out
     command = ["predict", "--model", str(model), str(pictures), "--output", str(tmp_path / "p")]
     assert main(command) == 0
-    assert "23 files answered, 2 left out." in capsys.readouterr().out
+    assert "predictions of 23 files, 2 left out." in capsys.readouterr().out
     assert read_json(tmp_path / "p" / "run.json")["work"] == "predict"
     assert main([*command[:-1], str(tmp_path / "q.parquet"), "--strict"]) == 1
     assert "cannot be read as an image" in capsys.readouterr().err

@@ -169,7 +169,7 @@ def test_a_run_takes_the_fastest_precision_and_keeps_it(run):
 
 def test_many_processes_ask_in_a_child():
     assert precision_for(2) == fastest_precision()
-    with pytest.raises(OSError, match="looks at the devices ended"):
+    with pytest.raises(OSError, match="checks the devices ended"):
         precision_for(2, os.abort)
 
 

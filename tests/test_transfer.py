@@ -346,13 +346,13 @@ class TestHead:
         [
             ("photos", "data of type str.*must be arrays"),
             ((np.zeros((2, 75, 75, 3)), np.array([0, 3])), "labels from 0 to 3.*0 to 2"),
-            ((np.zeros((2, 75, 75, 3)), np.eye(2)), r"integer an image, or one-hot \(images, 3\)"),
+            ((np.zeros((2, 75, 75, 3)), np.eye(2)), r"integer per image, or one-hot \(images, 3\)"),
             ((np.zeros((2, 75, 75, 3)), np.array([0, 1, 2])), r"labels of shape \(3,\)"),
             ((np.zeros((75, 75, 3)), np.array([0])), r"images of shape \(75, 75, 3\)"),
             ((np.zeros((0, 75, 75, 3)), np.zeros(0, int)), "no images"),
             ((np.full((2, 75, 75, 3), np.nan), np.array([0, 1])), "33,750 of 33,750 pixels of the"),
             ((np.full((2, 75, 75, 3), np.inf), np.array([0, 1])), "are not finite"),
-            ((np.zeros((2, 75, 75, 3)), np.array([0, 0.5])), "must be one integer an image"),
+            ((np.zeros((2, 75, 75, 3)), np.array([0, 0.5])), "must be one integer per image"),
         ],
     )
     def test_wrong_data(self, data, message):

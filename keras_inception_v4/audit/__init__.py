@@ -1,4 +1,4 @@
-"""What is wrong with a data set, before a training learns it."""
+"""Audit of a labelled dataset: problems to find before training."""
 
 from keras_inception_v4.audit.auditing import Audit, audit
 

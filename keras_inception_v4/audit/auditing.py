@@ -1,4 +1,4 @@
-"""Audit a data set: from its folder or table to a table of findings."""
+"""The audit of a dataset, from its folder or table to a table of findings."""
 
 import os
 from collections import Counter
@@ -49,18 +49,18 @@ from keras_inception_v4.preprocessing import covering_size
 from keras_inception_v4.progress import Verbose
 from keras_inception_v4.runs.settings import Settings
 
-ONE_COLOUR = 0.5  # grey levels: standard deviation of a picture in small
-KEPT = 0.5  # least share of a picture that the crop should keep
-ENLARGED = 2.0  # times: enlarged more than that, a picture is small
-HELD_OUT = ("test", "validation")  # a duplicate there is kept, and the one to train on left out
+ONE_COLOUR = 0.5  # grey levels: least standard deviation of a thumbnail of more than one colour
+KEPT = 0.5  # share of a picture that the crop should keep at least
+ENLARGED = 2.0  # factor: a picture that is enlarged more is small
+HELD_OUT = ("test", "validation")  # kept; their duplicates in training are left out
 
 
 class Audit(NamedTuple):
-    """What an audit found.
+    """Result of an audit.
 
     Attributes:
-        pictures: How many were looked at.
-        findings: Sorted by kind, as in `KINDS`, then by score.
+        pictures: Number of pictures examined.
+        findings: Findings, sorted by kind in the order of `KINDS`, then by score.
     """
 
     pictures: int
@@ -68,7 +68,7 @@ class Audit(NamedTuple):
 
     @property
     def counts(self) -> dict[str, int]:
-        """Findings of each kind that there are any of."""
+        """Number of findings of each kind that occurs."""
         counts = Counter(finding.kind for finding in self.findings)
         return {kind: counts[kind] for kind in KINDS if counts[kind]}
 
@@ -89,41 +89,42 @@ def audit(
     seed: int = 0,
     verbose: Verbose = "auto",
 ) -> Audit:
-    """Look for what is wrong with a labelled data set.
+    """Audit a labelled dataset for problems.
 
-    Every picture is read once. Found are files that cannot be read, duplicates (within and across
-    classes and parts), pictures of one colour, pictures of which the crop cuts away more than half,
-    and small ones. With a model also wrong labels, odd ones out, and duplicates by its features.
+    Every picture is read once. The audit finds unreadable files, duplicates within and across
+    classes and parts, pictures of one colour, and small pictures. It finds pictures that lose more
+    than half to the crop, compared with a square picture. With a model, it also finds wrong
+    labels, odd ones out, and duplicates by the model's features.
 
     Args:
-        data: Folder with a subfolder a class, table or file of records, as `train` takes it.
-        output: `.parquet` for the findings, which `train --exclude` reads; `None` writes none.
-        model: Run folder, `.keras` file, or artefact of the embedding; `"imagenet"` for the
-            ImageNet weights; `None` without one.
-        size: Side that a model will see, in pixels; the model's, else 299.
-        crop: Share of the short side that it will see; the model's, else 0.875.
-        nested: Whether folders that hold only folders are classes all the same.
-        images: Folder that a table's paths are relative to; its own if `None`.
-        columns: Names of a table's columns; the usual ones if `None`.
-        task: Of a table; found out if `None`.
-        gallery: `.png` of the first findings of each kind; `None` draws none.
-        batch_size: Images a batch, with a model.
-        seed: Seed for the folds that answer for wrong labels.
+        data: Folder with a subfolder per class, table, or file of records, as in `train`.
+        output: `.parquet` file for the findings, which `train --exclude` reads. `None` writes none.
+        model: Run folder, `.keras` file or artefact of the embedding, or `"imagenet"` for the
+            ImageNet weights. `None` audits without a model.
+        size: Side in pixels of the images that a model will see. Defaults to the model's, else 299.
+        crop: Share of the short side that a model will see. Defaults to the model's, else 0.875.
+        nested: Whether folders that hold only folders count as classes.
+        images: Folder that a table's paths are relative to. Defaults to the table's folder.
+        columns: Names of a table's columns. Defaults to those of `Columns`.
+        task: Task of a table. Detected if `None`.
+        gallery: `.png` file for the first findings of each kind. `None` draws none.
+        batch_size: Images per batch, with a model.
+        seed: Seed for the cross-validation folds that judge labels.
         verbose: Whether to show progress.
 
     Returns:
-        The findings.
+        The number of pictures and the findings.
 
     Raises:
-        FileNotFoundError: if there is no such data set or model.
-        ValueError: if the data set or an argument cannot be understood.
-        ImportError: without imagehash, pyarrow or, with a model, cleanlab; the message names the
-            extra.
-        OSError: if the output cannot be written.
+        FileNotFoundError: If the dataset or the model does not exist.
+        ValueError: If the dataset or an argument is invalid.
+        ImportError: If imagehash is missing, pyarrow for `output`, matplotlib for `gallery`, or
+            cleanlab for `model`. The message names the extra.
+        OSError: If the output cannot be written.
     """
     check_at_least(1, batch_size=batch_size, size=DEFAULT_SIZE if size is None else size)
     named = columns or Columns()
-    Settings(  # refuses what contradicts itself
+    Settings(  # rejects contradictory settings
         data=data, crop=EVALUATION_CROP if crop is None else crop, nested=nested, images=images,
         task=task, path_column=named.path, label_column=named.label, split_column=named.split,
         group_column=named.group,
@@ -198,11 +199,11 @@ def _unreadable(listed: Listed, looks: list[Look]) -> Iterator[Finding]:
 def _shapes(
     listed: Listed, looks: list[Look], sound: np.ndarray, size: int, crop: float
 ) -> Iterator[Finding]:
-    """What a square crop would cut away, or have to enlarge."""
+    """Yield findings for pictures that the square crop cuts or that must be enlarged."""
     for index in sound:
         look = looks[index]
         height, width = covering_size(look.height, look.width, size, size, crop)
-        kept = size * size / (height * width) / crop**2  # of what a square picture would keep
+        kept = size * size / (height * width) / crop**2  # relative to a square picture
         sides = f"{look.width} x {look.height} pixels"
         if kept < KEPT:
             yield _finding(listed, index, CUT, f"{sides}: the crop keeps {kept:.0%}", score=kept)
@@ -215,7 +216,7 @@ def _shapes(
 def _duplicates(
     listed: Listed, looks: list[Look], pairs: np.ndarray, by_features: np.ndarray
 ) -> Iterator[Finding]:
-    """For each group of duplicates all but the one that is kept; all if their labels differ."""
+    """Yield each duplicate of a group except the kept one; yield all if their labels differ."""
     seen = {tuple(pair) for pair in pairs.tolist()}
     for group in groups_of(np.concatenate([pairs, by_features]), len(looks)):
         ranked = sorted(group, key=lambda i: (_rank(listed.parts[i]), i))
@@ -254,5 +255,5 @@ def _wrong_label(listed: Listed, wrong: WrongLabel) -> Finding:
         suggested = "|".join(listed.class_names[i] for i in wrong.suggested)
     detail = f"looks like {suggested or 'none of the classes'}"
     if listed.task in (SINGLE_LABEL, MULTI_LABEL):
-        detail += f" (its label has {wrong.score:.1%})"
+        detail += f" (probability of its label: {wrong.score:.1%})"
     return _finding(listed, wrong.picture, LABEL, detail, score=wrong.score, suggested=suggested)

@@ -1,25 +1,25 @@
-"""Pictures that are there twice, though their files may differ in size and encoding."""
+"""Search for duplicate pictures, even if their files differ in size or encoding."""
 
 from collections.abc import Iterator
 
 import numpy as np
 
-BANDS, BITS = 5, 13  # that cover the hash's 64
-DISTANCE = BANDS - 1  # bits of two hashes that may differ: one band at least is equal then
-DIFFERENCE = 5.0  # grey levels between two pictures in small, on average
-ROWS = 2**20  # pairs that are compared at a time
+BANDS, BITS = 5, 13  # 5 bands of 13 bits cover the 64 bits of a hash
+DISTANCE = BANDS - 1  # most bits in which two hashes may differ; at least one band is then equal
+DIFFERENCE = 5.0  # grey levels: largest mean difference of two thumbnails
+ROWS = 2**20  # pairs compared at a time
 
 
 def near_pairs(hashes: np.ndarray, small: np.ndarray) -> np.ndarray:
     """Find pairs of pictures that look alike.
 
     Args:
-        hashes: uint64 `(pictures,)`, perceptual.
-        small: uint8 `(pictures, height, width, 3)`, the pictures in small.
+        hashes: Perceptual hashes, uint64, shape `(pictures,)`.
+        small: Thumbnails of the pictures, uint8, shape `(pictures, height, width, 3)`.
 
     Returns:
-        Indices `(pairs, 2)`, the lower one first; each pair once. Their hashes differ by at most
-        `DISTANCE` bits, and their pixels in small by at most `DIFFERENCE` on average.
+        Indices of shape `(pairs, 2)`, the lower one first, each pair once. The hashes of a pair
+        differ by at most `DISTANCE` bits, and its thumbnails by at most `DIFFERENCE` on average.
     """
     found = []
     for pairs in _candidates(hashes):
@@ -33,7 +33,7 @@ def near_pairs(hashes: np.ndarray, small: np.ndarray) -> np.ndarray:
 
 
 def _candidates(hashes: np.ndarray) -> Iterator[np.ndarray]:
-    """Pairs that agree in a band of bits, as every pair does that differs in fewer bits."""
+    """Yield pairs with an equal band of bits; all pairs within `DISTANCE` are among them."""
     for band in range(BANDS):
         keys = (hashes >> np.uint64(band * BITS)) & np.uint64(2**BITS - 1)
         order = np.argsort(keys, kind="stable")
@@ -54,11 +54,11 @@ def groups_of(pairs: np.ndarray, count: int) -> list[np.ndarray]:
     """Group pictures that are connected by pairs.
 
     Args:
-        pairs: indices `(pairs, 2)`.
-        count: of all pictures.
+        pairs: Indices of shape `(pairs, 2)`.
+        count: Number of all pictures.
 
     Returns:
-        Indices of each group of at least two, sorted.
+        Sorted indices of each group of at least two pictures.
     """
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components

@@ -1,4 +1,4 @@
-"""What a model makes of the pictures: wrong labels, odd ones out, and more duplicates."""
+"""Findings from a model's features: wrong labels, odd ones out, and more duplicates."""
 
 import warnings
 from collections.abc import Callable
@@ -11,26 +11,28 @@ from keras_inception_v4.errors import require_extra
 
 FOLDS = 5
 NEIGHBOURS = 10
-FAR = 6.0  # robust standard deviations of an answer from its target
-LONELY = 3.5  # likewise, of the logarithm of the distance to the neighbours
-SAME = 0.1  # of the distance to the other neighbours: one picture, changed a little
-# Correlation of such pictures in small, since features of a class may be all but equal. Of 500
-# digits no two different ones that are each other's neighbours have more than 0.98.
+FAR = 6.0  # robust standard deviations: how far a prediction's error is above the median error
+LONELY = 3.5  # likewise, for the logarithm of the mean distance to the neighbours
+SAME = 0.1  # share of the median distance to the neighbours: a nearer picture is a copy
+# Least correlation of the thumbnails of such copies, since features of a class may be almost
+# equal. Among 500 digits, no two different ones that are nearest neighbours exceed 0.98.
 ALIKE = 0.98
-# On the first command's network, six times ten wrong labels among 500: all are among the first 14
-# findings. Cleanlab's default rule, pruning by noise rate, leaves out one of three of the six.
+# Chosen with the network of the first command: six trials, each with ten wrong labels among 500.
+# In each trial all ten are among the first 14 findings. Cleanlab's default rule, pruning by noise
+# rate, misses one label in three of the six trials.
 RULE = {"filter_by": "low_self_confidence", "return_indices_ranked_by": "self_confidence"}
-COMPONENTS = 256  # principal ones of the features, that heads are trained on
-PENALTY = 0.01  # inverse of the head's, on standardized features
-LEAST = 1e-7  # distance that float32 tells from none
-RIDGE = 100.0  # penalty of a quantity's head
+COMPONENTS = 256  # principal components of the features that heads are trained on
+PENALTY = 0.01  # inverse regularization strength of the head, on standardized features
+LEAST = 1e-7  # least distance that float32 can tell from 0
+RIDGE = 100.0  # penalty of the head for quantities
 
 
 class WrongLabel(NamedTuple):
-    """A label that the other pictures speak against.
+    """A label that the other pictures contradict.
 
-    `picture` is its index; `score` is the probability of the label, or falls with the distance
-    from it; `suggested` are indices of classes, or numbers.
+    `picture` is the index of its picture. `score` is the probability of a class, cleanlab's label
+    quality for several classes, and falls with the error for quantities. `suggested` holds indices
+    of classes, or numbers.
     """
 
     picture: int
@@ -39,10 +41,10 @@ class WrongLabel(NamedTuple):
 
 
 def require_cleanlab() -> None:
-    """Import what finds wrong labels.
+    """Import cleanlab, which finds wrong labels.
 
     Raises:
-        ImportError: without cleanlab; the message names the extra.
+        ImportError: If cleanlab is missing. The message names the extra.
     """
     require_extra("cleanlab", "Finding wrong labels needs", "cleanlab", "audit")
 
@@ -50,20 +52,20 @@ def require_cleanlab() -> None:
 def wrong_labels(
     features: np.ndarray, labels: np.ndarray, task: str, seed: int
 ) -> list[WrongLabel]:
-    """Find labels that a head, trained on the other pictures, contradicts.
+    """Find labels that a head trained on the other pictures contradicts.
 
-    Each picture is answered by a head that has not seen it (five folds). Confident learning
-    (Northcutt et al., 2021) estimates how many labels are wrong, and cleanlab names as many, those
-    that got the least probability.
+    Each picture is predicted by a head that has not seen it (five folds). Confident learning
+    (Northcutt et al., 2021) estimates how many labels are wrong. Cleanlab returns that many, those
+    with the lowest probability. For quantities, labels with an unusually large error are returned.
 
     Args:
-        features: `(pictures, features)`, at least two pictures.
-        labels: As in `Listed`.
-        task: Of `TASKS`.
+        features: Array of shape `(pictures, features)`, with at least two pictures.
+        labels: Labels as in `Listed`.
+        task: One of `TASKS`.
         seed: Seed for the folds.
 
     Returns:
-        The most certain first. Classes of one picture are left out.
+        Wrong labels, the most certain first. Classes of one picture are left out.
     """
     find: dict[str, Callable] = {
         SINGLE_LABEL: _wrong_class,
@@ -74,8 +76,8 @@ def wrong_labels(
     from sklearn.preprocessing import StandardScaler
     from threadpoolctl import threadpool_limits
 
-    # Beside other processes threads wait for each other's core: products this small take forty
-    # times as long with two threads as with one.
+    # With other processes running, threads wait for each other's core: products this small take
+    # forty times as long with two threads as with one.
     with threadpool_limits(1):
         scaled = StandardScaler().fit_transform(features.astype("float64"))
         fewer = PCA(min(COMPONENTS, *scaled.shape), random_state=0).fit_transform(scaled)
@@ -83,7 +85,7 @@ def wrong_labels(
 
 
 def _out_of_fold(features: np.ndarray, labels: np.ndarray, seed: int) -> np.ndarray:
-    """Probabilities of all classes, `(pictures, classes)`; each class has two pictures or more."""
+    """Return probabilities, `(pictures, classes)`; each class must have two pictures or more."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import StratifiedKFold, cross_val_predict
@@ -131,7 +133,7 @@ def _wrong_classes(features, labels, seed) -> list[WrongLabel]:
 
 
 def _wrong_numbers(features, labels, seed) -> list[WrongLabel]:
-    """Numbers from which the answer is further than from almost all others."""
+    """Return the numbers with a larger prediction error than almost all others."""
     from sklearn.linear_model import Ridge
     from sklearn.model_selection import KFold, cross_val_predict
 
@@ -149,18 +151,18 @@ def _wrong_numbers(features, labels, seed) -> list[WrongLabel]:
 
 
 def _robust(values: np.ndarray) -> np.ndarray:
-    """How many robust standard deviations values are above their median, down each column."""
+    """Return how many robust standard deviations values are above their column's median."""
     middle = np.median(values, axis=0)
     spread = 1.4826 * np.median(np.abs(values - middle), axis=0)
     return (values - middle) / np.where(spread == 0, np.inf, spread)
 
 
 class Neighbours(NamedTuple):
-    """What the pictures next to each tell.
+    """Findings from the nearest neighbours of each picture.
 
-    `odd` are index and distance of those far from all others, in robust standard deviations of its
-    logarithm, the furthest first; `same` are indices `(pairs, 2)` of pictures that a model hardly
-    tells apart.
+    `odd` holds index and distance of pictures far from all others, the furthest first. The distance
+    is in robust standard deviations of its logarithm. `same` holds indices of shape `(pairs, 2)` of
+    pictures that a model hardly tells apart.
     """
 
     odd: list[tuple[int, float]]
@@ -170,12 +172,12 @@ class Neighbours(NamedTuple):
 def look_around(features: np.ndarray, small: np.ndarray) -> Neighbours:
     """Compare each picture with its nearest neighbours, by the cosine of their features.
 
-    Two pictures are the same if each is the other's nearest neighbour, much nearer than the others
-    around, and they look alike in small.
+    Two pictures are the same if each is the other's nearest neighbour, much nearer than the other
+    neighbours, and their thumbnails look alike.
 
     Args:
-        features: `(pictures, features)`.
-        small: As in `duplicates.near_pairs`.
+        features: Array of shape `(pictures, features)`.
+        small: Thumbnails as in `duplicates.near_pairs`.
     """
     from sklearn.neighbors import NearestNeighbors
 
@@ -197,5 +199,5 @@ def look_around(features: np.ndarray, small: np.ndarray) -> Neighbours:
 
 
 def _correlation(one: np.ndarray, other: np.ndarray) -> float:
-    """Of the pixels of two pictures that are not of one colour."""
+    """Return the correlation of the pixels of two pictures that are not of one colour."""
     return float(np.corrcoef(one.ravel(), other.ravel())[0, 1])

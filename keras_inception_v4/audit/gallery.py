@@ -1,4 +1,4 @@
-"""The first findings of each kind, as a picture."""
+"""A PNG with the first findings of each kind."""
 
 import os
 
@@ -11,16 +11,16 @@ from keras_inception_v4.data.sources import content_of
 from keras_inception_v4.plots import plot_gallery
 from keras_inception_v4.preprocessing import opened
 
-SHOWN = 8  # of each kind
-SIDE = 160  # of a picture's longer side, in pixels
+SHOWN = 8  # pictures of each kind
+SIDE = 160  # pixels: longer side of a picture
 
 
 def draw_gallery(listed: Listed, findings: list[Finding], path: str | os.PathLike) -> None:
-    """Draw the first findings of each kind as a PNG, a duplicate beside what it is one of.
+    """Draw the first findings of each kind as a PNG, each duplicate beside its original.
 
     Raises:
-        ImportError: without matplotlib; the message names the extra.
-        OSError: if the file cannot be written.
+        ImportError: If matplotlib is missing. The message names the extra.
+        OSError: If the file cannot be written.
     """
     places = dict(zip(listed.names, listed.places, strict=True))
     sections = {}
@@ -47,7 +47,7 @@ def _caption(finding: Finding) -> str:
 
 
 def _whole(place) -> np.ndarray | None:
-    """All of a picture in small, uint8, or nothing where it cannot be read."""
+    """Return the whole picture, scaled down, as uint8; `None` if it cannot be read."""
     if place is None:
         return None
     try:

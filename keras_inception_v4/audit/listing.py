@@ -1,4 +1,4 @@
-"""The pictures of a data set, each with what the data say of it."""
+"""The list of a dataset's pictures with their labels and parts."""
 
 import os
 from collections.abc import Sequence
@@ -17,17 +17,17 @@ from keras_inception_v4.files import has_columns, printable
 
 
 class Listed(NamedTuple):
-    """Pictures, in the order of the data set.
+    """Pictures in the order of the dataset.
 
     Attributes:
         places: Paths or records.
-        names: As findings call them.
-        labels: Targets, integers `(pictures,)` for one class each, else numbers
-            `(pictures, classes)`.
-        parts: Part of the data set that each is in, else empty.
-        class_names: Names of the classes, or of the quantities.
-        task: Of `TASKS`.
-        problems: Path and reason of what the data set names and has not.
+        names: Names of the pictures in findings.
+        labels: Targets: integers of shape `(pictures,)` for one class per picture, else numbers of
+            shape `(pictures, classes)`.
+        parts: Part of the dataset that each picture is in, else an empty string.
+        class_names: Names of the classes or of the quantities.
+        task: One of `TASKS`.
+        problems: Path and reason of each entry of the dataset that cannot be used.
     """
 
     places: Sequence[Path | Record]
@@ -39,7 +39,7 @@ class Listed(NamedTuple):
     problems: Problems
 
     def label(self, index: int) -> str:
-        """What the data say of a picture, in words."""
+        """Return the label of a picture as text."""
         target = self.labels[index]
         if self.task == SINGLE_LABEL:
             return self.class_names[target]
@@ -56,17 +56,17 @@ def list_pictures(
     columns: Columns | None = None,
     task: str | None = None,
 ) -> Listed:
-    """List a labelled folder, a table or a file of records, without opening a picture.
+    """List a labelled folder, a table or a file of records without opening a picture.
 
     Args:
-        data: As in `train`, and so is the rest.
-        nested: Whether folders that hold only folders are classes all the same.
+        data: Dataset, as in `train`.
+        nested: Whether folders that hold only folders count as classes.
         images: Folder that a table's paths are relative to.
         columns: Names of a table's columns.
-        task: Of a table.
+        task: Task of a table.
 
     Raises:
-        FileNotFoundError, ValueError, ImportError: as `layout.read_layout` and
+        FileNotFoundError, ValueError, ImportError: As in `layout.read_layout` and
             `tables.read_rows`.
     """
     if has_columns(data):

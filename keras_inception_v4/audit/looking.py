@@ -1,4 +1,4 @@
-"""One look at every picture: whether it can be read, its size, and what it looks like in small."""
+"""One read of every picture: whether it can be decoded, its size, hashes and thumbnail."""
 
 import hashlib
 import os
@@ -16,20 +16,21 @@ from keras_inception_v4.files import require
 from keras_inception_v4.preprocessing import opened
 from keras_inception_v4.progress import Verbose, progress
 
-SIDE = 32  # of what the perceptual hash sees, in pixels
-GREY = np.array([0.299, 0.587, 0.114], "float32")  # ITU-R BT.601, as Pillow converts
+SIDE = 32  # pixels: side of the image that is hashed perceptually
+GREY = np.array([0.299, 0.587, 0.114], "float32")  # ITU-R BT.601, as in Pillow
 
 
 class Look(NamedTuple):
-    """What one look at a picture gave.
+    """Result of reading a picture.
 
     Attributes:
-        reason: Why it cannot be read, else empty; then the rest is of no meaning.
-        width: In pixels.
-        height: In pixels.
-        digest: Of the file's bytes.
+        reason: Why the picture cannot be read, else an empty string. If it is set, ignore the
+            other values.
+        width: Width in pixels.
+        height: Height in pixels.
+        digest: Digest of the file's bytes.
         hash: Perceptual hash, 64 bits.
-        small: The whole picture as uint8 `(16, 16, 3)`.
+        small: Thumbnail of the whole picture, uint8, shape `(16, 16, 3)`.
         spread: Largest standard deviation of a channel of `small`, in grey levels.
     """
 
@@ -43,13 +44,13 @@ class Look(NamedTuple):
 
 
 def look_at_all(places: Sequence[Path | Record], *, verbose: Verbose = True) -> list[Look]:
-    """Read and decode every picture once, with all cores.
+    """Read and decode every picture once, on all cores.
 
     Raises:
-        ImportError: without imagehash; the message names the extra.
+        ImportError: If imagehash is missing. The message names the extra.
     """
     require_extra("imagehash", "An audit needs", "imagehash", "audit")
-    with progress(len(places), "looking", "files", verbose) as advance:
+    with progress(len(places), "reading", "files", verbose) as advance:
 
         def look(place) -> Look:
             try:

@@ -1,4 +1,4 @@
-"""Arguments in, one call down, a table or picture out."""
+"""The command line: a subcommand parses its arguments, calls the package and prints the result."""
 
 import argparse
 import sys
@@ -15,16 +15,16 @@ from keras_inception_v4.starting import check_places, import_keras, installed
 
 
 def main(arguments: Sequence[str] | None = None, *, parts=None) -> int:
-    """Runs the command line.
+    """Run the command line.
 
     Args:
-        arguments: what follows the command's name; `sys.argv` if `None`.
-        parts: of the run that `train` makes, see `runs.run.Parts`; the package's own if `None`.
+        arguments: Arguments after the program's name. Defaults to those in `sys.argv`.
+        parts: `runs.run.Parts` of the run that `train` makes. Defaults to the package's own.
 
     Returns:
-        Exit status: 0, 1 for an error that the user can mend, 130 for Ctrl-C.
+        Exit status: 0 for success, 1 for an error that the user can fix, 130 for Ctrl-C.
     """
-    for stream in (sys.stdout, sys.stderr):  # a name may hold what a terminal does not have
+    for stream in (sys.stdout, sys.stderr):  # for names that a terminal cannot encode
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     options = parser().parse_args(arguments)
@@ -54,7 +54,7 @@ class _PrintVersions(argparse.Action):
 
 
 def parser() -> argparse.ArgumentParser:
-    """The parser of all commands."""
+    """Return the parser of all subcommands."""
     whole = argparse.ArgumentParser(
         prog="keras-inception-v4", description="Inception-v4 for Keras."
     )

@@ -1,4 +1,4 @@
-"""The subcommand that looks at a data set before a training does."""
+"""The subcommand that audits a dataset before training."""
 
 from dataclasses import fields
 
@@ -6,16 +6,16 @@ from keras_inception_v4.cli.command import add_command, add_nested, print_table
 from keras_inception_v4.cli.training import add_setting
 from keras_inception_v4.runs.settings import OF_TABLES, Settings
 
-FIRST = 20  # findings that are printed
+FIRST = 20  # findings to print
 
 
 def add_audit(commands) -> None:
-    """Adds `keras-inception-v4 audit`."""
+    """Add `keras-inception-v4 audit`."""
     command = add_command(
         commands,
         "audit",
         _audit,
-        "look for what is wrong with labelled images: unreadable files, duplicates, wrong labels",
+        "find problems in labelled images: unreadable files, duplicates, wrong labels",
         "keras-inception-v4 audit photos --output findings.parquet\n"
         "  keras-inception-v4 audit photos --model runs/photos --output findings.parquet\n"
         "  keras-inception-v4 train photos --exclude findings.parquet --output runs/cleaner",
@@ -24,43 +24,43 @@ def add_audit(commands) -> None:
     )
     command.add_argument(
         "data",
-        help="a folder with a subfolder a class, a table of files and targets, or a file of "
+        help="a folder with one subfolder per class, a table of files and targets, or a file of "
         "records, as for train",
     )
     model = command.add_argument_group("model")
     model.add_argument(
         "--model",
-        help="imagenet, a run folder, a .keras file or an artefact of the embedding: finds wrong "
-        "labels, odd ones out and more duplicates (default: none)",
+        help="imagenet, a run folder, a .keras file or an embedding artefact; with a model, audit "
+        "also finds wrong labels, odd ones out and more duplicates (default: none)",
     )
-    model.add_argument("--batch-size", type=int, default=32, metavar="N", help="images a batch")
+    model.add_argument("--batch-size", type=int, default=32, metavar="N", help="images per batch")
     images = command.add_argument_group("images")
     images.add_argument(
         "--image-size", type=int, metavar="N",
-        help="side in pixels that a model will see (default: the model's, else 299)",
+        help="side of the model's input in pixels (default: the model's, else 299)",
     )  # fmt: skip
     images.add_argument(
         "--crop", type=float,
-        help="share of the short side that it will see (default: the model's, else 0.875)",
+        help="share of the short side to keep (default: the model's, else 0.875)",
     )  # fmt: skip
-    images.add_argument("--seed", type=int, default=0, help="for finding wrong labels")
+    images.add_argument("--seed", type=int, default=0, help="seed for finding wrong labels")
     add_nested(images)
     table = command.add_argument_group("table")
     for item in fields(Settings):
         if item.name in OF_TABLES:
             add_setting(table, item)
-    answer = command.add_argument_group("answer")
+    answer = command.add_argument_group("output")
     answer.add_argument(
         "--output", required=True, metavar="FILE",
-        help="a .parquet of all findings; train --exclude reads it",
+        help="a .parquet file for all findings, which train --exclude reads",
     )  # fmt: skip
     answer.add_argument(
-        "--gallery", metavar="FILE", help="a .png of the first findings of each kind"
+        "--gallery", metavar="FILE", help="a .png file of the first findings of each kind"
     )
 
 
 def _needs_keras(options) -> bool:
-    """Whether the model is Keras's own."""
+    """Return whether the model needs Keras or TensorFlow."""
     from keras_inception_v4.artefacts import format_of
 
     if options.model in (None, "imagenet"):

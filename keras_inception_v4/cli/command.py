@@ -1,4 +1,4 @@
-"""What every subcommand is made of."""
+"""Building blocks of the subcommands."""
 
 import argparse
 import sys
@@ -8,7 +8,7 @@ from keras_inception_v4.files import printable
 
 
 class _Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Shows defaults where there are any, keeps the lines of the example."""
+    """Help formatter that shows defaults but booleans, and keeps the line breaks of examples."""
 
     def _get_help_string(self, action):
         has_one = action.default is not None and not isinstance(action.default, bool)
@@ -26,19 +26,21 @@ def add_command(
     environment: Callable[[argparse.Namespace], dict[str, str | None]] | None = None,
     needs_keras: bool | Callable = True,
 ) -> argparse.ArgumentParser:
-    """Adds a subcommand.
+    """Add a subcommand and return its parser.
 
     Args:
-        commands: of the parser.
-        name: of the command.
-        run: takes the options and does the work.
-        help: in one line.
-        example: a call, or some.
-        reads: option to what its path is (`"image file"`), which must be there.
-        environment: a function of the options that gives variables which Keras's backend reads
-            when it is imported, `None` for one to leave alone; the user's own come first.
-        needs_keras: whether to import it before the command runs; or a function of the options that
-            says so.
+        commands: Subparsers of the whole command line.
+        name: Name of the subcommand.
+        run: Function that takes the parsed options and does the work.
+        help: Description in one line.
+        example: One or several example calls.
+        reads: Maps each option that names a path to the kind of path, such as `"image file"`. The
+            path must exist before the command runs.
+        environment: Function of the options. It returns environment variables that Keras's backend
+            reads at import. A variable with the value `None` is left alone. Variables that the user
+            has set take precedence.
+        needs_keras: Whether to import Keras before the command runs, or a function of the options
+            that returns this. Defaults to `True`.
     """
     command = commands.add_parser(
         name,
@@ -57,10 +59,10 @@ def add_command(
 
 
 def add_images(command: argparse.ArgumentParser, batch_size: int):
-    """Adds what every command that reads many images takes; returns the group."""
+    """Add the options of commands that read many images, and return their group."""
     images = command.add_argument_group("images")
     images.add_argument(
-        "--batch-size", type=int, default=batch_size, metavar="N", help="images a batch"
+        "--batch-size", type=int, default=batch_size, metavar="N", help="images per batch"
     )
     images.add_argument(
         "--skip-corrupt", action="store_true", help="leave out files that cannot be read"
@@ -69,78 +71,82 @@ def add_images(command: argparse.ArgumentParser, batch_size: int):
 
 
 def add_pixels(model) -> None:
-    """Adds what every command that reads a `.keras` file takes, to a group."""
+    """Add to a group the option of commands that read a `.keras` file."""
     model.add_argument(
         "--pixels",
         choices=["raw", "scaled"],
-        help="raw: the model takes 0 to 255; scaled: -1 to 1; needed where its layers do not tell",
+        help="input range of the model: raw is 0 to 255, scaled is -1 to 1; needed only if its "
+        "layers do not show it",
     )
 
 
 def add_threshold(answer) -> None:
-    """Adds what every command takes that answers classes from a threshold on, to a group."""
+    """Add to a group the option of commands that predict classes by a threshold."""
     answer.add_argument(
         "--threshold",
         metavar="T",
-        help="where a picture may show several classes: from which probability on, 0 to 1, or "
-        "best, those that the run found (default: these, else 0.5)",
+        help="with several classes per image: predict every class of at least this probability, "
+        "0 to 1; best uses the thresholds that the run found (default: best if there are any, "
+        "else 0.5)",
     )
 
 
 def add_streaming(answer, help: str, *, required: bool = False) -> None:
-    """Adds what every command takes that writes answers as they come, to a group."""
+    """Add to a group the options of commands that write results as they are computed."""
     answer.add_argument("--output", required=required, metavar="PATH", help=help)
     answer.add_argument(
         "--strict",
         action="store_true",
-        help="with Parquet: stop at the first file that cannot be read, instead of leaving it out",
+        help="with Parquet: stop at the first file that cannot be read instead of leaving it out",
     )
 
 
 def add_engine(work) -> None:
-    """Adds what says where the work over many files is done, to a group."""
+    """Add to a group the options that choose where many files are processed."""
     work.add_argument(
         "--engine",
         choices=["keras", "openvino", "onnx", "litert", "ray"],
-        help="with Parquet: another runtime, for which the model is exported and verified first; "
-        "ray: all devices of a cluster (default: the model's or artefact's own)",
+        help="runtime for Parquet output; the model is exported and verified first for openvino, "
+        "onnx and litert; ray uses all devices of a cluster (default: the model's or artefact's "
+        "own)",
     )
     work.add_argument(
-        "--address", help="of a Ray cluster, as ray.init takes it (default: this machine)"
+        "--address", help="address of a Ray cluster, as ray.init takes it (default: this machine)"
     )
     work.add_argument(
         "--column",
-        help="of .parquet tables, with pictures or paths (default: the only one, or a usual name)",
+        help="column of .parquet tables that holds pictures or paths (default: the only column of "
+        "pictures, or one of paths with a usual name)",
     )
 
 
 def add_precision(model) -> None:
-    """Adds what every command takes that opens artefacts, to a group."""
+    """Add to a group the option of commands that open artefacts."""
     model.add_argument(
         "--precision",
         choices=["float32", "bfloat16"],
-        help="of an OpenVINO artefact's arithmetic (default: its own choice)",
+        help="arithmetic of an OpenVINO artefact (default: OpenVINO's choice)",
     )
 
 
 def add_nested(images) -> None:
-    """Adds what every command that reads labelled folders takes, to a group."""
+    """Add to a group the option of commands that read labelled folders."""
     images.add_argument(
         "--nested",
         action="store_true",
-        help="subfolders that hold only folders are classes all the same",
+        help="treat subfolders as classes even if all of them hold only folders",
     )
 
 
 def print_table(header: list, rows: Iterable[Iterable]) -> None:
-    """Prints a table, as wide as the terminal."""
+    """Print a table that is as wide as the terminal, or 160 columns without one."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     console = Console(width=None if sys.stdout.isatty() else 160, emoji=False)
 
-    def text(cell) -> Text:  # a name is no markup
+    def text(cell) -> Text:  # names are not parsed as markup
         return Text(printable(str(cell), console.encoding))
 
     table = Table()

@@ -1,10 +1,10 @@
-"""Subcommands that turn one file into another."""
+"""The subcommands that convert weights and export models."""
 
 from keras_inception_v4.cli.command import add_command, add_pixels, print_table
 
 
 def add_convert(commands) -> None:
-    """Adds `keras-inception-v4 convert`."""
+    """Add `keras-inception-v4 convert`."""
     command = add_command(
         commands,
         "convert",
@@ -15,10 +15,12 @@ def add_convert(commands) -> None:
     )
     command.add_argument(
         "source",
-        help=".safetensors, .pth or .bin of timm or Cadene; a TF-slim prefix, folder or .tar.gz; "
-        ".h5 of Keras 2; .weights.h5 or .keras; a run folder",
+        help=".safetensors, .pth or .bin of timm or Cadene; a TF-slim checkpoint prefix, folder or "
+        ".tar.gz; .h5 of Keras 2; .weights.h5 or .keras; or a run folder",
     )
-    command.add_argument("target", help="ends in .weights.h5, .keras or .safetensors")
+    command.add_argument(
+        "target", help="file to write, ending in .weights.h5, .keras or .safetensors"
+    )
 
 
 def _convert(options) -> None:
@@ -40,17 +42,17 @@ def _convert(options) -> None:
 
 
 def add_export(commands) -> None:
-    """Adds `keras-inception-v4 export`."""
+    """Add `keras-inception-v4 export`."""
     command = add_command(
         commands,
         "export",
         _export,
-        "write a model for a server or device, and check there what it answers",
+        "export a model for a server or device, and verify the predictions of the artefact",
         "keras-inception-v4 export runs/digits/model.keras digits.tflite --format litert\n"
         "  keras-inception-v4 export runs/photos/model.keras photos_int8 --format openvino "
         "--precision int8 --calibration photos/train\n\n"
         "formats and precisions:\n"
-        "  saved_model  float32                 TensorFlow Serving; takes photographs\n"
+        "  saved_model  float32                 TensorFlow Serving; takes encoded images\n"
         "  litert       float32 float16 int8    phones and small devices (.tflite)\n"
         "  onnx         float32 float16 int8    ONNX Runtime, also in browsers (.onnx)\n"
         "  openvino     float32 float16 int8    servers with x86 processors (a folder)\n"
@@ -58,33 +60,35 @@ def add_export(commands) -> None:
         reads={"model": "model file", "calibration": "folder"},
     )
     command.add_argument("model", help="a run folder or a .keras file")
-    command.add_argument("path", help="of the artefact")
+    command.add_argument("path", help="path of the artefact")
     artefact = command.add_argument_group("artefact")
-    artefact.add_argument("--format", required=True, help="see below")
-    artefact.add_argument("--precision", default="float32", help="see below")
+    artefact.add_argument("--format", required=True, help="format of the artefact, see below")
+    artefact.add_argument(
+        "--precision", default="float32", help="precision of the artefact, see below"
+    )
     artefact.add_argument(
         "--part",
         choices=["classifier", "embedding"],
         default="classifier",
-        help="embedding: the part before the classifier, for embed",
+        help="classifier: the whole model; embedding: the part before the classifier, for embed",
     )
     artefact.add_argument(
         "--versioned",
         action="store_true",
-        help="of a folder: write to PATH/1, or the next number, as servers look for it",
+        help="for a format that is a folder: write to PATH/1 or the next number, as servers expect",
     )
-    artefact.add_argument("--overwrite", action="store_true", help="replace an old artefact")
+    artefact.add_argument("--overwrite", action="store_true", help="replace an existing artefact")
     add_pixels(artefact)
     check = command.add_argument_group("calibration and verification")
     check.add_argument(
-        "--calibration", metavar="FOLDER", help="images to calibrate int8 and to verify on"
+        "--calibration", metavar="FOLDER", help="images for int8 calibration and for verification"
     )
     check.add_argument(
         "--no-verification",
         dest="verification",
         action="store_false",
         default=True,
-        help="do not run the artefact",
+        help="do not run the artefact to verify it",
     )
 
 

@@ -1,29 +1,35 @@
-"""Subcommands about the network itself."""
+"""The subcommand about the network itself."""
 
 from keras_inception_v4.architecture import DEFAULT_SIZE, IMAGENET_CLASSES
 from keras_inception_v4.cli.command import add_command, print_table
 
 
 def add_summary(commands) -> None:
-    """Adds `keras-inception-v4 summary`."""
+    """Add `keras-inception-v4 summary`."""
     command = add_command(
         commands,
         "summary",
         _summary,
-        "print the table of the paper with what each block costs",
+        "print the paper's table of blocks with the weights and multiply-adds of each",
         "keras-inception-v4 summary --picture network.png",
         needs_keras=False,
     )
     network = command.add_argument_group("network")
     network.add_argument(
-        "--image-size", type=int, default=DEFAULT_SIZE, metavar="N", help="side in pixels"
+        "--image-size",
+        type=int,
+        default=DEFAULT_SIZE,
+        metavar="N",
+        help="side of the input in pixels",
     )
-    network.add_argument("--channels", type=int, default=3, metavar="N", help="of the input")
     network.add_argument(
-        "--classes", type=int, default=IMAGENET_CLASSES, metavar="N", help="of the head"
+        "--channels", type=int, default=3, metavar="N", help="channels of the input"
     )
-    answer = command.add_argument_group("answer")
-    answer.add_argument("--picture", metavar="FILE", help="a .png: the figures of the paper")
+    network.add_argument(
+        "--classes", type=int, default=IMAGENET_CLASSES, metavar="N", help="classes of the head"
+    )
+    answer = command.add_argument_group("output")
+    answer.add_argument("--picture", metavar="FILE", help="a .png file of the paper's figures")
 
 
 def _summary(options) -> None:

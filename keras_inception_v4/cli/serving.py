@@ -1,43 +1,60 @@
-"""The subcommand that answers over HTTP."""
+"""The subcommand that serves predictions over HTTP."""
 
 from keras_inception_v4.cli.command import add_command, add_pixels, add_precision, add_threshold
 
 
 def add_serve(commands) -> None:
-    """Adds `keras-inception-v4 serve`."""
+    """Add `keras-inception-v4 serve`."""
     command = add_command(
         commands,
         "serve",
         _serve,
-        "answer pictures over HTTP",
+        "serve a model's predictions over HTTP",
         "keras-inception-v4 serve digits.onnx",
         reads={"model": "model file"},
-        needs_keras=False,  # the server's own processes open the model
+        needs_keras=False,  # the server's worker processes open the model
     )
     command.add_argument("model", help="a run folder, a .keras file or an exported artefact")
     model = command.add_argument_group("model")
-    model.add_argument("--name", help="in addresses (default: the run's or file's)")
+    model.add_argument(
+        "--name", help="name of the model in URLs (default: that of the run or file)"
+    )
     add_precision(model)
     add_pixels(model)
-    answer = command.add_argument_group("answer")
+    answer = command.add_argument_group("predictions")
     answer.add_argument(
-        "--top", type=int, metavar="N", help="classes by name (default: 5, or all that are found)"
+        "--top",
+        type=int,
+        metavar="N",
+        help="classes per picture (default: 5, or all predicted ones if pictures show several)",
     )
     add_threshold(answer)
     server = command.add_argument_group("server")
-    server.add_argument("--host", default="127.0.0.1", help="0.0.0.0 listens to everybody")
-    server.add_argument("--port", type=int, default=8000, help="of HTTP")
-    server.add_argument("--replicas", type=int, default=1, metavar="N", help="processes")
-    server.add_argument("--batch-size", type=int, default=8, metavar="N", help="at most, at once")
     server.add_argument(
-        "--queue", type=int, default=64, metavar="N", help="requests that wait; more get 503"
+        "--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 listens to everybody"
+    )
+    server.add_argument("--port", type=int, default=8000, help="HTTP port")
+    server.add_argument(
+        "--replicas", type=int, default=1, metavar="N", help="processes that hold the model"
     )
     server.add_argument(
-        "--max-megabytes", type=int, default=32, metavar="N", help="of a request's body"
+        "--batch-size", type=int, default=8, metavar="N", help="largest batch of pictures"
     )
-    server.add_argument("--max-megapixels", type=int, default=64, metavar="N", help="of a picture")
     server.add_argument(
-        "--address", help="of a Ray cluster, as ray.init takes it (default: this machine)"
+        "--queue",
+        type=int,
+        default=64,
+        metavar="N",
+        help="most waiting requests; any more get status 503",
+    )
+    server.add_argument(
+        "--max-megabytes", type=int, default=32, metavar="N", help="largest request body in MiB"
+    )
+    server.add_argument(
+        "--max-megapixels", type=int, default=64, metavar="N", help="largest picture in megapixels"
+    )
+    server.add_argument(
+        "--address", help="address of a Ray cluster, as ray.init takes it (default: this machine)"
     )
 
 

@@ -1,4 +1,4 @@
-"""Subcommands that train and measure."""
+"""The subcommands that train and evaluate."""
 
 import argparse
 import os
@@ -19,12 +19,12 @@ from keras_inception_v4.training.options import ONEDNN
 
 
 def add_train(commands) -> None:
-    """Adds `keras-inception-v4 train`."""
+    """Add `keras-inception-v4 train`."""
     command = add_command(
         commands,
         "train",
         _train,
-        "train a classifier and write a run folder; the same command goes on after an interruption",
+        "train a classifier and write a run folder; rerun the command to resume",
         "keras-inception-v4 train photos --output runs/photos\n"
         "  keras-inception-v4 train digits --weights none --output runs/digits\n"
         "  KERAS_BACKEND=jax keras-inception-v4 train million --weights none --recipe paper "
@@ -32,7 +32,9 @@ def add_train(commands) -> None:
         reads={"data": "folder or table"},
         environment=_environment,
     )
-    command.add_argument("--output", required=True, metavar="FOLDER", help="the run folder")
+    command.add_argument(
+        "--output", required=True, metavar="FOLDER", help="run folder to write or resume"
+    )
     groups: dict = {None: command}
     for item in fields(Settings):
         group = item.metadata["group"]
@@ -44,32 +46,35 @@ def add_train(commands) -> None:
         "--checkpoint-every",
         type=int,
         metavar="STEPS",
-        help="keep the state inside an epoch too, after so many steps each (default: after epochs)",
+        help="also save a checkpoint within an epoch, after every so many steps (default: only "
+        "after epochs)",
     )
     fit.add_argument(
         "--tensorboard",
         action="store_true",
-        help="write the curves of all phases for TensorBoard, into the run folder",
+        help="write the curves of all phases for TensorBoard into the run folder",
     )
     many = command.add_argument_group(
-        "many processes", "On the JAX backend; each uses all devices that it sees."
+        "many processes", "For the JAX backend. Each process uses all devices that it sees."
     )
-    many.add_argument("--coordinator", metavar="HOST:PORT", help="of process 0")
-    many.add_argument("--processes", type=int, default=1, metavar="N", help="how many there are")
-    many.add_argument("--process-id", type=int, default=0, metavar="I", help="of this one, from 0")
+    many.add_argument("--coordinator", metavar="HOST:PORT", help="address of process 0")
+    many.add_argument("--processes", type=int, default=1, metavar="N", help="number of processes")
+    many.add_argument(
+        "--process-id", type=int, default=0, metavar="I", help="number of this process, from 0"
+    )
 
 
 def _environment(options: argparse.Namespace) -> dict[str, str | None]:
-    """As the run had it that goes on; a new one has oneDNN.
+    """Return the environment of the run being resumed; a new run enables oneDNN.
 
-    TensorFlow leaves that off without AVX-512, where it makes a training step 1.7 times as fast at
-    75 pixels, 1.4 times at 139 and no slower at 299.
+    Without AVX-512, TensorFlow leaves oneDNN off by default. There it makes a training step 1.7
+    times as fast at 75 pixels, 1.4 times as fast at 139, and no slower at 299.
     """
     return recorded_environment(options.output) or {ONEDNN: "1"}
 
 
 def add_setting(group, item: Field) -> None:
-    """Adds the option of a setting."""
+    """Add the option of a setting to a group."""
     about, name = item.metadata, "--" + item.name.replace("_", "-")
     if item.name == "data":
         group.add_argument("data", help=about["help"])
@@ -86,7 +91,7 @@ def add_setting(group, item: Field) -> None:
 
 
 def settings_of(options: argparse.Namespace) -> Settings:
-    """The settings that a command's options say."""
+    """Return the settings that a command's options give."""
     settings = {item.name: getattr(options, item.name) for item in fields(Settings)}
     settings["weights"] = None if options.weights == "none" else options.weights
     return Settings(**settings)
@@ -152,7 +157,7 @@ def _is_complete(output: str) -> bool:
 
 
 def add_evaluate(commands) -> None:
-    """Adds `keras-inception-v4 evaluate`."""
+    """Add `keras-inception-v4 evaluate`."""
     command = add_command(
         commands,
         "evaluate",
@@ -163,16 +168,20 @@ def add_evaluate(commands) -> None:
         reads={"model": "model file", "data": "folder or table"},
     )
     command.add_argument(
-        "model", nargs="?", help="a run folder or a .keras file; InceptionV4 without it"
+        "model",
+        nargs="?",
+        help="a run folder or a .keras file (default: InceptionV4 with --weights)",
     )
     command.add_argument(
         "data",
-        help="a folder with a subfolder a class, synsets for ImageNet weights; or a table of files "
-        "and targets (.csv, .tsv, .parquet)",
+        help="a folder with one subfolder per class, named by synsets for ImageNet weights; or a "
+        "table of files and targets (.csv, .tsv, .parquet)",
     )
     model = command.add_argument_group("model")
     model.add_argument(
-        "--weights", default="imagenet", help="without a model: imagenet or a path of weights"
+        "--weights",
+        default="imagenet",
+        help="without a model: imagenet or a path of weights for InceptionV4",
     )
     add_pixels(model)
     add_nested(add_images(command, batch_size=32))
@@ -180,31 +189,31 @@ def add_evaluate(commands) -> None:
     for item in fields(Settings):
         if item.name in OF_TABLES and item.name != "task":
             add_setting(table, item)
-    answer = command.add_argument_group("answer")
+    answer = command.add_argument_group("output")
     add_threshold(answer)
-    answer.add_argument("--report", metavar="FILE", help="a .json file for all numbers")
+    answer.add_argument("--report", metavar="FILE", help="a .json file of all measures")
     answer.add_argument(
         "--answers",
         metavar="FILE",
-        help="a .parquet or .csv file with a row an image: path, label, prediction, loss, margin",
+        help="a .parquet or .csv file, a row per image: path, label, prediction, loss, margin",
     )
     answer.add_argument(
         "--gallery",
         metavar="FILE",
-        help="a .png of the worst errors and the least certain answers, with maps of where the "
-        "model looked",
+        help="a .png file of the worst errors and the least certain predictions, with maps of "
+        "where the model looked",
     )
     answer.add_argument(
         "--html",
         metavar="FILE",
-        help="a .html of everything, in one file: measures, curves, a confusion matrix whose cells "
-        "show their pictures, reliability, galleries",
+        help="one .html file of everything: measures, curves, a confusion matrix whose cells show "
+        "their pictures, reliability and galleries",
     )
     answer.add_argument(
         "--picture",
         metavar="FILE",
-        help="a .png of the confusion matrix; of each class's measures where there may "
-        "be several; of answers over targets",
+        help="a .png file of the confusion matrix; with several classes per image, of each class's "
+        "measures; for regression, of predictions over targets",
     )
 
 

@@ -1,4 +1,4 @@
-"""Subcommands that run a model over images."""
+"""The subcommands that run a model on images."""
 
 import csv
 import json
@@ -16,11 +16,11 @@ from keras_inception_v4.cli.command import (
     print_table,
 )
 
-TOP = 3  # classes that are printed for an image unless told
+TOP = 3  # classes printed per image by default
 
 
 def add_predict(commands) -> None:
-    """Adds `keras-inception-v4 predict`."""
+    """Add `keras-inception-v4 predict`."""
     command = add_command(
         commands,
         "predict",
@@ -34,40 +34,45 @@ def add_predict(commands) -> None:
         "images",
         nargs="+",
         metavar="IMAGE",
-        help="image files and folders; with --output also .parquet tables and addresses such as "
+        help="image files and folders; with --output also .parquet tables and URLs such as "
         "s3://bucket/photos",
     )
     model = command.add_argument_group("model")
     model.add_argument(
         "--model",
-        help="a run folder, a .keras file or an exported artefact; the ImageNet weights without it",
+        help="a run folder, a .keras file or an exported artefact (default: InceptionV4 with the "
+        "ImageNet weights)",
     )
     add_precision(model)
     add_pixels(model)
     add_images(command, batch_size=8)
-    add_engine(command.add_argument_group("work"))
-    answer = command.add_argument_group("answer")
+    add_engine(command.add_argument_group("processing of many files"))
+    answer = command.add_argument_group("output")
     answer.add_argument(
         "--top",
         type=int,
         metavar="N",
-        help="classes for each image, or all where there may be several (default: 3)",
+        help="classes per image; 5 with --output, and all predicted classes if an image may show "
+        "several (default: 3)",
     )
     add_threshold(answer)
     add_streaming(
         answer,
-        "for any number of files, instead of printing: a folder of Parquet parts, or a .parquet; "
-        "rerun the command to resume after the last whole part",
+        "write Parquet instead of printing, for any number of files: a folder of parts or a "
+        ".parquet file; rerun the command to resume after the last complete part",
     )
     answer.add_argument(
-        "--format", choices=["table", "json", "csv"], default="table", help="of the output"
+        "--format",
+        choices=["table", "json", "csv"],
+        default="table",
+        help="format of what is printed",
     )
 
 
 def _needs_keras(options) -> bool:
-    """Whether a model is Keras's or TensorFlow's own; other artefacts have runtimes of theirs.
+    """Return whether the model needs Keras or TensorFlow in this process.
 
-    Ray's processes open the model, not this one.
+    Other artefacts have their own runtimes. With Ray, its worker processes open the model.
     """
     from keras_inception_v4.artefacts import format_of
 
@@ -131,7 +136,7 @@ def _stream_predictions(options) -> None:
 
     if options.skip_corrupt or options.format != "table":
         word = "--skip-corrupt" if options.skip_corrupt else "--format"
-        raise ValueError(f"Received {word} with --output. It is for answers that are printed.")
+        raise ValueError(f"Received {word} with --output. It is for printed predictions.")
     done = stream_predictions(
         options.model,
         options.images,
@@ -146,7 +151,7 @@ def _stream_predictions(options) -> None:
         engine=options.engine,
         address=options.address,
     )
-    print(f"{options.output}: {done.answered:,} files answered, {done.left_out:,} left out.")
+    print(f"{options.output}: predictions of {done.answered:,} files, {done.left_out:,} left out.")
 
 
 def _value(value: float | None, task) -> str:
@@ -156,43 +161,48 @@ def _value(value: float | None, task) -> str:
 
 
 def add_embed(commands) -> None:
-    """Adds `keras-inception-v4 embed`."""
+    """Add `keras-inception-v4 embed`."""
     command = add_command(
         commands,
         "embed",
         _embed,
-        "turn a folder of images into 1536 numbers each",
+        "compute 1536 features of each image in a folder",
         "keras-inception-v4 embed photos --output features.npz",
         reads={"model": "model file", "folder": "folder"},
         needs_keras=_needs_keras,
     )
     command.add_argument(
         "folder",
-        help="searched with its subfolders; for Parquet also a .parquet table, or an address such "
-        "as s3://bucket/photos",
+        help="folder of images, searched with its subfolders; for Parquet output also a .parquet "
+        "table or a URL such as s3://bucket/photos",
     )
     model = command.add_argument_group("model")
     model.add_argument(
         "--model",
-        help="a run folder, a .keras file or an artefact of the embedding (export --part "
-        "embedding); the ImageNet weights without it",
+        help="a run folder, a .keras file or an artefact of export --part embedding (default: "
+        "InceptionV4 with the ImageNet weights)",
     )
     add_precision(model)
     add_pixels(model)
     add_images(command, batch_size=8)
-    add_engine(command.add_argument_group("work"))
-    answer = command.add_argument_group("answer")
+    add_engine(command.add_argument_group("processing of many files"))
+    answer = command.add_argument_group("output")
     add_streaming(
         answer,
-        "an .npz file; or for any number of files a folder of Parquet parts, or a .parquet; rerun "
-        "the command to resume after the last whole part",
+        "an .npz file; or for any number of files Parquet, as a folder of parts or a .parquet "
+        "file; with Parquet, rerun the command to resume after the last complete part",
         required=True,
     )
     answer.add_argument(
-        "--dtype", choices=["float32", "float16"], default="float32", help="in Parquet"
+        "--dtype",
+        choices=["float32", "float16"],
+        default="float32",
+        help="dtype of the features in Parquet",
     )
     answer.add_argument(
-        "--picture", metavar="FILE", help="a .png: images as points, coloured by subfolder"
+        "--picture",
+        metavar="FILE",
+        help="with .npz: a .png file of the images as points, coloured by subfolder",
     )
 
 
@@ -218,12 +228,12 @@ def _embed(options) -> None:
 
 
 def add_explain(commands) -> None:
-    """Adds `keras-inception-v4 explain`."""
+    """Add `keras-inception-v4 explain`."""
     command = add_command(
         commands,
         "explain",
         _explain,
-        "draw where in an image a class was seen",
+        "draw a map of where in an image the model sees a class",
         "keras-inception-v4 explain --model runs/digits/model.keras "
         "runs/digits/examples/7.png --output map.png",
         reads={"model": "model file", "image": "image file"},
@@ -232,16 +242,18 @@ def add_explain(commands) -> None:
     model = command.add_argument_group("model")
     model.add_argument("--model", required=True, help="a run folder or a .keras file")
     add_pixels(model)
-    answer = command.add_argument_group("answer")
-    answer.add_argument("--output", required=True, metavar="FILE", help="a .png file")
-    answer.add_argument("--class", dest="class_name", help="class to explain (default: the best)")
+    answer = command.add_argument_group("output")
+    answer.add_argument("--output", required=True, metavar="FILE", help="a .png file to write")
+    answer.add_argument(
+        "--class", dest="class_name", help="class to explain (default: the best one)"
+    )
     answer.add_argument("--top", type=int, default=5, metavar="N", help="classes to show")
     way = command.add_argument_group("map")
     way.add_argument(
         "--method",
         choices=["cam", "gradcam", "occlusion"],
-        help="cam: exact, for the default head; gradcam: any head and endpoint; occlusion: slow, "
-        "by covering parts (default: cam where it holds, else gradcam)",
+        help="cam: exact, for the default head; gradcam: for any head and endpoint; occlusion: "
+        "slow, covers parts of the image (default: cam if the model allows it, else gradcam)",
     )
     way.add_argument(
         "--endpoint",
@@ -251,7 +263,7 @@ def add_explain(commands) -> None:
     way.add_argument(
         "--check",
         action="store_true",
-        help="measure the map by deleting and inserting the pixels that it points to",
+        help="measure the map by deleting and inserting the pixels that it highlights",
     )
 
 

@@ -1,4 +1,4 @@
-"""Where in an image a class was seen: the exact map, by gradients, and by covering parts."""
+"""Maps of where a model sees a class: class activation map, Grad-CAM and occlusion."""
 
 from keras_inception_v4.explain.cam import class_activation_map
 from keras_inception_v4.explain.curves import Faithfulness, faithfulness

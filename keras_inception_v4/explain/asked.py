@@ -1,4 +1,4 @@
-"""What all maps are asked for: images, and a class of each."""
+"""Checks of the images and class indices given to the maps, and the model's predictions."""
 
 import keras
 import numpy as np
@@ -10,7 +10,7 @@ def checked_images(images) -> np.ndarray:
     """Return the images as an array.
 
     Raises:
-        ValueError: if it is not `(images, height, width, channels)`.
+        ValueError: If its shape is not `(images, height, width, channels)`.
     """
     images = np.asarray(images)
     if images.ndim != 4:
@@ -22,10 +22,10 @@ def checked_images(images) -> np.ndarray:
 
 
 def checked_indices(class_index, count: int, classes: int) -> np.ndarray | None:
-    """Return one index an image, or `None` for the best class of each.
+    """Return one class index per image, or `None` for the best class of each.
 
     Raises:
-        ValueError: if an index is not a class, or there are not as many as images.
+        ValueError: If an index is not a class, or there is not one index per image.
     """
     if class_index is None:
         return None
@@ -47,7 +47,7 @@ def checked_indices(class_index, count: int, classes: int) -> np.ndarray | None:
 
 
 def answers_of(model: keras.Model, images: np.ndarray, batch_size: int) -> np.ndarray:
-    """Return a classifier's probabilities, or quantities, of raw pixels, `(images, outputs)`."""
+    """Return the probabilities or quantities for raw pixels, shape `(images, outputs)`."""
     found = [
         model.predict_on_batch(model_input(model, images[start : start + batch_size]))
         for start in range(0, len(images), batch_size)

@@ -1,4 +1,4 @@
-"""The exact map: what each cell of the last grid adds to a logit, without gradients."""
+"""Class activation maps: each cell's exact share of a logit, computed without gradients."""
 
 import keras
 import numpy as np

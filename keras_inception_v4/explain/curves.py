@@ -1,4 +1,4 @@
-"""Deletion and insertion: whether the pixels that a map points to decide the answer."""
+"""Deletion and insertion: a test of whether a map's best pixels decide the prediction."""
 
 from typing import NamedTuple
 
@@ -12,12 +12,12 @@ from keras_inception_v4.inspection import check_classifier, classifier_of, say_p
 
 
 class Faithfulness(NamedTuple):
-    """What an answer is while pixels go or come, those first that a map points to.
+    """Predictions while pixels are removed or inserted, in the order of a map's values.
 
     Attributes:
-        shares: of the pixels, 0 to 1, `(steps + 1,)`.
-        deletion: the answer with that share of pixels in the image's mean colour.
-        insertion: the answer with that share of pixels, and the rest in the mean colour.
+        shares: Shares of the pixels, 0 to 1, shape `(steps + 1,)`.
+        deletion: Prediction with that share of pixels replaced by the image's mean colour.
+        insertion: Prediction with that share of pixels kept and the rest in the mean colour.
     """
 
     shares: np.ndarray
@@ -26,17 +26,17 @@ class Faithfulness(NamedTuple):
 
     @property
     def deletion_area(self) -> float:
-        """Mean height of the curve of deletion; the lower, the better the map."""
+        """Mean of the deletion curve; lower is better."""
         return _area(self.deletion)
 
     @property
     def insertion_area(self) -> float:
-        """Mean height of the curve of insertion; the higher, the better the map."""
+        """Mean of the insertion curve; higher is better."""
         return _area(self.insertion)
 
 
 def _area(curve: np.ndarray) -> float:
-    """Under a curve over equal shares of 0 to 1."""
+    """Return the area under a curve sampled at equal steps from 0 to 1."""
     return float(np.mean((curve[1:] + curve[:-1]) / 2))
 
 
@@ -101,7 +101,7 @@ def faithfulness(
         raise ValueError(f"Received a map of shape {activation_map.shape}. It must be (h, w).")
     height, width = image.shape[:2]
     large = enlarged(activation_map, (height, width), endpoint)
-    rank = np.empty(height * width, int)  # 0: the pixel that the map points to most
+    rank = np.empty(height * width, int)  # 0: the pixel with the highest value in the map
     rank[np.argsort(-large.ravel(), kind="stable")] = np.arange(height * width)
     shares = np.linspace(0, 1, steps + 1)
     counts = np.round(shares * height * width)

@@ -1,4 +1,4 @@
-"""A map over its image."""
+"""Drawing of a map over its image."""
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -62,28 +62,28 @@ def overlay(
 def enlarged(
     activation_map: np.ndarray, size: tuple[int, int], endpoint: str | None = None
 ) -> np.ndarray:
-    """A map with a value for each pixel: between two cells' centres a straight line.
+    """Return the map with one value per pixel, interpolated linearly between cell centres.
 
     Args:
-        activation_map: `(h, w)`.
-        size: height and width in pixels of what the model saw.
-        endpoint: the one whose grid the map is of. Each cell is then drawn where it looks, and the
-            outermost reach to the border, up to two cells away; stretched over the image, the cells
-            of `mixed_7d` would be up to 18 pixels beside that. `None` stretches the map: for one of
-            equal parts of the image, as of `occlusion_map`.
+        activation_map: Array of shape `(h, w)`.
+        size: Height and width in pixels of the image that the model saw.
+        endpoint: Endpoint whose grid the map has. Each cell is then drawn at the pixels it sees.
+            The outermost cells extend to the border, up to two cells away. Stretching the map
+            would misplace the cells of `mixed_7d` by up to 18 pixels. `None` stretches the map;
+            use it if the cells are equal parts of the image, as in `occlusion_map`.
 
     Returns:
-        float32 `(height, width)`.
+        Float32 array of shape `(height, width)`.
 
     Raises:
-        ValueError: for an unknown endpoint, or one that has another grid at that size.
+        ValueError: If the endpoint is unknown, or its grid at that size has another shape.
     """
     if endpoint is not None and not is_grid_of(endpoint, activation_map.shape, size):
         cells = " x ".join(str(GRIDS[endpoint].cells(side)) for side in size)
         raise ValueError(
             f"Received a map of {' x '.join(map(str, activation_map.shape))} cells with "
-            f"endpoint={endpoint!r}, which has {cells} in {size[0]} x {size[1]} pixels. Give the "
-            "image as the model saw it, or endpoint=None for a map that is stretched over it."
+            f"endpoint={endpoint!r}, which has {cells} cells at {size[0]} x {size[1]} pixels. Pass "
+            "the image at the size that the model saw, or endpoint=None to stretch the map over it."
         )
     down, across = (
         _shares(cells, side, endpoint)
@@ -93,7 +93,7 @@ def enlarged(
 
 
 def is_grid_of(endpoint: str, cells: tuple[int, ...], size: tuple[int, int]) -> bool:
-    """Whether an endpoint has so many cells when the model sees an image of that size."""
+    """Return whether the endpoint has that many cells for an image of that size."""
     check_one_of(GRIDS, endpoint=endpoint)
     return cells == tuple(map(GRIDS[endpoint].cells, size))
 
@@ -101,20 +101,22 @@ def is_grid_of(endpoint: str, cells: tuple[int, ...], size: tuple[int, int]) -> 
 def endpoint_as_drawn(
     model, endpoint: str | None, cells: tuple[int, ...], size: tuple[int, int]
 ) -> str | None:
-    """The endpoint for `enlarged`; `None` where its grid cannot be told to lie in these pixels.
+    """Return the endpoint to pass to `enlarged`.
+
+    It is `None` if the position of the endpoint's grid in the image is unknown.
 
     Args:
-        model: that answers the map.
-        endpoint: the layer that the map is of; `None` for none.
-        cells: shape of the map.
-        size: height and width of what the model saw.
+        model: Model that the map explains.
+        endpoint: Name of the layer whose grid the map has, or `None`.
+        cells: Shape of the map.
+        size: Height and width in pixels of the image that the model saw.
     """
     own = endpoint in GRIDS and is_grid_of(endpoint, cells, size) and keeps_size(model)
     return endpoint if own else None
 
 
 def _shares(cells: int, side: int, endpoint: str | None) -> np.ndarray:
-    """What each cell of a line gives to each pixel, `(side, cells)`; a pixel's sum is 1."""
+    """Return each cell's weight in each pixel along a side, `(side, cells)`; rows sum to 1."""
     pixels = np.arange(side)
     if endpoint is None:
         places = (pixels + 0.5) * cells / side - 0.5

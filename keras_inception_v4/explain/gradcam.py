@@ -1,4 +1,4 @@
-"""Grad-CAM: a map of any endpoint, under any head, by the gradient of a logit."""
+"""Grad-CAM: a map of any endpoint under any head, from the gradient of a logit."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -93,7 +93,10 @@ def grad_cam(
 
 
 class _Cut(NamedTuple):
-    """A model in two, up to an endpoint and from there to the logits; `slopes` are the latter's."""
+    """A model split at an endpoint: `below` ends there, `above` goes from there to the logits.
+
+    `slopes` returns the gradients of logits by the grid.
+    """
 
     below: keras.Model
     above: keras.Model
@@ -101,7 +104,7 @@ class _Cut(NamedTuple):
 
 
 class _Logits(keras.layers.Layer):
-    """A dense layer without its activation; it shares the weights."""
+    """A dense layer without its activation. It shares the layer's weights."""
 
     def __init__(self, dense, **options):
         super().__init__(dtype="float32", **options)
@@ -135,20 +138,20 @@ def _cut(model: keras.Model, endpoint: str) -> _Cut:
     if not grids or len(grids[-1].shape) != 4:
         raise ValueError(
             f"The model {model.name!r} has no endpoint {endpoint!r}. It must be one of "
-            f"{', '.join(ENDPOINTS)} that the model reaches."
+            f"{', '.join(ENDPOINTS)}, and the model must include it."
         )
     try:
         above = keras.Model(grids[-1], answers)
     except ValueError as error:
         raise ValueError(
-            f"In {model.name!r} other ways lead around {endpoint!r} to the answers, so that its "
-            "grid alone does not explain them. Name an endpoint that all ways pass."
+            f"In {model.name!r}, other paths bypass {endpoint!r}, so its grid alone does not "
+            "explain the predictions. Choose an endpoint that every path passes through."
         ) from error
     return _Cut(keras.Model(inputs, grids[-1]), above, _slopes_of(above))
 
 
 def _without_activation(layer, tensor):
-    """The logits of a last layer: softmax and sigmoid flatten the gradients of sure answers."""
+    """Return the last layer's logits: softmax and sigmoid flatten confident gradients."""
     if isinstance(layer, keras.layers.Softmax):
         return tensor
     activation = getattr(layer, "activation", None)
@@ -158,14 +161,14 @@ def _without_activation(layer, tensor):
         return tensor
     if getattr(layer, "quantization_mode", None):
         raise ValueError(
-            f"The layer {layer.name!r} is quantized to {layer.quantization_mode}, and Grad-CAM "
-            "needs its weights in floating point. Use the model before quantize()."
+            f"The layer {layer.name!r} is quantized to {layer.quantization_mode}, but Grad-CAM "
+            "needs floating-point weights. Use the model before quantize()."
         )
     return _Logits(layer)(tensor)
 
 
 def _slopes_of(above: keras.Model) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-    """A function from a grid and one index an image to that output's gradients by the grid."""
+    """Return a function of a grid and one output index per image: the gradients by the grid."""
 
     def total(answers, chosen):
         picked = keras.ops.take_along_axis(answers, chosen[:, None], axis=1)

@@ -1,4 +1,4 @@
-"""Occlusion: how much an answer loses when a part of the image is covered."""
+"""Occlusion maps: how much a prediction falls when a part of the image is covered."""
 
 import itertools
 
@@ -64,8 +64,8 @@ def occlusion_map(
     images = checked_images(images).astype("float32")
     if cells > min(images.shape[1:3]):
         raise ValueError(
-            f"Received cells={cells} for images of {images.shape[1]} x {images.shape[2]}. A cell "
-            "needs a pixel."
+            f"Received cells={cells} for images of {images.shape[1]} x {images.shape[2]}. "
+            "A cell needs at least one pixel: use fewer cells."
         )
     indices = checked_indices(class_index, len(images), model.output_shape[-1])
     warn_of_scaled(images[:1])
@@ -80,13 +80,13 @@ def occlusion_map(
             covered = [_covered(image, *each, cells) for each in corners[start:][:batch_size]]
             found.append(answers_of(model, np.stack(covered), batch_size)[:, index])
         lost = before[index] - np.concatenate(found).reshape(cells + 1, cells + 1)
-        # Each cell is under four patches, those at the border being cut.
+        # Four patches cover each cell; those at the border are cropped.
         maps[number] = (lost[:-1, :-1] + lost[1:, :-1] + lost[:-1, 1:] + lost[1:, 1:]) / 4
     return maps
 
 
 def _covered(image: np.ndarray, top: int, left: int, cells: int) -> np.ndarray:
-    """The image with two by two cells in its mean colour, cut where they leave it."""
+    """Return the image with two by two cells in its mean colour, cropped at the border."""
     place = tuple(
         slice(*(round(np.clip(cell, 0, cells) * side / cells) for cell in (first, first + 2)))
         for first, side in zip((top, left), image.shape[:2], strict=True)

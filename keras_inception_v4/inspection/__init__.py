@@ -1,4 +1,4 @@
-"""What a model takes and what it answers, told by its layers and by what its run recorded."""
+"""Inputs and outputs of a model, inferred from its layers and from its run's records."""
 
 from keras_inception_v4.inspection.graphs import input_of, made_once, run_through
 from keras_inception_v4.inspection.heads import (

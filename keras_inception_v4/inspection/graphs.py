@@ -1,4 +1,4 @@
-"""Models that share another's layers: walking through a graph, keeping what was made of it."""
+"""Traversal of a model's graph, and a cache of models that share another's layers."""
 
 import weakref
 from collections.abc import Callable
@@ -11,19 +11,19 @@ Made = TypeVar("Made")
 
 
 def run_through(model: "keras.Model", tensor, call: Callable):
-    """Passes a tensor through a model's operations; models inside it are called as operations.
+    """Pass a tensor through a model's operations; a nested model counts as one operation.
 
     Args:
-        model: functional or sequential.
-        tensor: a Keras tensor that fits its input.
-        call: takes an operation, its arguments and keywords, and returns the output; it may
-            return something else in the operation's place.
+        model: Functional or sequential model.
+        tensor: Keras tensor that fits the model's input.
+        call: Function of an operation, its arguments and its keywords that returns the output.
+            It may replace the operation by another.
 
     Returns:
-        The output tensor. Layers and weights are shared with the model.
+        The output tensor. It shares layers and weights with the model.
 
     Raises:
-        ValueError: for a model that is no graph of layers.
+        ValueError: If the model is neither functional nor sequential.
     """
     import keras
 
@@ -32,15 +32,15 @@ def run_through(model: "keras.Model", tensor, call: Callable):
             tensor = call(layer, tensor)
         return tensor
     if not getattr(model, "inputs", None):
-        raise ValueError(f"The model {model.name!r} is no graph of layers.")
-    given = keras.tree.map_structure(lambda _: tensor, model.input)  # perhaps in a list
+        raise ValueError(f"The model {model.name!r} is neither functional nor sequential.")
+    given = keras.tree.map_structure(lambda _: tensor, model.input)  # the input may be a list
     return keras.models.clone_model(
         model, input_tensors=given, clone_function=lambda layer: layer, call_function=call
     ).output
 
 
 def input_of(model: "keras.Model"):
-    """A new Keras tensor like the only one that a model takes."""
+    """Return a new Keras tensor like the model's only input."""
     import keras
 
     (given,) = model.inputs
@@ -48,13 +48,15 @@ def input_of(model: "keras.Model"):
 
 
 def made_once(model: "keras.Model", name: str, make: Callable[[], Made]) -> Made:
-    """What `make` made of a model, kept as long as the model; a new one takes seconds to trace.
+    """Return what `make` builds from a model, cached for as long as the model exists.
+
+    A new model takes seconds to trace.
 
     Args:
-        model: whose layers the other one shares.
-        name: of what is made.
-        make: makes it. Called again where the model's layers have other variables than before,
-            as quantization and adapters leave them.
+        model: Model whose layers the result shares.
+        name: Cache key of the result.
+        make: Function that builds the result. It is called again if the model's layers have new
+            variables, as after quantization or with adapters.
     """
     kept = _MADE.setdefault(model, {})
     variables = tuple(id(variable) for variable in model.variables)

@@ -1,4 +1,4 @@
-"""What a model answers: probabilities or logits, and by which layers."""
+"""Outputs of a model: probabilities, logits or quantities, and the layers they come from."""
 
 from typing import TYPE_CHECKING
 
@@ -19,28 +19,28 @@ if TYPE_CHECKING:
 
 
 def check_classifier(model: "keras.Model") -> None:
-    """Checks that a model answers probabilities or logits of at least two classes, or quantities.
+    """Check that a model outputs quantities, or probabilities or logits of several classes.
 
     Raises:
-        ValueError: if it has no classifier, or one of a single output.
+        ValueError: If it has no classifier, or a classifier with a single output.
     """
     if len(model.output_shape) != 2 or activation_of(model) is None:
         raise ValueError(
-            f"The model {model.name!r} has no classifier: it answers {model.output_shape}."
+            f"The model {model.name!r} has no classifier: its output shape is {model.output_shape}."
         )
     if model.output_shape[-1] < task_of(model).least_outputs:
         raise ValueError(
-            f"The model {model.name!r} answers one number an image, which names no class. Build "
-            "its head with two outputs and 'softmax', one for each class, or for a quantity with "
-            "task='regression'."
+            f"The model {model.name!r} has a single output, so it cannot tell classes apart. Build "
+            "its head with two outputs and 'softmax', one for each class. For a quantity, build it "
+            "with task='regression'."
         )
 
 
 def task_of(model: "keras.Model") -> Task:
-    """What a model's answers are: several classes for a sigmoid, quantities, else one class.
+    """Return a model's task: multi-label for a sigmoid, regression, else single-label.
 
-    Quantities end in a linear activation layer of the name that `architecture.TARGETS` is: it
-    changes nothing, and tells them from logits.
+    A regression model ends in a linear activation layer named `architecture.TARGETS`. The layer
+    changes nothing and distinguishes quantities from logits.
     """
     last = last_layer(model)
     if last.name == TARGETS and activation_of(model) == "linear":
@@ -49,10 +49,10 @@ def task_of(model: "keras.Model") -> Task:
 
 
 def activation_of(model: "keras.Model") -> str | None:
-    """Name of the activation that a model's answers come from, `"linear"` for none.
+    """Return the name of the last layer's activation, `"linear"` for none.
 
-    Of the last layer, in nested models too: a dense layer's own, or that of a softmax or activation
-    layer. `None` if the last layer is another.
+    The last layer may be in a nested model. It is a softmax layer or a layer with an activation,
+    such as a dense or activation layer. For any other layer the result is `None`.
     """
     import keras
 
@@ -64,7 +64,7 @@ def activation_of(model: "keras.Model") -> str | None:
 
 
 def last_layer(model: "keras.Model"):
-    """The layer that answers, also of a model whose last layer is a model."""
+    """Return the last layer of a model; if that is a model, the last layer inside it."""
     import keras
 
     last = model
@@ -74,26 +74,26 @@ def last_layer(model: "keras.Model"):
 
 
 def check_probabilities(model: "keras.Model") -> None:
-    """Checks that a model answers probabilities of classes, or quantities.
+    """Check that a model outputs probabilities of classes, or quantities.
 
     Raises:
-        ValueError: if it has no classifier, or one that answers logits.
+        ValueError: If it has no classifier, or a classifier that outputs logits.
     """
     check_classifier(model)
     if answers_logits(model):
         raise ValueError(
-            f"The model {model.name!r} answers logits, and an artefact answers probabilities. "
+            f"The model {model.name!r} outputs logits, but an artefact must output probabilities. "
             "Build it with classifier_activation='softmax' and load its weights."
         )
 
 
 def answers_logits(model: "keras.Model") -> bool:
-    """Whether a classifier has no activation."""
+    """Return whether a classifier outputs logits, because it has no activation."""
     return activation_of(model) == "linear" and task_of(model) is not TASKS[REGRESSION]
 
 
 def probabilities_of(model: "keras.Model", answers: np.ndarray) -> np.ndarray:
-    """A classifier's answers as probabilities, also where it answers logits."""
+    """Return outputs as probabilities: logits pass through a softmax, others are unchanged."""
     if not answers_logits(model):
         return answers
     powers = np.exp(answers - answers.max(axis=1, keepdims=True))
@@ -101,10 +101,12 @@ def probabilities_of(model: "keras.Model", answers: np.ndarray) -> np.ndarray:
 
 
 def pool_and_dense(model: "keras.Model"):
-    """The average pool and the dense layer of a head that is nothing but these and dropout.
+    """Return the average pool and the dense layer of a head that has only these and dropout.
+
+    A softmax or activation layer may follow a linear dense layer.
 
     Raises:
-        ValueError: for any other head.
+        ValueError: If the head has other layers, or is quantized.
     """
     from keras import activations, layers
 
@@ -117,9 +119,8 @@ def pool_and_dense(model: "keras.Model"):
             tensor = dropout.input
         if getattr(dense, "quantization_mode", None):
             raise ValueError(
-                f"The classifier of {model.name!r} is quantized to {dense.quantization_mode}, and "
-                "maps and training need its weights in floating point. Use the model before "
-                "quantize()."
+                f"The classifier of {model.name!r} is quantized to {dense.quantization_mode}, but "
+                "maps and training need floating-point weights. Use the model before quantize()."
             )
         answer = model.layers[-1]
         if isinstance(answer, (layers.Softmax, layers.Activation)):
@@ -131,7 +132,7 @@ def pool_and_dense(model: "keras.Model"):
             return pool, dense
     raise ValueError(
         f"The head of {model.name!r} is not a global average pool (avg_pool), dropout and one "
-        "dense layer (predictions), with or without a softmax layer, that answers. Class "
-        "activation maps and training on cached features are exact only for that head, which "
+        "dense layer (predictions), optionally followed by a softmax layer. Class activation maps "
+        "and training on cached features are exact only for that head, which "
         "InceptionV4(include_top=True) and transfer_model build."
     )

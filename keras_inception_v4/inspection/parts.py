@@ -1,4 +1,4 @@
-"""Parts of a model that answer something else, sharing its layers."""
+"""Parts of a model with other outputs. They share the model's layers."""
 
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def classifier_of(model: "keras.Model") -> "keras.Model":
-    """The model with its own classifier alone: without the auxiliary head, if it has one."""
+    """Return the model without its auxiliary head, or the model itself if it has none."""
     if not {HEAD, AUXILIARY_HEAD} <= {layer.name for layer in model.layers}:
         return model
     import keras
@@ -26,17 +26,17 @@ def classifier_of(model: "keras.Model") -> "keras.Model":
 
 
 def embedding_model(model: "keras.Model") -> "keras.Model":
-    """The part of a model that turns images into 1536 numbers: up to the average pool.
+    """Return the part of a model up to the average pool, which outputs 1536 features per image.
 
-    It shares the model's layers, and is made and traced once for each model.
+    It shares the model's layers and is built and traced once per model.
 
     Raises:
-        ValueError: if it is no model of this package that reaches the last endpoint, or its weights
+        ValueError: If the model is not one of this package with the last endpoint, or its weights
             are not finite.
     """
 
     def make():
-        check_weights(model)  # behind a ReLU, JAX makes a 0 of NaN
+        check_weights(model)  # JAX's ReLU turns NaN into 0 and would hide it
         return _up_to_the_pool(model)
 
     return made_once(model, "embedding", make)
@@ -56,25 +56,25 @@ def _up_to_the_pool(model: "keras.Model") -> "keras.Model":
 
 
 def endpoint_output(model: "keras.Model", name: str):
-    """The output tensor of an endpoint.
+    """Return the output tensor of an endpoint.
 
     Raises:
-        ValueError: if the model has no such layer.
+        ValueError: If the model has no such layer.
     """
     try:
         return model.get_layer(name).output
     except ValueError:
         raise ValueError(
             f"The model {model.name!r} has no layer {name!r}. It must be a model of this package "
-            "that reaches that endpoint."
+            "that includes that endpoint."
         ) from None
 
 
 def check_weights(model: "keras.Model") -> None:
-    """Checks that no weight is NaN or infinite.
+    """Check that no weight is NaN or infinite.
 
     Raises:
-        ValueError: with the first layer that has such a weight.
+        ValueError: If a weight is. The message names the first such layer.
     """
     for layer in model.layers:
         for weights in layer.get_weights():

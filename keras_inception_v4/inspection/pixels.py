@@ -1,4 +1,4 @@
-"""The images that a model takes: size, channels, and raw or scaled pixels."""
+"""Input images of a model: their size, the order of channels, and raw or scaled pixels."""
 
 import weakref
 from typing import TYPE_CHECKING
@@ -12,50 +12,52 @@ from keras_inception_v4.preprocessing import preprocess_input
 if TYPE_CHECKING:
     import keras
 
-SIDE = 96  # pixels of the test images where a model leaves its size open
+SIDE = 96  # pixels, of the test images if the model takes any size
 
 
 PIXELS = {"raw": True, "scaled": False}
-"""What a caller may say of a model: it takes 0 to 255, or -1 to 1."""
+"""Pixel ranges that a caller can declare for a model: 0 to 255, or -1 to 1."""
 
 
 def say_pixels(model: "keras.Model", pixels: str | None) -> None:
-    """Takes a caller's word for what a model's pixels are, for as long as there is the model.
+    """Record the pixel range that the caller declares for a model, while the model exists.
 
     Args:
-        model: of which that cannot be told, or is to be told otherwise.
-        pixels: a key of `PIXELS`; `None` says nothing.
+        model: Model whose range cannot be detected, or should be overridden.
+        pixels: Key of `PIXELS`, or `None` to record nothing.
 
     Raises:
-        ValueError: for any other word.
+        ValueError: If `pixels` is anything else.
     """
     if pixels is None:
         return
     if pixels not in PIXELS:
         raise ValueError(
             f"Received pixels={pixels!r}. Allowed are 'raw' (the model takes 0 to 255), 'scaled' "
-            "(-1 to 1) and None (find out)."
+            "(-1 to 1) and None (detect it)."
         )
     _KNOWN[model] = PIXELS[pixels]
 
 
 def same_pixels(model: "keras.Model", part: "keras.Model") -> "keras.Model":
-    """The part, which takes what the model takes, if that is known."""
+    """Return the part with the pixel range of the model, if that is known."""
     if model in _KNOWN:
         _KNOWN[part] = _KNOWN[model]
     return part
 
 
 def takes_raw_pixels(model: "keras.Model") -> bool:
-    """Whether the model takes pixels from 0 to 255, because something in it scales them.
+    """Return whether the model takes pixels from 0 to 255, because one of its layers scales them.
 
-    A layer named `preprocessing` says so. In other models, what stands before the first layer with
-    a kernel, nested models included, is run on a black and on a white image: if they come out as
-    they went in, the model takes what `preprocess_input` returns, -1 to 1.
+    The range declared with `say_pixels` comes first, then a layer named `preprocessing`. In other
+    models, the layers before the first kernel, nested models included, are run on a black and a
+    white image. If both come out unchanged, the model takes the output of `preprocess_input`,
+    -1 to 1.
 
     Raises:
-        ValueError: if that cannot be told: for a model without a graph of layers, or one that
-            begins with a batch norm, whose statistics may be those of either range.
+        ValueError: If the range cannot be detected. The model is neither functional nor
+            sequential, has no layer with a kernel, or begins with a batch norm, whose statistics
+            may be those of either range.
     """
     if model not in _KNOWN:
         named = any(layer.name == PREPROCESSING for layer in model.layers)
@@ -66,14 +68,14 @@ def takes_raw_pixels(model: "keras.Model") -> bool:
 _KNOWN: weakref.WeakKeyDictionary["keras.Model", bool] = weakref.WeakKeyDictionary()
 
 
-class _Reached(Exception):  # noqa: N818  (no error: it carries what was looked for)
+class _Reached(Exception):  # noqa: N818  (not an error: it carries the result)
     def __init__(self, tensor):
         super().__init__()
         self.tensor = tensor
 
 
 def _to_the_first_kernel(model: "keras.Model"):
-    """A model's input, and the tensor that comes before its first kernel."""
+    """Return a model's input and the tensor that enters its first layer with a kernel."""
     import keras
 
     def call(operation, *arguments, training=None, **named):
@@ -87,7 +89,7 @@ def _to_the_first_kernel(model: "keras.Model"):
         return operation(*arguments, **named)
 
     if not getattr(model, "inputs", None):
-        raise ValueError("It is no graph of layers.")
+        raise ValueError("It is neither functional nor sequential.")
     inputs = input_of(model)
     try:
         run_through(model, inputs, call)
@@ -97,10 +99,10 @@ def _to_the_first_kernel(model: "keras.Model"):
 
 
 def keeps_size(model: "keras.Model") -> bool:
-    """Whether the first kernel sees images of the size that the model takes."""
+    """Return whether images reach the first kernel at the size that the model takes."""
     try:
         inputs, tensor = _to_the_first_kernel(model)
-    except ValueError:  # it cannot be told
+    except ValueError:  # the first kernel cannot be determined
         return False
     sides = slice(2, 4) if is_channels_first(model) else slice(1, 3)
     return inputs.shape[sides] == tensor.shape[sides]
@@ -114,8 +116,8 @@ def _scales(model: "keras.Model") -> bool:
         before = keras.Model(inputs, tensor)
     except ValueError as error:
         raise ValueError(
-            f"It cannot be told whether the model {model.name!r} takes pixels from 0 to 255 or "
-            f"from -1 to 1. {error} Say which: pixels='raw' or 'scaled' (--pixels)."
+            f"Cannot detect whether the model {model.name!r} takes pixels from 0 to 255 or "
+            f"from -1 to 1. {error} Pass pixels='raw' or pixels='scaled' (--pixels)."
         ) from error
     shape = [side or SIDE for side in inputs.shape[1:]]
     for value in (0, 255):
@@ -127,7 +129,7 @@ def _scales(model: "keras.Model") -> bool:
 
 
 def is_channels_first(model: "keras.Model") -> bool:
-    """Whether the model's images have their channels before height and width."""
+    """Return whether the channels of the model's images come before height and width."""
     return any(
         getattr(layer, "data_format", None) == "channels_first"
         or (hasattr(layer, "layers") and is_channels_first(layer))
@@ -136,10 +138,10 @@ def is_channels_first(model: "keras.Model") -> bool:
 
 
 def image_size(model: "keras.Model", default: int = DEFAULT_SIZE) -> tuple[int, int]:
-    """Height and width of the model's images; `default` for what the model leaves open.
+    """Return height and width of the model's images, with `default` for open dimensions.
 
     Raises:
-        ValueError: if the model does not take images.
+        ValueError: If the model does not take images.
     """
     shape = model.input_shape
     if not isinstance(shape, tuple) or len(shape) != 4:
@@ -151,14 +153,14 @@ def image_size(model: "keras.Model", default: int = DEFAULT_SIZE) -> tuple[int, 
 
 
 def model_input(model: "keras.Model", pixels: np.ndarray) -> np.ndarray:
-    """Raw pixels as the model takes them.
+    """Convert raw pixels to the model's range and data format.
 
     Args:
-        model: any model of this package.
-        pixels: `(images, height, width, channels)`, RGB, 0 to 255.
+        model: Any model of this package.
+        pixels: Array of shape `(images, height, width, channels)`, RGB, 0 to 255.
 
     Returns:
-        float array in the model's range and data format.
+        Array for the model. Scaled pixels are floats; raw pixels keep their dtype.
     """
     if not takes_raw_pixels(model):
         pixels = preprocess_input(pixels)
@@ -166,7 +168,7 @@ def model_input(model: "keras.Model", pixels: np.ndarray) -> np.ndarray:
 
 
 def feeder(model: "keras.Model"):
-    """A function from raw pixels to what the model takes; `None` if that is the same."""
+    """Return a function from raw pixels to the model's input, or `None` if they are the same."""
     if takes_raw_pixels(model) and not is_channels_first(model):
         return None
     return lambda pixels: model_input(model, pixels)

@@ -1,4 +1,4 @@
-"""What a run recorded beside its model: names and crop."""
+"""Settings that a run recorded beside its model: class names, crop and thresholds."""
 
 import os
 from collections import Counter
@@ -10,10 +10,10 @@ from keras_inception_v4.preprocessing import imagenet_classes
 
 
 class ModelSettings(NamedTuple):
-    """What turns image files into a model's answers with names.
+    """Settings that turn image files into named predictions.
 
-    `class_names` is `None` where nobody recorded any; `thresholds` likewise, one a class, from
-    which probability on a class is answered.
+    `class_names` is `None` if no names were recorded. `thresholds` holds the least probability at
+    which each class is predicted, or is `None`.
     """
 
     class_names: list[str] | None
@@ -22,13 +22,13 @@ class ModelSettings(NamedTuple):
 
 
 def read_settings(model_path: str | os.PathLike) -> ModelSettings:
-    """Reads what the training run recorded beside its model.
+    """Read the settings that the training run recorded beside its model.
 
     Args:
-        model_path: a run folder or its `model.keras`, or any model file.
+        model_path: Run folder, its `model.keras`, or any other model file.
 
     Returns:
-        The run's class names, crop and thresholds; for a model that stands alone, no names and
+        The run's class names, crop and thresholds. A model outside a run folder has no names, and
         the evaluation crop of the published accuracy.
     """
     folder = model_file(model_path).parent
@@ -47,18 +47,19 @@ def read_settings(model_path: str | os.PathLike) -> ModelSettings:
 
 
 def names_of(classes: int, class_names: list[str] | None) -> list[str]:
-    """One name a class: the recorded ones, ImageNet's for 1000, else the index as text.
+    """Return one name per class: the given ones, ImageNet's for 1000, else the index as text.
 
-    Two of ImageNet's names occur twice; they bear their synset.
+    Two of ImageNet's names occur twice; their synset is appended.
 
     Raises:
-        ValueError: if the recorded names are not as many as the model's classes.
+        ValueError: If the number of given names is not the model's number of classes.
     """
     if class_names is not None:
         if len(class_names) != classes:
             raise ValueError(
-                f"The model answers {classes} classes, but class_names.json beside it names "
-                f"{len(class_names)}. Put the model back into the folder of its own run."
+                f"The model has {classes} classes, but there are {len(class_names)} class names. "
+                "Pass one name per class. If they come from class_names.json beside the model, "
+                "move the model back to the folder of its own run."
             )
         return class_names
     if classes == len(imagenet_classes()):

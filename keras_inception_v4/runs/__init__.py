@@ -1,1 +1,1 @@
-"""One run, from its settings to its report, in a folder that resumes."""
+"""A run: one training from settings to report, in a folder that can be resumed."""

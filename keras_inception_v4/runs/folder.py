@@ -1,4 +1,4 @@
-"""The folder of one training run: its arguments first, its report last."""
+"""The folder of a training run. Its arguments are written first, its report last."""
 
 import csv
 import os
@@ -14,19 +14,20 @@ from keras_inception_v4.files import (
 
 
 class RunFolder:
-    """A folder that belongs to one set of arguments; complete once it has a report.
+    """A folder that belongs to one set of arguments and is complete once it holds a report.
 
     Args:
-        path: the folder; `begin` makes it.
-        arguments: what decides the result, as JSON values. A folder of other
-            arguments is refused.
-        crop: what `load_image` must use for this run's model.
-        writes: whether this process is the one that writes; the others find the same folder.
-        environment: variables that decide how the backend computes, recorded so that a resumed
-            command sets them again; `None` for one that is not set.
+        path: Path of the folder, which `begin` makes.
+        arguments: JSON values that decide the result. A folder with other arguments is rejected.
+        crop: Crop that `load_image` must use for this run's model.
+        writes: Whether this process writes the folder; other processes of the run only read it.
+            Defaults to `True`.
+        environment: Environment variables that decide how the backend computes. They are recorded,
+            and a resumed command sets them again. `None` as a value means that it is not set.
 
     Raises:
-        ValueError: if the folder holds something else, or a run of other arguments.
+        ValueError: If the path is a file, or the folder holds something else or a run with other
+            arguments.
     """
 
     def __init__(
@@ -53,14 +54,14 @@ class RunFolder:
             )
 
     def begin(self, listing: dict) -> None:
-        """Writes the arguments and which images the run uses, or checks the images again.
+        """Write the arguments and the listing of images, or check the listing of a resumed run.
 
         Args:
-            listing: of the images, as JSON values.
+            listing: JSON values that say which images are used for what.
 
         Raises:
-            ValueError: if the run began with other images.
-            OSError: if the folder cannot be made or written.
+            ValueError: If the run began with other images.
+            OSError: If the folder cannot be made or written.
         """
         if self.writes:
             remove_temporary(self.path)
@@ -76,28 +77,28 @@ class RunFolder:
 
     @property
     def listing(self) -> dict | None:
-        """The images that the run began with, if it has begun."""
+        """Listing of the images that the run began with; `None` if it has not begun."""
         file = self.path / "data.json"
         return read_json(file) if file.is_file() else None
 
     @property
     def report(self) -> dict | None:
-        """The report of a complete run, else `None`."""
+        """Report of a complete run, else `None`."""
         file = self.path / "report.json"
         return read_json(file) if file.is_file() else None
 
     @property
     def checkpoints(self) -> Path:
-        """The folder for what an unfinished run needs to go on."""
+        """Folder of the checkpoints from which an unfinished run resumes."""
         return self.path / "checkpoints"
 
     def finish(self, report: dict) -> None:
-        """Writes the report, which marks the run as complete, and drops the checkpoints."""
+        """Write the report, which marks the run as complete, and delete the checkpoints."""
         write_json(self.path / "report.json", report)
         shutil.rmtree(self.checkpoints, ignore_errors=True)
 
     def write_history(self, phases: dict[str, dict[str, list[float]]]) -> None:
-        """Writes one line an epoch to `history.csv`, epochs counted through all phases."""
+        """Write one line per epoch to `history.csv`, counting epochs through all phases."""
         columns = list(dict.fromkeys(key for history in phases.values() for key in history))
         with replacing(self.path / "history.csv") as new, new.open("w", newline="") as file:
             table = csv.writer(file)
@@ -112,12 +113,12 @@ class RunFolder:
 
 
 def recorded_arguments(path: str | os.PathLike) -> dict:
-    """Arguments of the run that a folder holds; empty if it holds none."""
+    """Return the recorded arguments of the run in a folder; empty if there is no run."""
     return _config(path).get("arguments", {})
 
 
 def recorded_environment(path: str | os.PathLike) -> dict[str, str | None]:
-    """What `RunFolder` was given of the run that a folder holds; empty if it holds none."""
+    """Return the recorded environment of the run in a folder; empty if there is no run."""
     return _config(path).get("environment", {})
 
 
@@ -130,7 +131,7 @@ PATHS = ("data", "weights", "images")
 
 
 def _plain(key: str, value):
-    """A path in one spelling: `photos/` is `photos`."""
+    """Normalize the value if it is a path, so that `photos/` equals `photos`."""
     return os.path.normpath(value) if key in PATHS and value is not None else value
 
 
@@ -146,6 +147,6 @@ def _check_same(path, recorded, received) -> None:
             for key in different
         )
         raise ValueError(
-            f"{path} holds a run of other arguments: {changes}. Name another folder, or repeat "
-            "the run with its own arguments."
+            f"{path} holds a run with other arguments: {changes}. Name another folder, or use the "
+            "recorded arguments."
         )

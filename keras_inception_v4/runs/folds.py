@@ -1,4 +1,4 @@
-"""One training for each share of the images that is held out, and what they are worth together."""
+"""Cross-validation: one training per fold, with the mean and spread of the measures."""
 
 import os
 from collections.abc import Callable
@@ -16,21 +16,22 @@ REPORT = "folds.json"
 def cross_validated(
     output: str | os.PathLike, folds: int, train_fold: Callable[[int, Path], dict]
 ) -> dict:
-    """Trains every fold as a run in a folder of its own, and writes their mean and spread.
+    """Train each fold in its own run folder, and write the mean and spread of the measures.
 
-    What a fold has finished is not trained again, so the same call goes on after an interruption.
+    Call it again to resume: what a fold has finished is not trained again.
 
     Args:
-        output: the folder of all folds.
-        folds: how many.
-        train_fold: takes a fold's number, from 1, and its run folder; returns its report.
+        output: Folder of all folds.
+        folds: Number of folds.
+        train_fold: Function that takes a fold's number, from 1, and its run folder, and returns the
+            fold's report.
 
     Returns:
-        `folds` (the reports in order), and `mean` and `spread` (standard deviation over the folds)
-        of each of the task's measures.
+        A dict with `folds` (the reports in order), and `mean` and `spread` (standard deviation over
+        the folds) of each of the task's measures.
 
     Raises:
-        ValueError: if `output` holds a run.
+        ValueError: If `output` holds a run.
     """
     output = Path(output)
     if (output / "config.json").exists():

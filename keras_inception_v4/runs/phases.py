@@ -1,4 +1,4 @@
-"""The phases of a run: what is trained, in which order, and what is delivered."""
+"""The phases of a run: what is trained, in which order, and which model is returned."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -26,7 +26,7 @@ Histories = dict[str, dict[str, list[float]]]
 
 
 class Watching(NamedTuple):
-    """What does not decide a run's numbers: who looks on, and how often its state is kept."""
+    """Options that do not change a run's numbers: callbacks, TensorBoard, checkpoints, output."""
 
     callbacks: Sequence[keras.callbacks.Callback] = ()
     tensorboard: bool = False
@@ -34,7 +34,7 @@ class Watching(NamedTuple):
     verbose: Verbose = "auto"
 
     def of_phase(self, run: RunFolder, first: int = 0) -> list[keras.callbacks.Callback]:
-        """Callbacks of a phase before which there were `first` epochs."""
+        """Return the callbacks of a phase that follows `first` epochs of earlier phases."""
         timeline = self.tensorboard and run.writes
         return [
             *([Timeline(run.path / "tensorboard", first)] if timeline else []),
@@ -53,17 +53,18 @@ def from_scratch(
     recipes: dict[str, Recipe] = RECIPES,
     fit_model: Callable[..., keras.callbacks.History] = fit,
 ) -> tuple[keras.Model, Histories]:
-    """One phase: all weights by a recipe.
+    """Train all weights by a recipe, in one phase.
 
     Args:
-        run: not begun; begins here, once everything is known to fit.
-        images: training and held-out images.
-        settings: all of them decided.
-        watching: the run.
-        build: makes the network, as `scratch_model`.
-        add_head: adds the auxiliary head, as `with_auxiliary_head`.
-        recipes: by name.
-        fit_model: as `fit`.
+        run: Run folder. This function begins the run after the batch size and the model are
+            checked.
+        images: Training and held-out images.
+        settings: Settings without open values, as `Settings.decided` returns them.
+        watching: Callbacks, TensorBoard, checkpoints and output of the run.
+        build: Function that builds the network. Defaults to `scratch_model`.
+        add_head: Function that adds the auxiliary head. Defaults to `with_auxiliary_head`.
+        recipes: Recipes by name. Defaults to `RECIPES`.
+        fit_model: Function that fits the model. Defaults to `fit`.
 
     Returns:
         The model in float32, without augmentation, and the history of each phase by name.
@@ -96,7 +97,7 @@ def from_scratch(
 
 
 def _begin(run: RunFolder, images: LabelledData, batch_size: int, watching: Watching) -> None:
-    """Begins a run in all its processes, and says which devices it has."""
+    """Begin a run in all its processes, and print which devices it uses."""
     count, idle = devices.count_devices(), devices.count_idle()
     if watching.verbose and count > 1:
         processes = part()[1]
@@ -106,8 +107,8 @@ def _begin(run: RunFolder, images: LabelledData, batch_size: int, watching: Watc
         )
     if watching.verbose and idle:
         print(
-            f"This trains on one GPU and leaves {idle} idle, as {keras.backend.backend()} does "
-            "here. KERAS_BACKEND=jax takes all.",
+            f"Training uses one GPU and leaves {idle} idle, as always on "
+            f"{keras.backend.backend()}. KERAS_BACKEND=jax uses all.",
             file=sys.stderr,
         )
     run.begin(images.listing())
@@ -118,7 +119,10 @@ def _begin(run: RunFolder, images: LabelledData, batch_size: int, watching: Watc
 def from_trained_weights(
     run: RunFolder, images: LabelledData, settings: Settings, watching: Watching
 ) -> tuple[keras.Model, Histories]:
-    """Two phases: a head on cached features, then fine-tuning; otherwise as `from_scratch`."""
+    """Train a head on cached features, then fine-tune.
+
+    Takes and returns the same as `from_scratch`.
+    """
     devices.check_batch(settings.batch_size, len(images.train), whole=False)
     keras.utils.set_random_seed(settings.seed)
     classes, shape = len(images.class_names), square_shape(settings.image_size)

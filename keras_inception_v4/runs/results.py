@@ -1,4 +1,4 @@
-"""What a finished run leaves in its folder, besides its report."""
+"""The files that a finished run leaves in its folder besides its report."""
 
 import contextlib
 import os
@@ -15,7 +15,7 @@ from keras_inception_v4.files import MODEL, replacing, write_json
 from keras_inception_v4.runs.folder import RunFolder
 from keras_inception_v4.tasks import Measured, task_named
 
-LONGEST = 200  # bytes of an example's name
+LONGEST = 200  # bytes of an example's file name
 
 
 def write_results(
@@ -27,16 +27,18 @@ def write_results(
     metrics: dict,
     thresholds: list[float] | None,
 ) -> None:
-    """Writes the model, its class names, history, pictures, examples and SavedModel.
+    """Write the model, class names, thresholds, history, pictures, examples and SavedModel.
+
+    The SavedModel is written on the TensorFlow backend only.
 
     Args:
-        run: where to.
-        model: float32, raw pixels in.
-        data: what it was trained on.
-        phases: name of each phase to its history.
-        given: the model's answers on the images that it is measured on.
-        metrics: the task's measures of them.
-        thresholds: one a class, where the task has such.
+        run: Run folder to write to.
+        model: Float32 model that takes raw pixels.
+        data: Data that the model was trained on.
+        phases: History of each phase by the phase's name.
+        given: Model's predictions and the targets of the images that it is measured on.
+        metrics: The task's measures of `given`.
+        thresholds: One threshold per class; `None` if the task has none.
     """
     with replacing(run.path / MODEL) as new:
         model.save(new)
@@ -70,17 +72,17 @@ def write_results(
 
 @contextlib.contextmanager
 def _not_worth_a_run(picture: str) -> Iterator[None]:
-    """Turns what a picture fails on, but for the disk, into a warning: the model counts more."""
+    """Warn about errors in drawing a picture instead of failing the run; raise `OSError`s."""
     try:
         yield
     except OSError:
         raise
-    except Exception as error:  # matplotlib and its fonts raise whatever a name leads to
+    except Exception as error:  # names may raise any error in matplotlib and its fonts
         print(f"warning: {picture} was not drawn ({in_one_line(error)})", file=sys.stderr)
 
 
 def _write_examples(run: RunFolder, data: LabelledData) -> None:
-    """Held-out images, one of each class, as files to try the model on."""
+    """Save a few measured images, such as one of each class, as files to try the model on."""
     with replacing(run.path / "examples") as new:
         new.mkdir()
         task = task_named(data.task)
@@ -90,7 +92,7 @@ def _write_examples(run: RunFolder, data: LabelledData) -> None:
 
 
 def _file_name(name: str, taken: set[str]) -> str:
-    """A name that files can have and no other has, as like the given one as that allows."""
+    """Return a valid file name close to `name` that is not yet taken, and add it to `taken`."""
     plain = name.replace("/", "_").replace("\0", "_")
     while len(os.fsencode(plain)) > LONGEST:
         plain = plain[:-1]

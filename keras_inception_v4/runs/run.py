@@ -1,4 +1,4 @@
-"""One command from images to a classifier: data, phases, results, in a folder that resumes."""
+"""A whole run from images to a classifier, in a folder that can be resumed."""
 
 import multiprocessing
 import os
@@ -124,7 +124,7 @@ train.__doc__ = (train.__doc__ or "").replace("{settings}", documented())
 
 
 class Sharing(NamedTuple):
-    """Of how many processes this is which, and where the first one is (`HOST:PORT`)."""
+    """Number of processes, number of this one, and address (`HOST:PORT`) of process 0."""
 
     coordinator: str | None = None
     processes: int = 1
@@ -135,7 +135,10 @@ WATCHING, ALONE = Watching(), Sharing()
 
 
 class Parts(NamedTuple):
-    """What a run consists of. Tests and benchmarks pass others, which processes can pickle."""
+    """Functions that a run consists of.
+
+    Tests and benchmarks pass others. They must be picklable, since child processes receive them.
+    """
 
     read_images: Callable[..., LabelledData]
     from_scratch: Callable[..., tuple[keras.Model, Histories]] = from_scratch
@@ -148,33 +151,37 @@ def run_settings(
     sharing: Sharing = ALONE,
     parts: Parts | None = None,
 ) -> dict:
-    """Makes or resumes the run of some settings, or of each of their folds.
+    """Start or resume the run of some settings, or the runs of all their folds.
 
     Args:
-        given: of the run.
-        output: its folder.
-        watching: who looks on.
-        sharing: of how many processes this is one.
-        parts: what the run consists of; the package's own if `None`.
+        given: Settings of the run.
+        output: Run folder.
+        watching: Callbacks, TensorBoard, checkpoints and output of the run.
+        sharing: Number of processes and which of them this is.
+        parts: Functions that the run consists of. Defaults to the package's own.
 
     Returns:
-        As `train`.
+        The report, as `train` returns it.
 
     Raises:
-        ValueError, FileNotFoundError, ImportError, OSError: as `train`.
+        ValueError, FileNotFoundError, ImportError, OSError: As `train`.
     """
     parts = parts or Parts(read_images)
     coordinator, processes, process_id = sharing
     check_processes(coordinator, processes, process_id)
     if watching.callbacks and processes != 1:
-        raise ValueError("Received callbacks with many processes. They are for one.")
+        raise ValueError(
+            "Received callbacks with several processes. They work only with processes=1."
+        )
     if watching.checkpoint_every is not None:
         check_at_least(1, checkpoint_every=watching.checkpoint_every)
     if watching.tensorboard:
         require_tensorboard()
     if given.folds is not None and given.fold is None:
         if processes != 1:
-            raise ValueError("Received folds with many processes. Train each fold by its number.")
+            raise ValueError(
+                "Received folds with several processes. Train one fold at a time: fold (--fold)."
+            )
         return cross_validated(
             output,
             given.folds,
@@ -210,10 +217,12 @@ def run_settings(
 
 
 def precision_for(processes: int, fastest: Callable[[], str] = fastest_precision) -> str:
-    """The fastest precision; with many processes a child is asked, as the devices are theirs.
+    """Return the fastest precision.
+
+    With many processes a child process finds out, since child processes use the devices.
 
     Raises:
-        OSError: if the child ended.
+        OSError: If the child process ended.
     """
     if processes == 1:
         return fastest()
@@ -223,20 +232,20 @@ def precision_for(processes: int, fastest: Callable[[], str] = fastest_precision
             return pool.submit(fastest).result()
     except BrokenProcessPool:
         raise OSError(
-            "The process that looks at the devices ended. Name a precision, and call this under "
+            "The child process that checks the devices ended. Set precision, and call this under "
             'if __name__ == "__main__":.'
         ) from None
 
 
 def _run_together(run: RunFolder, settings: Settings, watching: Watching, parts: Parts) -> None:
-    """One of many processes; all of them find the report in the end."""
+    """Run in one of many processes, and wait until process 0 has written the report."""
     check_same("their arguments", settings.as_json())
     _run(run, settings, watching, parts)
     wait_for_all("written")
 
 
 def _run(run: RunFolder, settings: Settings, watching: Watching, parts: Parts) -> None:
-    """Everything from the images to the report."""
+    """Run everything from reading the images to writing the report."""
     started = time.monotonic()
     make_reproducible(settings.seed, settings.deterministic)
     images = parts.read_images(settings, verbose=bool(watching.verbose))
@@ -249,7 +258,7 @@ def _run(run: RunFolder, settings: Settings, watching: Watching, parts: Parts) -
     temperature = None
     if settings.calibrate:
         temperature = calibrate(model, images.validation, verbose=False)
-    if settings.fold is not None:  # each fold is measured on what it holds out
+    if settings.fold is not None:  # a fold is measured on its held-out images
         images = images._replace(test=None)
     given = answers_and_targets(model, images.measured, verbose=False)
     thresholds = None
@@ -275,7 +284,7 @@ def _run(run: RunFolder, settings: Settings, watching: Watching, parts: Parts) -
 
 
 def read_images(settings: Settings, *, verbose: bool, scans=digit_scans) -> LabelledData:
-    """The images that a run is about; `scans` gives the digits."""
+    """Read the images of a run; `scans` returns the digits."""
     fold = None if settings.fold is None else (settings.fold, settings.folds)
     share: dict[str, Any] = {
         "validation_split": settings.validation_split,

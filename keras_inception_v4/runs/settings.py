@@ -1,4 +1,4 @@
-"""All that decides a run: the one list from which defaults, checks, records and options come."""
+"""The settings of a run: one list for defaults, checks, records and command-line options."""
 
 import inspect
 import os
@@ -42,163 +42,190 @@ OF_TRANSFER = (
     "patience",
     "cache_augmented",
 )
-"""What only a training from trained weights uses."""
+"""Settings that only training from trained weights uses."""
 OF_TABLES = ("images", "task", "path_column", "label_column", "split_column", "group_column")
-"""What only a table has a use for."""
+"""Settings for data with columns only: tables, files of records and saved datasets."""
 NEW = ("nested", "exclude", "calibrate", *OF_TABLES, "loss", "folds", "fold",
        "accumulate", "cache_augmented")  # fmt: skip
-"""Recorded where asked for, so that a run from before they were there is known again."""
+"""Settings recorded only if they differ from the default, so that older runs can be resumed."""
 LOSSES = ("huber", "mean_squared_error")
 
 
 def _option(default, help: str, group: str | None = None, choices=None) -> Any:
-    """A field that the command line offers too: in words, under a group of `--help`."""
+    """Return a field with its help text, its group in `--help` and its choices."""
     return field(default=default, metadata={"help": help, "group": group, "choices": choices})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """All that decides the result of a run, as a user gives it; `decided` fills in what is `None`.
+    """All settings that decide the result of a run, as a user gives them.
+
+    `decided` replaces `None` by the default.
 
     Raises:
-        ValueError: for settings that contradict each other or are out of range.
+        ValueError: If settings contradict each other or are out of range.
     """
 
-    # The types are those that a decided run has; they are also those of the command line.
+    # The types are those after `decided`; the command line converts its options to them.
     data: str | os.PathLike = _option(
         DIGITS,
-        "a folder with a subfolder a class, or with parts that hold such classes (train; val, "
-        "valid, validation or dev; test); a table of files and labels (.csv, .tsv, .parquet); a "
-        "file of records (.tfrecord, .array_record) or a folder of such; a data set that the "
-        "datasets library saved; or digits, the scans embedded in scikit-learn",
+        "a folder with one subfolder per class, or with train, test and val (valid, validation, "
+        "dev) folders that hold such subfolders; a table of files and labels (.csv, .tsv, "
+        ".parquet); a file of records (.tfrecord, .array_record) or a folder of them; a dataset "
+        "saved by the datasets library; or digits, the scans embedded in scikit-learn",
     )
     weights: str | os.PathLike | None = _option(
         "imagenet",
-        "imagenet; a path, such as a run's model.keras; none (in Python None): from scratch",
+        "imagenet; a path, such as a run's model.keras; or none (in Python None) to train from "
+        "scratch",
     )
     image_size: int = _option(
         None,
-        f"side in pixels, at least {MINIMUM_SIZE}, or {AUXILIARY_MINIMUM_SIZE} with the paper's "
-        f"recipes (default: that for digits, else {DEFAULT_SIZE})",
+        f"side of the images in pixels, at least {MINIMUM_SIZE}, or {AUXILIARY_MINIMUM_SIZE} with "
+        f"the paper's recipes (default: the least for digits, else {DEFAULT_SIZE})",
         IMAGES,
     )
     crop: float = _option(
         None,
-        "share of the short side that is kept, above 0 and at most 1 (default: "
+        "share of the short side to keep, above 0 and at most 1 (default: "
         f"{DIGITS_CROP} for digits, else {EVALUATION_CROP})",
         IMAGES,
     )
     augment: str = _option(
         None,
-        "random changes: photographs are mirrored, symbols are not (default: symbols for digits, "
-        "else photographs)",
+        "random augmentation: photographs are mirrored, symbols are not (default: symbols for "
+        "digits, else photographs)",
         IMAGES,
         AUGMENTATIONS,
     )
-    validation_split: float = _option(0.2, "share held out, if not split yet", IMAGES)
+    validation_split: float = _option(
+        0.2, "share of the images to hold out, unless the data are split", IMAGES
+    )
     folds: int = _option(
         None,
-        "train so many times, each with another share held out, and report mean and spread; each "
-        "is a run of its own below the output",
+        "cross-validate: train this many runs in folders below the output, each with another "
+        "share held out, and report mean and spread (default: a single run)",
         IMAGES,
     )
-    fold: int = _option(None, "with --folds: train only this one, from 1", IMAGES)
-    skip_corrupt: bool = _option(False, "leave out what cannot be used", IMAGES)
+    fold: int = _option(
+        None, "with --folds: train only the fold with this number, from 1 (default: all)", IMAGES
+    )
+    skip_corrupt: bool = _option(
+        False, "leave out files and rows that cannot be used, instead of stopping", IMAGES
+    )
     nested: bool = _option(
-        False, "subfolders that hold only folders are classes all the same", IMAGES
+        False, "treat subfolders as classes even if all of them hold only folders", IMAGES
     )
     exclude: str | os.PathLike | None = _option(
         None,
-        "a .parquet of findings that audit wrote: leave out the pictures that it marks so",
+        "a .parquet file written by audit: leave out the images that it marks for exclusion",
         IMAGES,
     )
     images: str | os.PathLike | None = _option(
-        None, "with a table: the folder that its paths are relative to (default: its own)", TABLE
+        None,
+        "with a table: folder that its paths are relative to (default: the folder of the table)",
+        TABLE,
     )
     task: str | None = _option(
         None,
-        "with a table: what a picture has: single-label, one class; multi-label, several or none; "
-        "regression, numbers (default: multi-label where cells hold several names with | or ; or "
-        "each class has a column, else single-label)",
+        "with a table, targets of an image: single-label is one class; multi-label is several "
+        "classes or none; regression is numbers (default: multi-label if cells hold several names "
+        "separated by | or ; or if each class has a column, else single-label)",
         TABLE,
         TASK_NAMES,
     )
     path_column: str | None = _option(
-        None, "of the image file (default: path, file, filename or image)", TABLE
+        None, "column of the image file (default: path, file, filename, image or similar)", TABLE
     )
     label_column: str | None = _option(
         None,
-        "of the class, of several names with | or ; between them, or of a number; or several "
-        "columns with commas between them, each a class with 0 and 1, or a number (default: label, "
-        "labels, class or target)",
+        "column of the class, of several names separated by | or ;, or of a number; or several "
+        "columns separated by commas, each for a class (0 or 1) or a number (default: label, "
+        "labels, class or target; else all columns of 0 and 1)",
         TABLE,
     )
     split_column: str | None = _option(
-        None, "of train, validation or test (default: split, if there is one)", TABLE
+        None,
+        "column of the part: train, validation or test (default: split, if there is one)",
+        TABLE,
     )
     group_column: str | None = _option(
-        None, "of what must not be on two sides, as a patient (default: group, if any)", TABLE
+        None,
+        "column of groups, such as patients; all images of a group go to the same part (default: "
+        "group, if there is one)",
+        TABLE,
     )
     recipe: str = _option(
         None,
-        "from scratch: adam for a few thousand images, paper for a million, paper-small the "
-        "paper's for a short run (default: adam)",
+        "from scratch: adam for a few thousand images, paper for a million, paper-small for a "
+        "short run of the paper's recipe (default: adam)",
         TRAINING,
         tuple(RECIPES),
     )
     head_epochs: int = _option(
-        None, f"of the head on cached features (default: {HEAD_EPOCHS})", TRAINING
+        None, f"epochs of the head on cached features (default: {HEAD_EPOCHS})", TRAINING
     )
     epochs: int = _option(
         None,
-        f"passes over the images (default: {EPOCHS} of fine-tuning, where 0 trains the head alone; "
+        f"epochs of fine-tuning, where 0 trains only the head, or from scratch (default: {EPOCHS}; "
         f"from scratch {', '.join(f'{n} with {recipe}' for recipe, n in RECIPES.items())})",
         TRAINING,
     )
     batch_size: int = _option(
-        BATCH_SIZE, "images a step, of all devices and processes together", TRAINING
+        BATCH_SIZE, "images per step, over all devices and processes", TRAINING
     )
     accumulate: int = _option(
         1,
-        "update the weights once in so many steps, by the mean of their gradients: batches of 8 "
-        "and 4 steps update as batches of 32 do, in less memory",
+        "update the weights once every so many steps, by the mean of their gradients: 4 steps "
+        "with batches of 8 update like one with a batch of 32, in less memory",
         TRAINING,
     )
     from_endpoint: str = _option(
         None, f"first endpoint to fine-tune (default: {FROM_ENDPOINT})", TRAINING
     )
-    head_learning_rate: float = _option(None, f"of the head (default: {HEAD_RATE})", TRAINING)
-    learning_rate: float = _option(None, f"peak of fine-tuning (default: {RATE})", TRAINING)
-    balanced: bool = _option(False, "weigh every class alike, with trained weights", TRAINING)
+    head_learning_rate: float = _option(
+        None, f"learning rate of the head (default: {HEAD_RATE})", TRAINING
+    )
+    learning_rate: float = _option(
+        None, f"peak learning rate of fine-tuning (default: {RATE})", TRAINING
+    )
+    balanced: bool = _option(
+        False, "weight all classes equally; only with trained weights", TRAINING
+    )
     loss: str | None = _option(
-        None, "of regression, on standardized targets (default: huber)", TRAINING, LOSSES
+        None, "loss of regression, on standardized targets (default: huber)", TRAINING, LOSSES
     )
     patience: int = _option(
-        None, "epochs of fine-tuning without a lower held-out loss after which to stop", TRAINING
+        None,
+        "stop fine-tuning after this many epochs without a lower held-out loss (default: never)",
+        TRAINING,
     )
     cache_augmented: int = _option(
         None,
-        "fine-tuning: augment each image so many times, pass these versions through the frozen "
-        "blocks once, and train on what comes out; 0 passes every image in every epoch (default: "
-        "once with --augment none, else every epoch)",
+        "fine-tuning: augment each image this many times, pass these versions through the frozen "
+        "blocks once, and train on the cached outputs; 0 passes every image through them in every "
+        "epoch (default: 1 with --augment none, else 0)",
         TRAINING,
     )
     calibrate: bool = _option(
         False,
-        "scale the logits by one number, so that the held-out probabilities are right as often as "
-        "they say",
+        "scale the logits by one number (temperature), fitted on the held-out images, so that "
+        "probabilities match how often they are right",
         TRAINING,
     )
-    seed: int = _option(0, "for splitting, initialization, shuffling and augmentation", TRAINING)
+    seed: int = _option(
+        0, "seed for splitting, initialization, shuffling and augmentation", TRAINING
+    )
     precision: str = _option(
         AUTO,
-        "dtype policy of training; auto is that of the run that goes on, else mixed_bfloat16 where "
-        "that is known to be faster, else float32; the model is written in float32",
+        "dtype policy of training; auto keeps that of a resumed run, and for a new run takes "
+        "mixed_bfloat16 if it is known to be faster, else float32; the model is always written in "
+        "float32",
         TRAINING,
         (AUTO, *PRECISIONS),
     )
     deterministic: bool = _option(
-        False, "the same numbers again on the same machine, somewhat slower", TRAINING
+        False, "give the same numbers in every run on the same machine; somewhat slower", TRAINING
     )
 
     def __post_init__(self):
@@ -211,7 +238,7 @@ class Settings:
         given = [name for name in OF_TRANSFER if getattr(self, name) not in (None, False)]
         if self.from_scratch and given:
             raise ValueError(
-                f"Received {', '.join(given)} with weights=None, which has no use for it."
+                f"Received {', '.join(given)} with weights=None. Pass it only with trained weights."
             )
         if not self.from_scratch and self.recipe is not None:
             raise ValueError(
@@ -223,7 +250,7 @@ class Settings:
         if given and not has_columns(self.data):
             raise ValueError(
                 f"Received {', '.join(given)} with data={os.fspath(self.data)!r}, which is no "
-                f"table ({', '.join(TABLES)}), no file of records and no saved data set."
+                f"table ({', '.join(TABLES)}), no file of records and no saved dataset."
             )
         if self.exclude is not None and self.data == DIGITS:
             raise ValueError(f"Received exclude={self.exclude!r} with digits, which are no files.")
@@ -266,11 +293,11 @@ class Settings:
         return self.weights is None
 
     def decided(self, recorded: dict, fastest_precision: Callable[[], str]) -> "Settings":
-        """The same with a value for all that was left open.
+        """Return these settings with a value for each that was left open.
 
         Args:
-            recorded: arguments of the run that goes on; empty for a new one.
-            fastest_precision: asked for a new run's precision.
+            recorded: Arguments of the run being resumed; empty for a new run.
+            fastest_precision: Function that returns the precision for a new run.
         """
         digits = self.data == DIGITS
         recipe = self.recipe or next(iter(RECIPES))
@@ -291,7 +318,7 @@ class Settings:
         return replace(self, **open_ones)
 
     def as_json(self) -> dict:
-        """What the run records, by which a folder is known again."""
+        """Return the arguments that the run records and by which its folder is recognized."""
         values = asdict(self)
         values["data"] = os.fspath(self.data)
         values["weights"] = None if self.weights is None else os.fspath(self.weights)
@@ -307,10 +334,10 @@ class Settings:
 
 
 def keywords_of(function: Callable) -> inspect.Signature:
-    """The signature of a function that takes the settings as `**settings`: with their names.
+    """Return a function's signature with `**settings` replaced by the names of the settings.
 
     Args:
-        function: takes `data` by itself.
+        function: Function whose last parameter is `**settings`. It takes `data` by name.
     """
     signature = inspect.signature(function)
     *own, _ = signature.parameters.values()
@@ -325,7 +352,7 @@ def keywords_of(function: Callable) -> inspect.Signature:
 
 
 def documented() -> str:
-    """Every setting with what it means, as a docstring lists arguments."""
+    """Return every setting but `data` with its help text, as entries of an `Args` section."""
     return "\n        ".join(
         f"{item.name}: {item.metadata['help']}." for item in fields(Settings) if item.name != "data"
     )

@@ -1,4 +1,4 @@
-"""Everything that depends on the kind of target: one class a picture, several, or numbers."""
+"""Everything that depends on the kind of target: one class per image, several, or numbers."""
 
 from keras_inception_v4.errors import check_one_of
 from keras_inception_v4.tasks.base import Comparison, Measured, Task, require_scikit_learn
@@ -19,16 +19,16 @@ __all__ = [
 ]
 
 TASKS: dict[str, Task] = {task.name: task for task in (SingleLabel(), MultiLabel(), Regression())}
-"""What a head can be trained for."""
+"""Tasks that a head can be trained for, by name."""
 ANSWERS: dict[str, Task] = {**TASKS, Embedding.name: Embedding()}
-"""What an artefact can answer."""
+"""Tasks that an artefact can have, by name."""
 
 
 def task_named(name: str) -> Task:
-    """The task of that name.
+    """Return the task of that name.
 
     Raises:
-        ValueError: for a name that is none of `ANSWERS`.
+        ValueError: If the name is not in `ANSWERS`.
     """
     check_one_of(ANSWERS, task=name)
     return ANSWERS[name]

@@ -1,4 +1,4 @@
-"""What a task must answer."""
+"""The base class of tasks, and the types and checks that they share."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -9,13 +9,14 @@ import numpy as np
 
 from keras_inception_v4.errors import require_extra
 
-LEAST = 1e-7  # probability in a logarithm, as Keras has it
+LEAST = 1e-7  # least probability in a logarithm, as in Keras
 
 
 class Measured(NamedTuple):
-    """A model's answers `(images, outputs)`, the targets as `check_targets` gives them, weights.
+    """A model's outputs on labelled images, with their targets and weights.
 
-    `weights` is `None` where every image counts alike.
+    `answers` has shape `(images, outputs)`, and `targets` are those that `check_targets` returns.
+    `weights` is one number per image, or `None` if every image counts alike.
     """
 
     answers: np.ndarray
@@ -24,11 +25,12 @@ class Measured(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """How far an artefact's answers are from its model's.
+    """Differences between an artefact's outputs and its model's.
 
-    `difference` is the largest of a value, as it is printed; `relative` the largest as tolerances
-    count it, a probability or a share of the targets' spread; `agreement` the share of equal
-    decisions; `moved` the mean difference, counted as `relative`.
+    `difference` is the largest difference of a value, as it is printed. `relative` is the largest
+    difference as tolerances count it: of a probability, or as a share of the outputs' spread.
+    `agreement` is the share of equal decisions. `moved` is the mean difference: in probability, or
+    in standard deviations of the outputs.
     """
 
     difference: float
@@ -38,57 +40,58 @@ class Comparison(NamedTuple):
 
 
 class Task(ABC):
-    """A kind of target: what a head answers, learns from, and is measured by."""
+    """A kind of target, with its head, loss, metrics and decisions."""
 
     name: ClassVar[str]
     activation: ClassVar[str]
-    """Of the head's dense layer, by Keras's name."""
+    """Keras name of the activation of the head's dense layer."""
     metric: ClassVar[str]
-    """Measured in every epoch, by Keras's name."""
+    """Keras name of the metric of every epoch."""
     metric_label: ClassVar[str]
-    """What it is called in a picture, and times how much it is drawn."""
+    """Name of the metric in a plot. There `metric_scale` multiplies its values."""
     metric_scale: ClassVar[float] = 1
     loss_label: ClassVar[str] = "loss (nats)"
     value: ClassVar[str] = "probability"
-    """What one number of an answer is."""
+    """What one output number is."""
     outputs: ClassVar[str] = "classes"
     """What the outputs of the head stand for."""
     picture: ClassVar[str]
-    """File name of the picture of a run's measures."""
+    """File name of the plot of a run's metrics."""
     unit: ClassVar[str] = ""
-    """Of a difference between answers, as tolerances count it."""
-    movement: ClassVar[str] = "of it moved to other classes"
+    """Unit of a difference between outputs, as tolerances count it."""
+    movement: ClassVar[str] = "of the probability moved to other classes"
     decision: ClassVar[str] = "the top class is"
     same: ClassVar[str] = "same top class"
-    """What is printed of equal decisions."""
+    """Label of the printed share of equal decisions."""
     standardized: ClassVar[bool] = False
-    """Whether training sees targets with mean 0 and standard deviation 1."""
+    """Whether training scales targets to mean 0 and standard deviation 1."""
     least_outputs: ClassVar[int] = 1
     thresholded: ClassVar[bool] = False
-    """Whether a class is answered from a threshold on."""
+    """Whether a class is predicted if its probability reaches a threshold."""
 
     @abstractmethod
     def field(self, outputs: int) -> tuple:
-        """A NumPy field named `label` for one image's targets."""
+        """Return a NumPy field named `label` for one image's targets."""
 
     @abstractmethod
     def check_targets(self, labels, outputs: int) -> np.ndarray:
-        """Targets as training uses them, `(images,)` or `(images, outputs)`.
+        """Return targets as training uses them, shape `(images,)` or `(images, outputs)`.
 
         Raises:
-            ValueError: if they are not targets of this task and so many outputs.
+            ValueError: If they do not fit this task or the number of outputs.
         """
 
     def check_thresholds(self, thresholds, outputs: int) -> list[float] | None:
-        """One threshold a class, where the task has such; `None` without.
+        """Return one threshold per class, or `None` if the task has no thresholds.
 
         Raises:
-            ValueError: if they are out of range, not as many as the classes, or not of this task.
+            ValueError: If a threshold is out of range, there is not one per class, or the task has
+                no thresholds.
         """
         if thresholds is not None:
             raise ValueError(
-                f"Received thresholds for a model of {self.name}. They are for several classes an "
-                "image."
+                f"Received thresholds for a model of {self.name}. Only multi-label models have "
+                "thresholds."
             )
         return None
 
@@ -96,59 +99,59 @@ class Task(ABC):
     def loss(
         self, outputs: int, *, smoothing: float = 0.0, from_logits: bool = False, weights=None
     ) -> Callable:
-        """Loss of targets and a head's answers, one number an image.
+        """Return the loss function of targets and outputs, with one number per image.
 
         Args:
-            outputs: of the head.
-            smoothing: share of a label that is spread over the other outcomes.
-            from_logits: whether the head has no activation although the task has one.
-            weights: of the positive labels, one a class, where the task has such.
+            outputs: Number of outputs of the head.
+            smoothing: Label smoothing: share of a label that is spread evenly over all outcomes.
+            from_logits: Whether the head has no activation although the task has one.
+            weights: Weights of the positive labels, one per class, if the task uses them.
         """
 
     @abstractmethod
     def measure(self, given: Measured, names: list[str], thresholds=None) -> dict:
-        """Measures on labelled images, as JSON values."""
+        """Return metrics on labelled images, as JSON values."""
 
     @abstractmethod
     def each(self, given: Measured, names: list[str], thresholds=None) -> dict[str, list]:
-        """What the model answered to every image, a list a column; `measure` sums it up.
+        """Return the prediction for every image, one list per column; `measure` sums it up.
 
-        `label`, `predicted` and `loss` are there for every task, and where there are classes
-        `correct`, `margin` (above 0 if it is), `classes` and `probabilities` (the best first).
+        Every task has `label`, `predicted` and `loss`. Tasks with classes also have `correct`,
+        `margin` (above 0 if correct), `classes` and `probabilities` (the best first).
         """
 
     def thresholds(self, given: Measured) -> list[float]:
-        """From which probability on a class is best answered, one a class."""
+        """Return the best threshold of each class: from it on, the class is predicted."""
         raise TypeError(f"{self.name} has no thresholds.")
 
     @abstractmethod
     def rows(self, report: dict, prefix: str = "") -> list[list[str]]:
-        """The main measures of a report, to print: name and value."""
+        """Return the main metrics of a report to print, as rows of name and value."""
 
     @abstractmethod
     def scalars(self, report: dict) -> dict[str, float | None]:
-        """The measures of a report that are one number, by name."""
+        """Return the metrics of a report that are one number, by name."""
 
     @abstractmethod
     def table(self, report: dict) -> tuple[list[str], list[list]]:
-        """Header and rows of the measures of each output."""
+        """Return header and rows of a table with the metrics of each output."""
 
     @abstractmethod
     def draw(self, given: Measured, report: dict, names: list[str], path: Path) -> None:
-        """Writes the picture of the measures as a PNG."""
+        """Write the plot of the metrics as a PNG."""
 
     @abstractmethod
     def answer(
         self, row: np.ndarray, names: Sequence[str], top: int | None = None, thresholds=None
     ) -> list[tuple[str, float]]:
-        """What to print of one image's answers."""
+        """Return the names and values to print of one image's outputs."""
 
     @abstractmethod
     def compare(self, expected: np.ndarray, found: np.ndarray, thresholds=None) -> Comparison:
-        """How far an artefact's answers are from its model's."""
+        """Return the differences between an artefact's outputs and its model's."""
 
     def examples(self, targets: np.ndarray, names: list[str]) -> dict[str, int]:
-        """Images to try a model on: a name for the file, and the image's number."""
+        """Return images to try a model on, as file names and indices of the images."""
         picked: dict[str, int] = {}
         for index, name in enumerate(names):
             for image in np.flatnonzero(self._examples_of(targets, index))[:1]:
@@ -156,24 +159,26 @@ class Task(ABC):
         return picked
 
     def _examples_of(self, targets: np.ndarray, index: int) -> np.ndarray:
-        """Which images show an output well."""
+        """Return a mask of the images that show this output well."""
         return targets == index
 
 
 def require_scikit_learn():
-    """Imports and returns `sklearn.metrics`; call it before work whose evaluation comes last.
+    """Import and return `sklearn.metrics`.
+
+    Call it before long work that ends with an evaluation, to report a missing package early.
 
     Raises:
-        ImportError: without scikit-learn; the message names the extra.
+        ImportError: If scikit-learn is missing. The message names the extra.
     """
     return require_extra("sklearn.metrics", "Evaluation needs", "scikit-learn", "demo")
 
 
 def check_sample_weight(sample_weight) -> None:
-    """Checks that there is an image to count.
+    """Check that at least one image has a weight above 0.
 
     Raises:
-        ValueError: if all sample weights are 0.
+        ValueError: If all sample weights are 0.
     """
     if sample_weight is not None and not np.sum(sample_weight) > 0:
         raise ValueError("All sample weights are 0, so there is nothing to measure.")

@@ -1,4 +1,4 @@
-"""Features: what an artefact of the part before the head answers."""
+"""The task of an exported embedding: its outputs are features."""
 
 import numpy as np
 
@@ -8,16 +8,16 @@ from keras_inception_v4.tasks.regression import RANGE, SAME, Regression
 
 
 class Embedding(Regression):
-    """Each picture has features; nothing learns them, they are compared."""
+    """Features of each image. They are compared, not learned."""
 
     name = EMBEDDING
     value, outputs = "feature", "features"
     unit = " of six standard deviations of the features"
-    decision = f"a feature is, within {SAME:g} of one,"
+    decision = f"a feature is, within {SAME:g} standard deviations,"
     same = f"features within {SAME:g} standard deviations"
 
     def compare(self, expected, found, thresholds=None):
-        """Relative to the standard deviation of all features: one of them may hardly move."""
+        """Compare relative to the deviation of all features, since a single one may hardly vary."""
         apart = np.abs(expected - found)
         spread = np.sqrt(expected.var(axis=0).mean()) or 1.0
         return Comparison(

@@ -1,4 +1,4 @@
-"""Several classes a picture, or none: sigmoid and binary cross entropy."""
+"""Several classes per image, or none: sigmoid and binary cross entropy."""
 
 import numpy as np
 
@@ -16,10 +16,10 @@ THRESHOLD = 0.5
 
 
 def check_threshold(threshold: float) -> float:
-    """A threshold of probabilities.
+    """Check a threshold of probabilities, and return it.
 
     Raises:
-        ValueError: if it is no number from 0 to 1.
+        ValueError: If it is not from 0 to 1.
     """
     if not 0 <= threshold <= 1:
         raise ValueError(f"Received threshold={threshold}. It must be from 0 to 1.")
@@ -27,7 +27,7 @@ def check_threshold(threshold: float) -> float:
 
 
 class MultiLabel(Task):
-    """Each picture shows any number of classes."""
+    """Any number of classes per image."""
 
     name = MULTI_LABEL
     activation = "sigmoid"
@@ -35,33 +35,33 @@ class MultiLabel(Task):
     metric_label, metric_scale = "right decisions at 0.5 (%)", 100
     picture = "average_precision.png"
     movement = "for each class"
-    decision = "whether a class is answered is, for the class with the most changes,"
-    same = "same answer to a class, the least"
+    decision = "the decision on a class is, for the class with the most changes,"
+    same = "same decision on a class, lowest class"
     least_outputs = 2
     thresholded = True
 
     def field(self, outputs):
-        """A 0 or 1 for each class."""
+        """Return a field with a 0 or 1 for each class."""
         return "label", "float32", (outputs,)
 
     def check_targets(self, labels, outputs):
-        """float32 `(images, classes)` of 0 and 1."""
+        """Return float32 targets of 0 and 1, shape `(images, classes)`."""
         labels = np.asarray(labels)
         if labels.shape[1:] != (outputs,) or labels.dtype.kind not in "biuf":
             raise ValueError(
-                f"Received labels of shape {labels.shape} and dtype {labels.dtype}. A model that "
-                f"answers several classes an image (sigmoid) needs (images, {outputs}), 1 for "
-                "each class that an image shows and otherwise 0."
+                f"Received labels of shape {labels.shape} and dtype {labels.dtype}. A multi-label "
+                f"model (sigmoid) needs (images, {outputs}), 1 for each class that an image shows "
+                "and otherwise 0."
             )
         if not np.all((labels == 0) | (labels == 1)):
             raise ValueError(
-                "Received labels other than 0 and 1. A model that answers several classes an "
-                "image (sigmoid) needs a 1 for each class that an image shows, and otherwise 0."
+                "Received labels other than 0 and 1. A multi-label model (sigmoid) needs a 1 for "
+                "each class that an image shows, and otherwise 0."
             )
         return labels.astype("float32")
 
     def check_thresholds(self, thresholds, outputs):
-        """One number from 0 to 1 a class; 0.5 by default."""
+        """Return one threshold per class, from 0 to 1; 0.5 by default."""
         try:
             given = np.asarray(THRESHOLD if thresholds is None else thresholds, "float64")
         except ValueError:
@@ -69,12 +69,15 @@ class MultiLabel(Task):
         if given.shape not in ((), (outputs,)):
             raise ValueError(
                 f"Received thresholds of shape {given.shape} for {outputs} classes. They must be "
-                "one number, or one a class."
+                "one number, or one per class."
             )
         return [check_threshold(limit) for limit in np.broadcast_to(given, outputs).tolist()]
 
     def loss(self, outputs, *, smoothing=0.0, from_logits=False, weights=None):
-        """Binary cross entropy, the mean over the classes; `weights` multiply positive labels'."""
+        """Return binary cross entropy, the mean over the classes.
+
+        `weights` multiply the terms of positive labels.
+        """
         import keras
 
         positive = np.asarray(np.ones(outputs) if weights is None else weights, "float32")
@@ -89,7 +92,10 @@ class MultiLabel(Task):
         return loss
 
     def thresholds(self, given):
-        """Those with the highest F1, see `best_threshold`; 0.5 for a class of all or no images."""
+        """Return the threshold of each class with the highest F1, see `best_threshold`.
+
+        It is 0.5 for a class that all images or no images show.
+        """
         return [
             best_threshold(truth, answers, given.weights)
             if 0 < truth.sum() < len(truth)
@@ -98,14 +104,15 @@ class MultiLabel(Task):
         ]
 
     def measure(self, given, names, thresholds=None):
-        """As `multi_label_report`."""
+        """Return the metrics of `multi_label_report`."""
         return multi_label_report(given.answers, given.targets, names, given.weights, thresholds)
 
     def each(self, given, names, thresholds=None):
-        """`loss` is binary cross entropy in nats, the mean over the classes.
+        """Return the prediction for every image, one list per column.
 
-        `label` and `predicted` are lists. `correct` is whether they are equal, `margin` how far the
-        nearest class is on the right side of its threshold, or the worst one on the wrong side.
+        `loss` is binary cross entropy in nats, the mean over the classes. `label` and `predicted`
+        are lists of names, and `correct` is whether they are equal. `margin` is the least distance
+        of a class's probability from its threshold, negative on the wrong side.
         """
         limits = np.broadcast_to(
             THRESHOLD if thresholds is None else thresholds, given.answers.shape[1:]
@@ -124,7 +131,7 @@ class MultiLabel(Task):
         }
 
     def rows(self, report, prefix=""):
-        """Mean average precision and F1."""
+        """Return mean average precision and F1."""
         return [
             [f"{prefix}mean average precision", _percent(report["mean_average_precision"])],
             [f"{prefix}F1, micro", f"{report['micro_f1']:.1%}"],
@@ -132,14 +139,14 @@ class MultiLabel(Task):
         ]
 
     def scalars(self, report):
-        """Mean average precision, F1, and the share of images with all classes right."""
+        """Return mean average precision, F1, and the share of images with all classes right."""
         return {
             name.replace("_", " "): report[name]
             for name in ("mean_average_precision", "micro_f1", "macro_f1", "exact_match")
         }
 
     def table(self, report):
-        """Measures of each class."""
+        """Return the metrics of each class."""
         header = ["class", "average precision", "AUROC", "precision", "recall", "F1",
                   "threshold", "images"]  # fmt: skip
         return header, [
@@ -157,7 +164,7 @@ class MultiLabel(Task):
         ]
 
     def draw(self, given, report, names, path):
-        """Average precision and F1 of each class."""
+        """Draw average precision and F1 of each class."""
         plots.plot_classes(
             names,
             {
@@ -168,13 +175,16 @@ class MultiLabel(Task):
         )
 
     def answer(self, row, names, top=None, thresholds=None):
-        """The classes at or above their threshold, the most probable first; perhaps none."""
+        """Return the classes at or above their threshold, the most probable first; may be empty."""
         limits = np.broadcast_to(THRESHOLD if thresholds is None else thresholds, row.shape)
         best = [i for i in np.argsort(-row, kind="stable") if row[i] >= limits[i]][:top]
         return [(names[i], float(row[i])) for i in best]
 
     def compare(self, expected, found, thresholds=None):
-        """A decision is one class of one image, at its threshold; the least of a class counts."""
+        """Compare probabilities, and the decision on each class of each image at its threshold.
+
+        `agreement` is that of the class with the least.
+        """
         limits = THRESHOLD if thresholds is None else np.asarray(thresholds)
         apart = np.abs(expected - found)
         same = np.mean((expected >= limits) == (found >= limits), axis=0)
@@ -189,25 +199,27 @@ class MultiLabel(Task):
 def multi_label_report(
     probabilities, targets, class_names: list[str], sample_weight=None, thresholds=None
 ) -> dict:
-    """Metrics of a classifier of several classes an image.
+    """Return metrics of a multi-label classifier.
 
     Args:
-        probabilities: `(images, classes)`.
-        targets: `(images, classes)` of 0 and 1.
-        class_names: one name a class.
-        sample_weight: what each image counts, `(images,)`; all alike if `None`.
-        thresholds: from which probability on a class is answered, one number or one a class.
+        probabilities: Array of shape `(images, classes)`.
+        targets: Array of 0 and 1, shape `(images, classes)`.
+        class_names: One name per class.
+        sample_weight: Weight of each image, shape `(images,)`. All are equal if `None`.
+        thresholds: Probability from which on a class is predicted, one number or one per class.
+            Defaults to 0.5.
 
     Returns:
-        `images`, `mean_average_precision` (over the classes that have images, and images without
-        them), `micro_f1`, `macro_f1`, `exact_match` (share of images with all classes right), all 0
-        to 1, and `per_class`: name to `average_precision`, `auroc`, `precision`, `recall`, `f1`,
-        `threshold`, `best_threshold` (see `best_threshold`) and `images`. What is not defined for
-        want of images is `None`.
+        A dict with `images` (their number), `mean_average_precision`, `micro_f1`, `macro_f1`,
+        `exact_match` (share of images with all classes right), all four 0 to 1, and `per_class`.
+        `mean_average_precision` is over the classes that some images show and some do not.
+        `per_class` maps each name to `average_precision`, `auroc`, `precision`, `recall`, `f1`,
+        `threshold`, `best_threshold` (see `best_threshold`) and `images`. Values that are undefined
+        for lack of images are `None`.
 
     Raises:
-        ValueError: if all sample weights are 0.
-        ImportError: without scikit-learn; the message names the extra.
+        ValueError: If all sample weights are 0.
+        ImportError: If scikit-learn is missing. The message names the extra.
     """
     metrics = require_scikit_learn()
     check_sample_weight(sample_weight)
@@ -251,15 +263,15 @@ def multi_label_report(
 
 
 def best_threshold(truth, probabilities, sample_weight=None) -> float:
-    """The threshold with the highest F1 of a class, halfway between two answers, or 0.5.
+    """Return the threshold with the highest F1 of a class, halfway between two outputs, or 0.5.
 
     Args:
-        truth: `(images,)` of 0 and 1, with both.
-        probabilities: `(images,)`.
-        sample_weight: what each image counts, `(images,)`; all alike if `None`.
+        truth: Array of 0 and 1, with both values, shape `(images,)`.
+        probabilities: Array of shape `(images,)`.
+        sample_weight: Weight of each image, shape `(images,)`. All are equal if `None`.
 
     Returns:
-        A threshold from 0 to 1: of several with the highest F1 the one that is nearest to 0.5.
+        Threshold from 0 to 1. If several have the highest F1, it is the one nearest to 0.5.
     """
     precision, recall, limits = require_scikit_learn().precision_recall_curve(
         truth, probabilities, sample_weight=sample_weight
@@ -268,7 +280,7 @@ def best_threshold(truth, probabilities, sample_weight=None) -> float:
     f1 = (2 * precision * recall / total)[:-1]  # the last point has no threshold
     below = np.concatenate([[0.0], limits[:-1]])
     best = np.flatnonzero(f1 >= f1.max() - 1e-12)
-    # Any number above the answer below and up to this one decides alike.
+    # Any threshold above the next lower output and up to this one gives the same decisions.
     low, high = below[best], limits[best]
     middle = np.where((low < THRESHOLD) & (high >= THRESHOLD), THRESHOLD, (low + high) / 2)
     return float(middle[np.argmin(np.abs(middle - THRESHOLD))])

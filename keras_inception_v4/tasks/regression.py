@@ -1,4 +1,4 @@
-"""Numbers to estimate: a linear head, Huber's loss, targets in their own units."""
+"""Quantities to estimate: a linear head, Huber loss, targets in their own units."""
 
 import numpy as np
 
@@ -11,12 +11,12 @@ from keras_inception_v4.tasks.base import (
     require_scikit_learn,
 )
 
-SAME = 0.25  # standard deviations within which two answers count as the same decision
-RANGE = 6  # standard deviations
+SAME = 0.25  # standard deviations within which two outputs count as the same decision
+RANGE = 6  # standard deviations that span nearly all outputs
 
 
 class Regression(Task):
-    """Each picture has one or several quantities."""
+    """One or several quantities per image."""
 
     name = REGRESSION
     activation = "linear"
@@ -24,19 +24,19 @@ class Regression(Task):
     metric_label = "mean absolute error (standard deviations)"
     loss_label = "loss (squared standard deviations)"
     value, outputs = "value", "targets"
-    unit = " of six standard deviations of the answers"
-    movement = "of one"
-    decision = f"the answer is, within {SAME:g} of one,"
-    same = f"answers within {SAME:g} standard deviations"
+    unit = " of six standard deviations of the outputs"
+    movement = "of one standard deviation"
+    decision = f"the output is, within {SAME:g} standard deviations,"
+    same = f"outputs within {SAME:g} standard deviations"
     picture = "scatter.png"
     standardized = True
 
     def field(self, outputs):
-        """A number for each target."""
+        """Return a field with a number for each target."""
         return "label", "float32", (outputs,)
 
     def check_targets(self, labels, outputs):
-        """float32 `(images, targets)`, finite."""
+        """Return finite float32 targets of shape `(images, targets)`."""
         labels = np.asarray(labels)
         if labels.ndim == 1 and outputs == 1:
             labels = labels[:, None]
@@ -52,7 +52,9 @@ class Regression(Task):
         return labels
 
     def loss(self, outputs, *, smoothing=0.0, from_logits=False, weights=None):
-        """Huber's: squares up to one standard deviation, then lines; the mean over the targets.
+        """Return Huber loss, the mean over the targets.
+
+        It is quadratic up to one standard deviation, then linear.
 
         Source: Huber, "Robust Estimation of a Location Parameter", 1964.
         """
@@ -61,13 +63,14 @@ class Regression(Task):
         return keras.losses.Huber(delta=1.0)
 
     def measure(self, given, names, thresholds=None):
-        """As `regression_report`."""
+        """Return the metrics of `regression_report`."""
         return regression_report(given.answers, given.targets, names, given.weights)
 
     def each(self, given, names, thresholds=None):
-        """`label`, `predicted` and `error` are lists, a number a target, in its unit.
+        """Return the prediction for every image, one list per column.
 
-        `loss` is the mean square of the errors, each over the standard deviation of its targets.
+        `label`, `predicted` and `error` are lists of one number per target, in its unit. `loss` is
+        the mean square of the errors, each divided by the standard deviation of its target.
         """
         answers, targets = (np.asarray(each, "float64") for each in (given.answers, given.targets))
         spread = targets.std(axis=0)
@@ -80,7 +83,7 @@ class Regression(Task):
         }
 
     def rows(self, report, prefix=""):
-        """R2, the mean over the targets, and the errors where there is one target."""
+        """Return R2, the mean over the targets, and the errors if there is one target."""
         rows = [[f"{prefix}R2", _number(report["r2"])]]
         if len(report["per_target"]) == 1:
             (row,) = report["per_target"].values()
@@ -90,7 +93,7 @@ class Regression(Task):
         return rows
 
     def scalars(self, report):
-        """R2, and the errors of each target."""
+        """Return R2, and the errors of each target."""
         errors = {
             f"{name}: {kind.replace('_', ' ')}": row[kind]
             for name, row in report["per_target"].items()
@@ -99,7 +102,7 @@ class Regression(Task):
         return {"R2": report["r2"], **errors}
 
     def table(self, report):
-        """Measures of each target."""
+        """Return the metrics of each target."""
         header = ["target", "mean absolute error", "root mean squared error", "R2"]
         keys = ("mean_absolute_error", "root_mean_squared_error", "r2")
         return header, [
@@ -108,18 +111,19 @@ class Regression(Task):
         ]
 
     def draw(self, given, report, names, path):
-        """Answers over targets, an image a point."""
+        """Draw outputs over targets, one point per image."""
         plots.plot_scatter(given.targets, given.answers, names, path)
 
     def answer(self, row, names, top=None, thresholds=None):
-        """All targets, in their own units and order."""
+        """Return all targets, in their own units and order."""
         return [(name, float(value)) for name, value in zip(names, row, strict=True)]
 
     def compare(self, expected, found, thresholds=None):
-        """Relative to the standard deviation of the model's own answers, or six for the largest.
+        """Compare relative to the standard deviation of the model's own outputs.
 
-        Six of them hold nearly all answers, as 0 to 1 holds all probabilities. Decisions are
-        answers near by.
+        A hundredth of their absolute mean is added to it. The largest difference is divided by six
+        standard deviations, which span nearly all outputs, as 0 to 1 spans all probabilities.
+        Outputs within `SAME` standard deviations are the same decision.
         """
         spread = expected.std(axis=0) + np.abs(expected.mean(axis=0)) / 100
         spread = np.where(spread > 0, spread, 1)
@@ -132,7 +136,7 @@ class Regression(Task):
         )
 
     def examples(self, targets, names):
-        """The least, the middle and the greatest of the first target."""
+        """Return the images with the least, middle and greatest value of the first target."""
         order = np.argsort(np.asarray(targets).reshape(len(targets), -1)[:, 0], kind="stable")
         return {
             "least": int(order[0]),
@@ -142,22 +146,23 @@ class Regression(Task):
 
 
 def regression_report(answers, targets, names: list[str], sample_weight=None) -> dict:
-    """Metrics of estimated quantities.
+    """Return metrics of estimated quantities.
 
     Args:
-        answers: `(images, targets)`, in the targets' units.
-        targets: likewise.
-        names: one name a target.
-        sample_weight: what each image counts, `(images,)`; all alike if `None`.
+        answers: Outputs of shape `(images, targets)`, in the targets' units.
+        targets: Targets of the same shape and units.
+        names: One name per target.
+        sample_weight: Weight of each image, shape `(images,)`. All are equal if `None`.
 
     Returns:
-        `images`, `r2` (the mean over the targets) and `per_target`: name to
-        `mean_absolute_error`, `root_mean_squared_error` (in the target's unit) and `r2` (1 is
-        exact, 0 what the mean of the targets would give; `None` where all targets are alike).
+        A dict with `images` (their number), `r2` (the mean over the targets) and `per_target`. The
+        latter maps each name to `mean_absolute_error`, `root_mean_squared_error` (both in the
+        target's unit) and `r2`. An `r2` of 1 is exact, 0 is what the mean of the targets would
+        give, and `None` means that all targets are equal.
 
     Raises:
-        ValueError: if all sample weights are 0.
-        ImportError: without scikit-learn; the message names the extra.
+        ValueError: If all sample weights are 0.
+        ImportError: If scikit-learn is missing. The message names the extra.
     """
     metrics = require_scikit_learn()
     check_sample_weight(sample_weight)

@@ -1,4 +1,4 @@
-"""One class a picture: softmax and cross entropy."""
+"""One class per image: softmax and cross entropy."""
 
 from typing import NamedTuple
 
@@ -15,11 +15,11 @@ from keras_inception_v4.tasks.base import (
 )
 
 CALIBRATION_BINS = 15
-TOP = 5  # classes that are named unless told
+TOP = 5  # classes that are named by default
 
 
 class SingleLabel(Task):
-    """Each picture shows one class."""
+    """One class per image."""
 
     name = SINGLE_LABEL
     activation = "softmax"
@@ -29,21 +29,20 @@ class SingleLabel(Task):
     least_outputs = 2
 
     def field(self, outputs):
-        """An integer."""
+        """Return a field with an integer."""
         return "label", "int64"
 
     def check_targets(self, labels, outputs):
-        """Integers `(images,)`, from integers of any type or one-hot."""
+        """Return labels as integers, shape `(images,)`, from integers of any type or one-hot."""
         labels = np.asarray(labels)
         if labels.ndim == 2 and labels.shape[1] == 1:
             labels = labels[:, 0]
         if labels.ndim == 2 and labels.shape[1] == outputs:
             if not np.all((labels == 0) | (labels == 1)) or not np.all(labels.sum(axis=1) == 1):
                 raise ValueError(
-                    f"Received labels of shape {labels.shape} that are not one-hot. Each row must "
-                    "have a single 1 and otherwise 0, for a model that answers one class an image "
-                    "(softmax). For several classes an image, or none, build it with "
-                    "task='multi-label' (sigmoid)."
+                    f"Received labels of shape {labels.shape} that are not one-hot. A single-label "
+                    "model (softmax) needs a single 1 in each row, and otherwise 0. For several "
+                    "classes per image, or none, build the model with task='multi-label' (sigmoid)."
                 )
             labels = labels.argmax(axis=1)
         whole = labels.dtype.kind == "f" and np.all(np.mod(labels, 1) == 0)
@@ -52,7 +51,7 @@ class SingleLabel(Task):
         if labels.ndim != 1 or labels.dtype.kind not in "iu":
             raise ValueError(
                 f"Received labels of shape {labels.shape} and dtype {labels.dtype}. They must be "
-                f"one integer an image, or one-hot (images, {outputs})."
+                f"one integer per image, or one-hot (images, {outputs})."
             )
         if len(labels) and not 0 <= labels.min() <= labels.max() < outputs:
             raise ValueError(
@@ -62,7 +61,7 @@ class SingleLabel(Task):
         return labels.astype("int64")
 
     def loss(self, outputs, *, smoothing=0.0, from_logits=False, weights=None):
-        """Cross entropy of integer labels with label smoothing, on probabilities or logits."""
+        """Return cross entropy of integer labels, with smoothing, on probabilities or logits."""
         import keras
 
         def loss(labels, predictions):
@@ -74,13 +73,14 @@ class SingleLabel(Task):
         return loss
 
     def measure(self, given, names, thresholds=None):
-        """As `classification_report`."""
+        """Return the metrics of `classification_report`."""
         return classification_report(given.answers, given.targets, names, given.weights)
 
     def each(self, given, names, thresholds=None):
-        """`loss` is cross entropy in nats, `rank` the place of the label (1: the best class).
+        """Return the prediction for every image, one list per column.
 
-        `margin` is the label's probability above that of the best other class.
+        `loss` is cross entropy in nats. `rank` is the rank of the label (1: the best class).
+        `margin` is the label's probability minus that of the best other class.
         """
         images = np.arange(len(given.targets))
         own = given.answers[images, given.targets]
@@ -100,7 +100,7 @@ class SingleLabel(Task):
         }
 
     def rows(self, report, prefix=""):
-        """Accuracy, top-5 accuracy and calibration error."""
+        """Return accuracy, top-5 accuracy and calibration error."""
         return [
             [f"{prefix}accuracy", f"{report['accuracy']:.1%}"],
             [f"{prefix}top-5 accuracy", f"{report['top_5_accuracy']:.1%}"],
@@ -108,30 +108,30 @@ class SingleLabel(Task):
         ]
 
     def scalars(self, report):
-        """Accuracy, top-5 accuracy and calibration error."""
+        """Return accuracy, top-5 accuracy and calibration error."""
         return {
             name.replace("_", " "): report[name]
             for name in ("accuracy", "top_5_accuracy", "calibration_error")
         }
 
     def table(self, report):
-        """Precision, recall and images of each class."""
+        """Return precision, recall and number of images of each class."""
         return ["class", "precision", "recall", "images"], [
             [name, f"{row['precision']:.1%}", f"{row['recall']:.1%}", row["images"]]
             for name, row in report["per_class"].items()
         ]
 
     def draw(self, given, report, names, path):
-        """The confusion matrix."""
+        """Draw the confusion matrix."""
         plots.plot_confusion_matrix(report["confusion_matrix"], names, path)
 
     def answer(self, row, names, top=None, thresholds=None):
-        """The best classes."""
+        """Return the best classes, by default five."""
         best = np.argsort(-row, kind="stable")[: top or TOP]
         return [(names[i], float(row[i])) for i in best]
 
     def compare(self, expected, found, thresholds=None):
-        """Decisions are the top classes; what moved is probability, to other classes."""
+        """Compare the top classes, and the probability that moved to other classes."""
         apart = np.abs(expected - found)
         return Comparison(
             float(apart.max()),
@@ -144,23 +144,24 @@ class SingleLabel(Task):
 def classification_report(
     probabilities, labels, class_names: list[str], sample_weight=None
 ) -> dict:
-    """Metrics of a classifier on labelled images.
+    """Return metrics of a single-label classifier.
 
     Args:
-        probabilities: `(images, classes)`.
-        labels: integer labels `(images,)`.
-        class_names: one name a class.
-        sample_weight: what each image counts, `(images,)`; all alike if `None`.
+        probabilities: Array of shape `(images, classes)`.
+        labels: Integer labels of shape `(images,)`.
+        class_names: One name per class.
+        sample_weight: Weight of each image, shape `(images,)`. All are equal if `None`.
 
     Returns:
-        `images`, `accuracy` and `top_5_accuracy` (0 to 1), `calibration_error` (0 to 1, see
-        `calibration_error`), `confusion_matrix` (counts, true classes down, predicted ones
-        across; sums of weights if there are any) and `per_class` (name to precision, recall and
-        images). Images are counted without weights.
+        A dict with `images` (their number), `accuracy` and `top_5_accuracy` (0 to 1),
+        `calibration_error` (0 to 1, see `calibration_error`), `confusion_matrix` and `per_class`.
+        `confusion_matrix` has true classes down and predicted classes across. It holds counts, or
+        sums of weights if there are weights. `per_class` maps each name to `precision`, `recall`
+        and `images`. Images are counted without weights.
 
     Raises:
-        ValueError: if all sample weights are 0.
-        ImportError: without scikit-learn; the message names the extra.
+        ValueError: If all sample weights are 0.
+        ImportError: If scikit-learn is missing. The message names the extra.
     """
     metrics = require_scikit_learn()
     check_sample_weight(sample_weight)
@@ -193,7 +194,7 @@ def classification_report(
 class Reliability(NamedTuple):
     """Images in bins of equal width by the probability of their best class, 0 to 1.
 
-    `confidence` and `accuracy` are means of each bin, 0 where it is empty; `images` are counts, or
+    `confidence` and `accuracy` are the mean of each bin, 0 if it is empty. `images` are counts, or
     sums of weights.
     """
 
@@ -203,7 +204,7 @@ class Reliability(NamedTuple):
 
 
 def reliability(probabilities, labels, sample_weight=None) -> Reliability:
-    """How often answers are right, by how sure they are; arguments as in `calibration_error`."""
+    """Return accuracy by confidence; the arguments are those of `calibration_error`."""
     confidence = np.max(probabilities, axis=1)
     right = np.argmax(probabilities, axis=1) == labels
     bins = np.minimum((confidence * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
@@ -217,21 +218,20 @@ def reliability(probabilities, labels, sample_weight=None) -> Reliability:
 
 
 def calibration_error(probabilities, labels, sample_weight=None) -> float:
-    """Expected calibration error: how far confidence is from accuracy, on average.
+    """Return the expected calibration error: the mean gap between confidence and accuracy.
 
-    Images are put into 15 bins of equal width by the probability of their best class; the
-    result is the mean distance of a bin's accuracy from its mean confidence, weighted by
-    its images.
+    Images are put into 15 bins of equal width by the probability of their best class. The result is
+    the mean distance of a bin's accuracy from its mean confidence, weighted by its images.
 
     Source: Guo, Pleiss, Sun, Weinberger, "On Calibration of Modern Neural Networks", 2017.
 
     Args:
-        probabilities: `(images, classes)`.
-        labels: integer labels `(images,)`.
-        sample_weight: what each image counts, `(images,)`; all alike if `None`.
+        probabilities: Array of shape `(images, classes)`.
+        labels: Integer labels of shape `(images,)`.
+        sample_weight: Weight of each image, shape `(images,)`. All are equal if `None`.
 
     Returns:
-        0 (an answer of 80 % is right in 80 of 100 cases) to 1.
+        Error from 0 (a prediction of 80 % is right in 80 of 100 cases) to 1.
     """
     bins = reliability(probabilities, labels, sample_weight)
     gaps = np.abs(bins.accuracy - bins.confidence)
