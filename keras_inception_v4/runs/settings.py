@@ -353,6 +353,7 @@ def keywords_of(function: Callable) -> inspect.Signature:
 
 def documented() -> str:
     """Return every setting but `data` with its help text, as entries of an `Args` section."""
+    entries = {item.name: item.metadata["help"] for item in fields(Settings) if item.name != "data"}
     return "\n        ".join(
-        f"{item.name}: {item.metadata['help']}." for item in fields(Settings) if item.name != "data"
+        f"{name}: {about[0].upper()}{about[1:]}." for name, about in entries.items()
     )
