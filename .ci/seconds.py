@@ -25,7 +25,7 @@ def kind() -> str:
 
 
 def main() -> None:
-    """Prints, and on request writes."""
+    """Print the table, and on request record it."""
     stages, total, *record = sys.argv[1:]
     lines = Path(stages).read_text().splitlines()
     took = {name: int(seconds) for name, seconds in map(str.split, lines)}

@@ -1,4 +1,4 @@
-"""What the site has beside the pages of this folder: the README as its start, other files."""
+"""Files of the site besides the pages of this folder: the README as its start, and others."""
 
 import re
 from pathlib import Path
@@ -11,7 +11,7 @@ ELSEWHERE = ("CONTRIBUTING.md", "CHANGELOG.md", "benchmarks/README.md", "benchma
 
 
 def on_files(files, *, config):
-    """Adds them, under the paths that they have in the repository."""
+    """Add these files, under the paths that they have in the repository."""
     start = re.sub(r"\]\(docs/", "](", (ROOT / "README.md").read_text())
     files.append(File.generated(config, "index.md", content=start))
     for pattern in ELSEWHERE:
@@ -23,5 +23,5 @@ def on_files(files, *, config):
 
 
 def on_page_markdown(markdown, *, page, config, files):
-    """Lets links out of this folder lead to where those files are in the site."""
+    """Point links out of this folder to where those files are in the site."""
     return re.sub(r"\]\(\.\./(benchmarks|notebooks)/", r"](\1/", markdown)

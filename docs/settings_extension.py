@@ -6,9 +6,9 @@ from keras_inception_v4.runs.settings import documented
 
 
 class SettingsExtension(griffe.Extension):
-    """Fills in what `train` fills in when it is imported."""
+    """Fill in the settings of `train`, as its import does."""
 
     def on_function(self, *, func, **_):
-        """Replaces the place where they belong."""
+        """Replace the placeholder of the settings."""
         if func.docstring is not None:
             func.docstring.value = func.docstring.value.replace("{settings}", documented())

@@ -1,6 +1,6 @@
-"""Inception-v4 for Keras: the model, its weights, and what people do with them.
+"""Inception-v4 for Keras: the model, its weights, and tools for training, explaining and exporting.
 
-Names load at their first use (PEP 562), so importing the package costs nothing.
+Public names are imported on first use (PEP 562), so importing the package is cheap.
 """
 
 import importlib

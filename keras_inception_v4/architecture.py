@@ -4,28 +4,28 @@ Source: Szegedy, Ioffe, Vanhoucke, Alemi, "Inception-v4, Inception-ResNet and
 the Impact of Residual Connections on Learning", 2016, figures 3 to 9, and the
 authors' TF-slim graph (`nets/inception_v4.py`), whose scopes give the names.
 
-A branch is a tuple of ops, a fork at its end is a list, a block is a tuple of
-branches in the order of concatenation. Sizes are height x width. Everything
-else in the package (Keras layers, names of other frameworks' weights, the
-summary) comes from a walk over these tables. Standard library only.
+A branch is a tuple of ops. A fork at its end is a list. A block is a tuple of
+branches in the order of concatenation. Sizes are height x width. The rest of the
+package walks these tables to get the Keras layers, the weight names of other
+frameworks and the summary. This module uses the standard library only.
 """
 
 from collections.abc import Iterator
 from typing import NamedTuple
 
-V = "valid"  # what the paper marks "V"; everything unmarked pads to the same size
+V = "valid"  # marked "V" in the paper; unmarked ops use "same" padding
 VARIANTS = ("released", "paper")
 MINIMUM_SIZE = 75
-AUXILIARY_MINIMUM_SIZE = 107  # the auxiliary head pools 5 x 5 cells
+AUXILIARY_MINIMUM_SIZE = 107  # smallest side with the 5 x 5 cells that the auxiliary head pools
 DEFAULT_SIZE = 299
-EVALUATION_CROP = 0.875  # share of the short side that the published accuracy was measured on
-DIGITS_CROP = 1.0  # a quarter of a digit's ink is in the outer ring
+EVALUATION_CROP = 0.875  # share of the short side used for the published accuracy
+DIGITS_CROP = 1.0  # no crop: a quarter of a digit's ink is in the outer ring
 BATCH_NORM_EPSILON = 0.001
 IMAGENET_CLASSES = 1000
 
 
 class Conv(NamedTuple):
-    """Convolution, batch norm without scale, ReLU."""
+    """A convolution, followed by batch norm without scale and ReLU."""
 
     filters: int
     height: int
@@ -36,7 +36,7 @@ class Conv(NamedTuple):
 
 
 class Pool(NamedTuple):
-    """A pool, 3x3 unless told; an average pool does not count the padding."""
+    """A pool, 3x3 by default. Average pools ignore the padding."""
 
     kind: str
     strides: int = 1
@@ -47,11 +47,11 @@ class Pool(NamedTuple):
 
 
 class Unit(NamedTuple):
-    """One op of the network in its place.
+    """One op of the network and its place.
 
-    `branch` and `position` count from 0 inside the block (both None for a stem
-    convolution that stands alone); `fork` is the index inside a fork, else None;
-    `channels` is what goes in.
+    `branch` and `position` count from 0 inside the block. Both are `None` for a single stem
+    convolution. `fork` is the index inside a fork, or `None` outside one. `channels` is the
+    number of input channels.
     """
 
     name: str
@@ -86,7 +86,7 @@ MIXED_4A_PAPER = (
     (Conv(64, 1, 1), Conv(96, 3, 3, 1, V)),
     (Conv(64, 1, 1), Conv(64, 7, 1), Conv(64, 1, 7), Conv(96, 3, 3, 1, V)),
 )
-# The figure leaves out the stride of this convolution.
+# The paper's figure omits the stride of the convolution.
 MIXED_5A = (
     (Conv(192, 3, 3, 2, V),),
     (MAX_POOL_2,),
@@ -156,22 +156,22 @@ NETWORKS: dict[str, dict[str, Conv | Block]] = {
     "released": _table(MIXED_4A, INCEPTION_B, INCEPTION_C),
     "paper": _table(MIXED_4A_PAPER, INCEPTION_B_PAPER, INCEPTION_C_PAPER),
 }
-"""Each variant's table; see `network`."""
+"""Table of each variant; see `network`."""
 
 
 def network(variant: str = "released") -> dict[str, Conv | Block]:
-    """The whole network up to the head: endpoint name to its op or block.
+    """Return the network up to the head, as a dict from endpoint name to op or block.
 
     Args:
-        variant: `"released"` has the order of factorized pairs of the authors'
-            checkpoint, `"paper"` that of the figures (tensorflow/models #7041,
-            #3313 list the differences). Counts and shapes are the same.
+        variant: `"released"` orders factorized pairs as the authors' checkpoint does.
+            `"paper"` orders them as the figures do. Counts and shapes are the same.
+            The differences are listed in tensorflow/models #7041 and #3313.
 
     Returns:
         The 22 endpoints in the order of the forward pass.
 
     Raises:
-        ValueError: if `variant` is none of the two.
+        ValueError: If `variant` is not one of the two.
     """
     if variant not in VARIANTS:
         raise ValueError(
@@ -182,10 +182,9 @@ def network(variant: str = "released") -> dict[str, Conv | Block]:
 
 
 def _steps(branch: tuple) -> Iterator[tuple[int, int | None, str, Conv | Pool]]:
-    """Position, index in a fork, slim's step and op of everything in a branch.
+    """Yield position, index in the fork (or `None`), slim's step name and op for each op.
 
-    Slim counts the ops of a branch 0a, 0b, ... and calls the one that shrinks
-    the grid 1a.
+    Slim names the ops of a branch 0a, 0b, ... and names an op that shrinks the grid 1a.
     """
     count = 0
     for position, item in enumerate(branch):
@@ -196,15 +195,15 @@ def _steps(branch: tuple) -> Iterator[tuple[int, int | None, str, Conv | Pool]]:
 
 
 def block_units(endpoint: str, block: Conv | Block, channels: int) -> list[list[Unit]]:
-    """The named ops of one block, a list for each branch.
+    """Return the named ops of one block, as one list for each branch.
 
     Args:
-        endpoint: name of the block, prefix of every name in it.
-        block: an entry of `network()`.
-        channels: channels of the block's input.
+        endpoint: Name of the block, the prefix of every name in it.
+        block: Entry of `network()`.
+        channels: Number of input channels of the block.
 
     Returns:
-        A list of branches; the ops that a fork holds all come from the op before it.
+        A list of branches. All ops of a fork take the output of the op before the fork.
     """
     if isinstance(block, Conv):
         return [[Unit(endpoint, block, channels, endpoint)]]
@@ -224,7 +223,7 @@ def block_units(endpoint: str, block: Conv | Block, channels: int) -> list[list[
 
 
 def branch_outputs(units: list[Unit]) -> list[Unit]:
-    """The ops of a branch that are concatenated: its last one, or its fork."""
+    """Return the ops of a branch that are concatenated: its last op, or all ops of its fork."""
     return [unit for unit in units if unit.position == units[-1].position]
 
 
@@ -233,11 +232,11 @@ def _out_channels(unit: Unit) -> int:
 
 
 def walk(variant: str = "released", channels: int = 3) -> Iterator[tuple[str, list[list[Unit]]]]:
-    """Every endpoint with its branches of named ops, in the order of the forward pass.
+    """Yield each endpoint with its branches of named ops, in the order of the forward pass.
 
     Args:
-        variant: as in `network`.
-        channels: channels of the network's input.
+        variant: Variant of the network, as in `network`.
+        channels: Number of input channels of the network.
     """
     for endpoint, block in network(variant).items():
         branches = block_units(endpoint, block, channels)
@@ -246,7 +245,7 @@ def walk(variant: str = "released", channels: int = 3) -> Iterator[tuple[str, li
 
 
 def convolutions(variant: str = "released", channels: int = 3) -> list[Unit]:
-    """The 149 convolutions in the table's order, which is also slim's and Keras 2's."""
+    """Return the 149 convolutions in the order of the table, of slim and of Keras 2."""
     return [
         unit
         for _, branches in walk(variant, channels)
@@ -257,7 +256,7 @@ def convolutions(variant: str = "released", channels: int = 3) -> list[Unit]:
 
 
 class Endpoint(NamedTuple):
-    """Of a feature map: pixels of the image a cell, and channels."""
+    """Stride of a feature map, in image pixels per cell, and its number of channels."""
 
     stride: int
     channels: int
@@ -273,16 +272,17 @@ def _endpoints() -> dict[str, Endpoint]:
 
 
 class Grid(NamedTuple):
-    """Where an endpoint's cells look: cell `i` of a side at what is around `first + i * stride`.
+    """Positions in the image of an endpoint's cells, in pixels from 0.
 
-    In pixels, from 0. The stem does not pad, so the cells' centres do not reach the border.
+    Cell `i` along a side is centred on pixel `first + i * stride`. The stem does not pad, so the
+    centres do not reach the border.
     """
 
     first: int
     stride: int
 
     def cells(self, side: int) -> int:
-        """How many there are along a side of so many pixels."""
+        """Return the number of cells along a side of `side` pixels."""
         return (side - 2 * self.first - 1) // self.stride + 1
 
 
@@ -290,7 +290,7 @@ def _grids() -> dict[str, Grid]:
     grids, first, stride = {}, 0, 1
     for endpoint, branches in walk():
         for unit in branches[0]:
-            if unit.op.padding == V:  # the others keep the centres where they are
+            if unit.op.padding == V:  # "same" padding does not move the centres
                 first += (unit.op.height - 1) // 2 * stride
             stride *= unit.op.strides
         grids[endpoint] = Grid(first, stride)
@@ -298,32 +298,32 @@ def _grids() -> dict[str, Grid]:
 
 
 GRIDS: dict[str, Grid] = _grids()
-"""Name of each of the 22 endpoints to where its cells look."""
+"""Positions of the cells of each of the 22 endpoints, by endpoint name."""
 ENDPOINTS: dict[str, Endpoint] = _endpoints()
 """Name of each of the 22 endpoints to its stride and channels."""
 
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")  # dtype policies to compute in
 
 PREPROCESSING, POOL, HEAD, AUXILIARY_HEAD = "preprocessing", "avg_pool", "predictions", "auxiliary"
-TARGETS = "targets"  # behind the head of a model that answers quantities
+TARGETS = "targets"  # name of the last layer of a regression model
 SINGLE_LABEL, MULTI_LABEL, REGRESSION = TASK_NAMES = ("single-label", "multi-label", "regression")
-"""What a picture has: one class, several or none, or quantities; see `tasks`."""
+"""Tasks by what a picture has: one class, any number of classes, or quantities; see `tasks`."""
 CLASSIFIER, EMBEDDING = "classifier", "embedding"
-"""Parts of a model that are exported; the latter is also what such an artefact answers."""
-"""Layers around the network: raw pixels to its range, the average pool, and the two classifiers."""
+"""Parts of a model that can be exported. `EMBEDDING` also names the task of such an artefact."""
+"""`PREPROCESSING`, `POOL` and the two heads are the names of the layers around the network."""
 
 AUXILIARY_ENDPOINT = "mixed_6h"
-AUXILIARY_FILTERS = [128, 768]  # of its two convolutions
+AUXILIARY_FILTERS = [128, 768]  # of the auxiliary head's two convolutions
 
 
 def auxiliary_units(grid: tuple[int, int] = (5, 5)) -> list[Unit]:
-    """The ops of the authors' auxiliary head, from `AUXILIARY_ENDPOINT` to its dense layer.
+    """Return the ops of the auxiliary head between `AUXILIARY_ENDPOINT` and its dense layer.
 
-    Source: `AuxLogits` of slim's graph; the paper's figures leave it out.
+    Source: `AuxLogits` of slim's graph by the paper's authors. The paper's figures omit it.
 
     Args:
-        grid: height and width of what the pool leaves, 5 x 5 for an image of 299 x 299; the
-            last convolution covers it whole.
+        grid: Height and width of the pool's output, 5 x 5 for an image of 299 x 299. The kernel
+            of the last convolution has this size.
     """
     channels = ENDPOINTS[AUXILIARY_ENDPOINT].channels
     first, second = AUXILIARY_FILTERS

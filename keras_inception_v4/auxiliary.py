@@ -1,4 +1,4 @@
-"""The authors' side classifier, which helps training from scratch and is dropped afterwards."""
+"""The authors' auxiliary classifier. It helps training from scratch and is removed afterwards."""
 
 import keras
 from keras import layers
@@ -56,7 +56,7 @@ def with_auxiliary_head(model: keras.Model, classes: int) -> keras.Model:
     if classes != named[HEAD].units:
         raise ValueError(
             f"Received classes={classes!r} for a model of {named[HEAD].units} classes. Both heads "
-            "answer the same classes."
+            "must have the same classes."
         )
     data_format = "channels_first" if is_channels_first(model) else "channels_last"
     axis = 1 if is_channels_first(model) else 3

@@ -1,4 +1,4 @@
-"""Keras layers from the figures: the conv unit, the pool, and one interpreter for a block."""
+"""Functions that build the Keras layers of a convolution unit, a pool and a block."""
 
 import contextlib
 from collections.abc import Iterator
@@ -19,10 +19,10 @@ from keras_inception_v4.errors import check_one_of
 
 @contextlib.contextmanager
 def dtype_policy(precision: str) -> Iterator[None]:
-    """Keras's global dtype policy inside the block; the old one after it.
+    """Set Keras's global dtype policy inside the `with` block and restore the old one after it.
 
     Raises:
-        ValueError: if `precision` is none of `PRECISIONS`.
+        ValueError: If `precision` is not one of `PRECISIONS`.
     """
     check_one_of(PRECISIONS, precision=precision)
     before = keras.config.dtype_policy()
@@ -34,18 +34,18 @@ def dtype_policy(precision: str) -> Iterator[None]:
 
 
 def conv_unit(x, name: str, op: Conv, *, channel_axis: int, data_format: str, momentum: float):
-    """Convolution without bias, batch norm without scale, ReLU that bears the unit's name.
+    """Apply a convolution without bias, batch norm without scale, and a ReLU named `name`.
 
     Args:
-        x: input tensor, rank 4.
-        name: of the unit.
-        op: from `architecture`.
-        channel_axis: 1 or 3.
+        x: Input tensor of rank 4.
+        name: Name of the unit.
+        op: Convolution from `architecture`.
+        channel_axis: Axis of the channels, 1 or 3.
         data_format: `"channels_last"` or `"channels_first"`.
-        momentum: batch-norm momentum of the moving statistics.
+        momentum: Batch-norm momentum of the moving statistics.
 
     Returns:
-        The unit's output tensor.
+        Output tensor of the unit.
     """
     x = layers.Conv2D(
         op.filters,
@@ -67,16 +67,16 @@ def conv_unit(x, name: str, op: Conv, *, channel_axis: int, data_format: str, mo
 
 
 def pool(x, name: str, op: Pool, *, data_format: str):
-    """A pool.
+    """Apply a max or average pool.
 
     Args:
-        x: input tensor, rank 4.
-        name: of the layer.
-        op: from `architecture`.
+        x: Input tensor of rank 4.
+        name: Name of the layer.
+        op: Pool from `architecture`.
         data_format: `"channels_last"` or `"channels_first"`.
 
     Returns:
-        The pool's output tensor.
+        Output tensor of the pool.
     """
     layer = layers.MaxPooling2D if op.kind == "max" else layers.AveragePooling2D
     return layer(
@@ -89,17 +89,17 @@ def pool(x, name: str, op: Pool, *, data_format: str):
 
 
 def block(x, name: str, branches: list[list[Unit]], *, data_format: str, momentum: float):
-    """One endpoint: walks its branches and concatenates what comes out.
+    """Apply the branches of one endpoint and concatenate their outputs.
 
     Args:
-        x: input tensor, rank 4.
-        name: the endpoint's name, which the last layer bears.
-        branches: from `architecture.walk`.
+        x: Input tensor of rank 4.
+        name: Name of the endpoint and of its last layer.
+        branches: Named ops of each branch, from `architecture.walk`.
         data_format: `"channels_last"` or `"channels_first"`.
-        momentum: batch-norm momentum of the moving statistics.
+        momentum: Batch-norm momentum of the moving statistics.
 
     Returns:
-        The endpoint's output tensor.
+        Output tensor of the endpoint.
     """
     channel_axis = 1 if data_format == "channels_first" else 3
 

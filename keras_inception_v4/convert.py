@@ -1,4 +1,4 @@
-"""One weight format into another."""
+"""Conversion of weights between formats."""
 
 import os
 from pathlib import Path
@@ -25,7 +25,17 @@ TARGETS = (".weights.h5", ".keras", ".safetensors")
 
 
 class Conversion(NamedTuple):
-    """What a conversion read and wrote; `classes` is `None` without a classifier."""
+    """Summary of a conversion.
+
+    Attributes:
+        kind: Format of the source, as `sniff` names it.
+        tensors: Number of tensors.
+        weights: Number of weights in all tensors.
+        classes: Number of classes, or `None` without a classifier.
+        channels: Number of input channels.
+        variant: Variant of the network.
+        size: Size of the target file, in bytes.
+    """
 
     kind: str
     tensors: int
@@ -88,7 +98,7 @@ def convert_weights(source: str | os.PathLike, target: str | os.PathLike) -> Con
 
 
 def _model_of(path: Path) -> tuple[str, keras.Model]:
-    """A model that holds what a source holds."""
+    """Return the format of a source and a model with its weights."""
     with open_source(path) as source:
         if source.kind == "keras":
             model = classifier_of(read_model(path))
@@ -108,7 +118,7 @@ def _model_of(path: Path) -> tuple[str, keras.Model]:
 
 
 def _layout(path: Path, source: Source) -> tuple[int, int | None, str]:
-    """Channels, classes (`None` without a classifier) and variant of a source."""
+    """Return channels, classes (`None` without a classifier) and variant of a source."""
     if source.kind == "keras_weights":
         by_class = keras_weights_shapes(path)
         kernels = by_class.get("conv2d", [])
@@ -118,7 +128,7 @@ def _layout(path: Path, source: Source) -> tuple[int, int | None, str]:
         kernels = [shapes[name] for name in network_tensors() if name in shapes]
         head = [shapes[f"{HEAD}/kernel"]] if f"{HEAD}/kernel" in shapes else None
     kernels = [shape for shape in kernels if len(shape) == 4] or [(3, 3, 3, 32)]
-    oblong = [shape for shape in kernels if shape[0] != shape[1]]  # the first is of mixed_4a
+    oblong = [shape for shape in kernels if shape[0] != shape[1]]  # the first one is in mixed_4a
     paper = bool(oblong) and oblong[0][:2] == (7, 1)
     return kernels[0][2], head[0][-1] if head else None, "paper" if paper else "released"
 
@@ -127,13 +137,13 @@ def _refuse_strangers(source: Path, variables) -> None:
     strangers = set(variables) - set(network_tensors(model_variant(variables)))
     if strangers or FIRST_KERNEL not in variables:
         raise ValueError(
-            f"{source} is not a model of this network alone: "
-            f"{sorted(strangers)[:3] or FIRST_KERNEL} does not belong or is missing."
+            f"{source} does not hold exactly this network: "
+            f"{sorted(strangers)[:3] or FIRST_KERNEL} is unexpected or missing."
         )
 
 
 def _timm_tensors(variables) -> dict[str, np.ndarray]:
-    """The state dict that timm and Cadene load."""
+    """Return the state dict that timm and Cadene load."""
     tensors = {}
     for ours, name in timm_names(model_variant(variables)).items():
         if ours not in variables:  # no classifier
@@ -144,6 +154,6 @@ def _timm_tensors(variables) -> dict[str, np.ndarray]:
         tensors[name] = np.ascontiguousarray(tensor.T if tensor.ndim == 2 else tensor)
         if ours.endswith("_bn/beta"):
             layer = name.removesuffix("bias")
-            tensors[f"{layer}weight"] = np.ones_like(tensor)  # Keras's layers have no scale
+            tensors[f"{layer}weight"] = np.ones_like(tensor)  # the Keras layers have no scale
             tensors[f"{layer}num_batches_tracked"] = np.zeros((), "int64")
     return tensors

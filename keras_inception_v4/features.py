@@ -1,4 +1,4 @@
-"""The network as a backbone: endpoints as outputs, and embeddings of images."""
+"""The network as a backbone: feature maps of its endpoints and embeddings of images."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -23,7 +23,7 @@ from keras_inception_v4.progress import Verbose, progress
 
 FILE = (str, os.PathLike, bytes)
 PYRAMID = ("conv2d_2b_3x3", "mixed_3a", "mixed_5e", "mixed_6h", "mixed_7d")
-"""The last endpoints of strides 2, 8, 16 and 32, and `mixed_3a` of stride 4 (as in timm)."""
+"""The last endpoints of strides 2, 8, 16 and 32, and `mixed_3a` for stride 4, as in timm."""
 
 
 def feature_extractor(
@@ -147,19 +147,19 @@ def embedded(
     batch_size: int,
     place: Callable[[np.ndarray], Any] = np.asarray,
 ) -> Iterator[np.ndarray]:
-    """The features of each image, batch by batch.
+    """Yield the features of the images, batch by batch.
 
     Args:
-        extractor: from `embedding_model`.
-        batches: what it takes.
-        batch_size: to which smaller batches are padded.
-        place: puts a batch where the extractor is.
+        extractor: Model from `embedding_model`.
+        batches: Batches of inputs to the extractor.
+        batch_size: Number of images to which smaller batches are padded.
+        place: Function that puts a batch on the extractor's device. Defaults to `np.asarray`.
 
     Yields:
-        float32 `(images of the batch, 1536)`.
+        float32 array of shape `(images in the batch, 1536)`.
 
     Raises:
-        ValueError: if one is not finite, as with weights that have diverged.
+        ValueError: If a feature is not finite, for example because the weights have diverged.
     """
     for batch in batches:
         answers = extractor.predict_on_batch(place(padded(batch, batch_size)))
@@ -169,7 +169,7 @@ def embedded(
 
 
 def _pixels_or_files(images) -> np.ndarray | list:
-    """An array of pixels, or a list of paths and of encoded images."""
+    """Return the images as an array of pixels, or as a list of paths and encoded images."""
     if isinstance(images, FILE):
         return [images]
     if isinstance(images, dict):

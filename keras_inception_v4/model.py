@@ -1,4 +1,4 @@
-"""`InceptionV4(...)`: checks its arguments, assembles the network, loads weights."""
+"""The model builder `InceptionV4`, with its argument checks and its classifier head."""
 
 import numbers
 import os
@@ -102,7 +102,7 @@ def InceptionV4(
     classifier_activation = _check_activation(classifier_activation)
     _check_open_interval("dropout_rate", dropout_rate, closed_at_zero=True)
     _check_open_interval("batch_norm_momentum", batch_norm_momentum)
-    network(variant)  # checks it
+    network(variant)  # raises for an unknown variant
     weights = _check_weights(weights, include_top, classes, variant)
 
     data_format = keras.config.image_data_format()
@@ -145,17 +145,19 @@ def classifier(
     dropout_rate: float = 0.2,
     seed: int | None = None,
 ):
-    """The head on pooled features: dropout and one dense layer in float32.
+    """Apply the classifier head to pooled features: dropout and one dense layer.
+
+    The dense layer runs in float32 under a half-precision policy. Otherwise it follows the policy.
 
     Args:
-        features: tensor `(batch, 1536)`.
-        classes: number of classes.
-        activation: name, function or `None` for logits.
-        dropout_rate: in [0, 1).
-        seed: of the dropout; `None` draws one.
+        features: Tensor of shape `(batch, 1536)`.
+        classes: Number of classes.
+        activation: Name or function, or `None` for logits.
+        dropout_rate: Share of features to drop, in [0, 1).
+        seed: Seed of the dropout; `None` draws one.
 
     Returns:
-        The output tensor `(batch, classes)` of the layer `predictions`.
+        Output tensor of the layer `predictions`, of shape `(batch, classes)`.
     """
     half = keras.config.dtype_policy().compute_dtype in ("float16", "bfloat16")
     x = layers.Dropout(dropout_rate, seed=seed, name="dropout")(features)
@@ -174,14 +176,14 @@ def _ordered(height, width, channels, data_format):
 
 
 def _split(shape, data_format):
-    """Height, width and channels of a shape of three entries."""
+    """Return height, width and channels of a shape of three entries."""
     if data_format == "channels_first":
         return shape[1], shape[2], shape[0]
     return tuple(shape)
 
 
 def _check_weights(weights, include_top, classes, variant):
-    """Returns `None`, `"imagenet"` or a path."""
+    """Check the `weights` argument and return it: `None`, `"imagenet"` or a path."""
     if weights is None:
         return None
     if weights != "imagenet":
@@ -242,7 +244,7 @@ def _check_open_interval(argument, value, closed_at_zero=False):
 
 
 def _check_shape(shape, data_format):
-    """Returns `shape` as a tuple of integers and None, or None."""
+    """Check `shape` and return it as a tuple of integers and `None`, or `None` if not given."""
     if shape is None:
         return None
     order = (
@@ -282,8 +284,8 @@ def _check_tensor(tensor, input_shape, data_format):
     if not keras.utils.is_keras_tensor(tensor):
         raise ValueError(
             f"Received input_tensor of type {type(tensor).__name__}. It must be a Keras tensor: "
-            "a keras.Input or the output of layers called on one. Call the finished model on "
-            "anything else."
+            "a keras.Input or the output of layers called on one. For other data, build the "
+            "model first and call it."
         )
     shape = tuple(tensor.shape[1:])
     if len(shape) != 3:

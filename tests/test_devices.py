@@ -321,9 +321,9 @@ def test_what_devices_share(many):
 @pytest.mark.parametrize("count", [1, 8])
 def test_batches_that_the_images_do_not_fill(many, count):
     many.setattr(devices, "count_devices", lambda: count)
-    with pytest.raises(ValueError, match=r"batch_size=16 and 10 training images.* lower it"):
+    with pytest.raises(ValueError, match=r"batch_size=16 and 10 training.* lower batch_size"):
         devices.check_batch(16, 10, whole=True)
-    with pytest.raises(ValueError, match=r"batch_size=16 and 10 training images.* lower it"):
+    with pytest.raises(ValueError, match=r"batch_size=16 and 10 training.* lower batch_size"):
         batched(Images(np.zeros((10, 4, 4, 3)), np.zeros(10)), 16, last="dropped")
     devices.check_batch(8, 10, whole=True)
 

@@ -235,7 +235,7 @@ class TestEmbed:
     @pytest.mark.parametrize(("least", "most"), [(0, 1), (-1, 1), (0, 0.4), (-0.2, 0.3)])
     def test_scaled_pixels_are_warned_of(self, network, least, most):
         pixels = np.random.default_rng(0).uniform(least, most, (1, 75, 75, 3))
-        with pytest.warns(UserWarning, match="expected are raw ones, 0 to 255") as told:
+        with pytest.warns(UserWarning, match="raw pixels, 0 to 255, are expected") as told:
             embed(network, pixels, verbose=False)
         assert told[0].filename == __file__
 

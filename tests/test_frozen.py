@@ -178,7 +178,7 @@ def test_what_has_no_room(tune, tmp_path, monkeypatch, capsys):
 
     with monkeypatch.context() as patched:
         patched.setattr(shutil, "disk_usage", nothing_free)
-        with pytest.raises(OSError, match="mixed_6h, make of 3 versions of each"):
+        with pytest.raises(OSError, match="blocks up to mixed_6h, for 3 versions of each"):
             tune(folder=tmp_path, augment="symbols", cache_augmented=3)
         tune(folder=tmp_path, epochs=2, verbose=2)
     told = capsys.readouterr().err

@@ -284,6 +284,6 @@ def test_scaled_pixels_are_warned_of_once(images, kind, low):
     pixels, labels = images
     data = KINDS[kind]((pixels / 255 * (1 - low) + low).astype("float32"), labels)
     for work, once in ((train_head, {"epochs": 1, "verbose": 0}), (evaluate, {})):
-        with pytest.warns(UserWarning, match="expected are raw ones, 0 to 255") as told:
+        with pytest.warns(UserWarning, match="raw pixels, 0 to 255, are expected") as told:
             work(tiny(size=30), data, **once)
-        assert len([one for one in told if "raw ones" in str(one.message)]) == 1
+        assert len([one for one in told if "raw pixels" in str(one.message)]) == 1

@@ -2,6 +2,7 @@
 
 import ast
 import importlib.util
+import re
 import sys
 import threading
 from pathlib import Path
@@ -131,7 +132,7 @@ def test_a_function_fits_on_a_page(relative):
 
 
 def test_the_way_from_a_command_to_an_image(tmp_path, capsys):
-    """The tour in CONTRIBUTING: modules on the call stack when the first file is decoded."""
+    """The tour in docs/: modules on the call stack when the first file is decoded."""
     for name in "ab":
         for index in range(2):
             (tmp_path / "photos" / name).mkdir(parents=True, exist_ok=True)
@@ -161,9 +162,24 @@ def test_the_way_from_a_command_to_an_image(tmp_path, capsys):
     way = [name.removeprefix("keras_inception_v4.") for name in dict.fromkeys(way)]
     assert way == ["cli", "cli.training", "runs.run", "data.folders", "preprocessing.images",
                    "preprocessing.pictures"]  # fmt: skip
-    text = Path(__file__).parent.with_name("CONTRIBUTING.md").read_text()
+    text = (ROOT / "docs" / "tour.md").read_text()
     places = [text.index(f"`{name.replace('.', '/')}") for name in way[1:]]
     assert places == sorted(places)
+
+
+@pytest.mark.parametrize("relative", MODULES, ids=str)
+def test_arguments_are_described_by_noun_phrases(relative):
+    """They begin with a capital; ruff's D401 sees to the verb of the first line."""
+    for node in ast.walk(ast.parse((PACKAGE / relative).read_text())):
+        if not isinstance(node, ast.FunctionDef | ast.ClassDef):
+            continue
+        for section in re.findall(
+            r"^(?:Args|Attributes):\n((?:    .*\n?|\n)+)",
+            ast.get_docstring(node) or "",
+            re.MULTILINE,
+        ):
+            for name, about in re.findall(r"^    \*{0,2}(\w+): (.*)", section, re.MULTILINE):
+                assert not about[0].islower(), f"{node.name}: {name}: {about}"
 
 
 def test_architecture_needs_the_standard_library_only():

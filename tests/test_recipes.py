@@ -266,7 +266,7 @@ def test_a_step_that_was_recorded_is_not_made_again(short, tmp_path):
 
 
 def test_every_step_has_the_stated_batch(short):
-    with pytest.raises(ValueError, match=r"batch_size=32 and 20 training images.*lower it"):
+    with pytest.raises(ValueError, match=r"batch_size=32 and 20 training images.*lower batch_size"):
         short("paper", batch_size=32)
 
 

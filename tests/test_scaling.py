@@ -328,7 +328,7 @@ def test_the_command_line_asks_and_takes_the_word(photos, tmp_path, capsys):
         commands["export"] = [model, str(tmp_path / "saved"), "--format", "saved_model"]
     for name, arguments in commands.items():
         assert main([name, *arguments]) == 1
-        assert "pixels='raw' or 'scaled' (--pixels)" in capsys.readouterr().err
+        assert "pixels='raw' or pixels='scaled' (--pixels)" in capsys.readouterr().err
         assert main([name, *arguments, "--pixels", "raw"]) == 0, capsys.readouterr().err
     if keras.backend.backend() == "tensorflow":
         assert main(["predict", image, "--model", str(tmp_path / "saved"), "--pixels", "raw"]) == 1
@@ -370,7 +370,7 @@ def test_one_output_names_no_class(tmp_path, photos, capsys, activation):
         if command[0] == "export" and keras.backend.backend() != "tensorflow":
             continue
         assert main([str(places.get(word, word)) for word in command]) == 1
-        assert "answers one number an image" in capsys.readouterr().err
+        assert "has a single output, so it cannot tell classes apart" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("answer", ["softmax", "activation", "logits"])

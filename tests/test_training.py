@@ -55,6 +55,7 @@ def run(tmp_path_factory):
 def test_the_folder_has_everything(run):
     folder, report = run
     expected = {
+        "MODEL_CARD.md",
         "class_names.json",
         "config.json",
         "confusion_matrix.png",

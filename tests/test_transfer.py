@@ -398,9 +398,9 @@ class TestHead:
         elif kind.startswith("tf.data"):
             tf = pytest.importorskip("tensorflow")
             data = tf.data.Dataset.from_tensor_slices((pixels, labels)).batch(16)
-        with pytest.warns(UserWarning, match="expected are raw ones, 0 to 255") as told:
+        with pytest.warns(UserWarning, match="raw pixels, 0 to 255, are expected") as told:
             train_head(tiny(raw="scaling" in kind), data, epochs=1, verbose=0)
-        assert len([one for one in told if "raw ones" in str(one.message)]) == 1
+        assert len([one for one in told if "raw pixels" in str(one.message)]) == 1
 
     @pytest.mark.usefixtures("shallow")
     def test_wrong_models(self, digits):
@@ -677,7 +677,7 @@ class TestFineTuning:
     def test_a_lambda_is_no_loss_to_resume_with(self, digits, tmp_path):
         model = unfreeze(tiny(), "mixed_7d")
         fine_tune(model, digits, epochs=1, loss=lambda *pair: own_loss(*pair), verbose=0)
-        with pytest.raises(ValueError, match=r"a lambda as loss.*a function with a name"):
+        with pytest.raises(ValueError, match=r"a lambda as loss.*Define a named function"):
             fine_tune(model, digits, loss=lambda *pair: own_loss(*pair), folder=tmp_path)
         assert not list(tmp_path.iterdir())
 

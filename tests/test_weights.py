@@ -391,7 +391,7 @@ class TestRefusals:
     def test_random_bytes_and_empty_files(self, model, tmp_path, suffix, content):
         path = tmp_path / f"x{suffix}"
         path.write_bytes(content)
-        refuses(model, path, "empty, damaged or of no format")
+        refuses(model, path, "empty, damaged or not in a supported format")
 
     @pytest.mark.parametrize(
         "kind", ["safetensors", "pth", "slim", "tar.gz", "keras2", "weights.h5", "keras"]

@@ -12,7 +12,7 @@ from keras_inception_v4.data.layout import few
 from keras_inception_v4.tasks import task_named
 
 SEPARATORS = "|;"  # between names in one cell; for commas see `_comma_lists`
-NO_FLAG = "neither 0 nor 1 (to predict numbers pass --task regression)"
+NO_FLAG = "neither 0 nor 1 (to predict numbers, pass --task regression)"
 FALSE, TRUE = ("0", "0.0", "false"), ("1", "1.0", "true")
 
 
@@ -89,7 +89,7 @@ def read_targets(
         if task == SINGLE_LABEL:
             raise ValueError(
                 f"{table} has {len(columns)} columns of labels. One class per image needs one; "
-                "for several classes per image pass --task multi-label."
+                "for several classes per image, pass --task multi-label."
             )
         return _flags(table, columns, names)
     cells = [unicodedata.normalize("NFC", cell) for cell in columns[first]]
@@ -109,7 +109,7 @@ def _one(table: Path, cells: list[str], names: list[str] | None, guessed: bool) 
         elif cell in lists and cell not in (names or ()):
             text = repr(cell).replace("{", "{{").replace("}", "}}")
             reasons[row] = (
-                f"has several labels for {{name}}: {text}; to allow several per image pass --task "
+                f"has several labels for {{name}}: {text}; to allow several per image, pass --task "
                 "multi-label"
             )
     found = sorted({cell for row, cell in enumerate(cells) if row not in reasons})
@@ -141,7 +141,7 @@ def _several(table: Path, cells: list[str], names: list[str] | None, guessed: bo
         )
     reasons = {}
     if guessed:  # an empty cell means no class only if multi-label was given
-        empty = "has no label for {name}; if it shows no class pass --task multi-label"
+        empty = "has no label for {name}; if it shows no class, pass --task multi-label"
         reasons = {row: empty for row, found in enumerate(parts) if not found}
     places = _places(table, sorted({name for row in parts for name in row}), names)
     values = np.zeros((len(cells), len(places)), "float32")

@@ -1,4 +1,4 @@
-"""Pixels to the network's range, image files to pixels, outputs to ImageNet's classes."""
+"""Functions to load image files, scale and augment pixels, and decode ImageNet predictions."""
 
 from keras_inception_v4.preprocessing.checks import check_finite, warn_of_scaled
 from keras_inception_v4.preprocessing.images import (

@@ -1,4 +1,4 @@
-"""What numbers must be before they are used."""
+"""Checks of numbers and pixels before they are used."""
 
 import warnings
 
@@ -6,14 +6,14 @@ import numpy as np
 
 
 def check_finite(values: np.ndarray, what: str) -> None:
-    """Checks that there is no NaN and no infinity.
+    """Check that a floating-point array holds no NaN and no infinity.
 
     Args:
-        values: numbers of any shape.
-        what: what they are, plural.
+        values: Array of any shape. Only floating-point dtypes are checked.
+        what: Plural noun for the values in the error.
 
     Raises:
-        ValueError: with how many are not finite.
+        ValueError: If a value is not finite. The message gives the number of such values.
     """
     if values.dtype.kind != "f":
         return
@@ -23,18 +23,18 @@ def check_finite(values: np.ndarray, what: str) -> None:
 
 
 def warn_of_scaled(pixels: np.ndarray, stacklevel: int = 3) -> None:
-    """Warns of pixels that look as if they were scaled already, from 0 to 1 or from -1 to 1.
+    """Warn if pixels seem to be scaled already, to 0 to 1 or to -1 to 1.
 
     Args:
-        pixels: of at least one image, as a user gave them.
-        stacklevel: of the warning; 3 is the caller's caller.
+        pixels: Pixels of at least one image, as the user passed them.
+        stacklevel: Stack level of the warning. The default 3 names the caller's caller.
     """
     if pixels.dtype.kind != "f" or not pixels.size:
         return
     least, most = float(np.min(pixels)), float(np.max(pixels))
     if -1 <= least < most <= 1:
         warnings.warn(
-            f"The pixels are from {least:.3g} to {most:.3g}; expected are raw ones, 0 to 255. If "
-            "they were scaled, leave that out: it is done here.",
+            f"The pixels range from {least:.3g} to {most:.3g}; raw pixels, 0 to 255, are expected. "
+            "If you scaled them, pass them unscaled: they are scaled here.",
             stacklevel=stacklevel,
         )

@@ -1,4 +1,4 @@
-"""Image files to pixels, pixels to the network's range, outputs to ImageNet's classes."""
+"""Functions to load and resize images, scale pixels, and decode ImageNet predictions."""
 
 import csv
 import functools
@@ -50,10 +50,10 @@ def preprocess_input(x, data_format: str | None = None):
 
 @functools.cache
 def imagenet_classes() -> tuple[tuple[str, str], ...]:
-    """The 1000 ImageNet classes as (WordNet synset, name), in the order of the weights.
+    """Return the 1000 ImageNet classes as (WordNet synset, name), in the order of the weights.
 
-    Source: WordNet synsets sorted, with the first lemma, as timm's class tables
-    (Apache-2.0) list them.
+    The synsets are sorted, and the name is the first lemma.
+    Source: timm's class tables (Apache-2.0).
     """
     table = resources.files("keras_inception_v4.preprocessing") / "imagenet_classes.csv"
     lines = table.read_text(encoding="utf-8").splitlines()
@@ -148,15 +148,15 @@ def load_image(
 
 
 def check_image(path_or_bytes: str | os.PathLike | bytes, name: str = "the given bytes") -> None:
-    """Decodes an image file, or the bytes of one, and throws the pixels away.
+    """Check that an image file, or the bytes of one, can be decoded.
 
     Args:
-        path_or_bytes: path of a file, or its content.
-        name: what errors call the bytes.
+        path_or_bytes: Path of a file, or its content.
+        name: Name for the bytes in errors.
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it cannot be read as an image.
+        FileNotFoundError: If the file does not exist.
+        ValueError: If the file or the bytes cannot be read as an image.
     """
     with opened(path_or_bytes, name) as picture:
         picture.thumbnail(1)
@@ -167,15 +167,15 @@ def resize_image(
     size: tuple[int, int] = (299, 299),
     crop: float = EVALUATION_CROP,
 ) -> np.ndarray:
-    """Does to pixels what `load_image` does to a file.
+    """Resize and crop pixels as `load_image` does with a file.
 
     Args:
-        pixels: `(height, width, 3)`, or `(height, width)` for grey, 0 to 255.
-        size: height and width of the result, in pixels.
-        crop: as in `load_image`.
+        pixels: Array of shape `(height, width, 3)`, or `(height, width)` for grey, 0 to 255.
+        size: Height and width of the result, in pixels.
+        crop: Share of the covered side to keep, as in `load_image`.
 
     Returns:
-        float32 array `(height, width, 3)`, RGB, 0 to 255.
+        float32 array of shape `(height, width, 3)`, RGB, 0 to 255.
     """
     height, width = _check_size(size)
     pixels = np.asarray(pixels, "float32")
@@ -197,8 +197,8 @@ def _check_size(size) -> tuple[int, int]:
 
 
 def _central_window(picture: Picture, height: int, width: int, crop: float) -> np.ndarray:
-    """Resizes only what the window needs: the `box` of a full resize and a crop."""
-    # Round as timm does: the short side down, the window's corner to the even.
+    """Return the window that a full resize and a central crop give, resizing only what it needs."""
+    # Round as timm does: scaled sides down, and the window's corner with halves to even.
     scaled_height, scaled_width = covering_size(picture.height, picture.width, height, width, crop)
     top = round((scaled_height - height) / 2)
     left = round((scaled_width - width) / 2)
@@ -208,18 +208,18 @@ def _central_window(picture: Picture, height: int, width: int, crop: float) -> n
 
 
 def covering_size(image_height, image_width, height, width, crop) -> tuple[int, int]:
-    """Size to which an image is scaled before the central window is cut out.
+    """Return the size to which an image is scaled before the central window is cut out.
 
     Args:
-        image_height: of the image, in pixels.
-        image_width: of the image, in pixels.
-        height: of the window, in pixels.
-        width: of the window, in pixels.
-        crop: share of the covered side that the window keeps.
+        image_height: Height of the image, in pixels.
+        image_width: Width of the image, in pixels.
+        height: Height of the window, in pixels.
+        width: Width of the window, in pixels.
+        crop: Share of the covered side that the window keeps.
 
     Returns:
-        Height and width in pixels with the image's aspect: one of the two is
-        `side / crop`, the other at least that (both rounded down).
+        Height and width in pixels, with the image's aspect. One of the two is `side / crop`, and
+        the other is at least that. Both are rounded down.
     """
     cover_height, cover_width = int(height / crop), int(width / crop)
     if cover_height * image_width > cover_width * image_height:

@@ -1,4 +1,4 @@
-"""Pictures: image files and arrays of which a window is read, however large they are."""
+"""Pictures: windows of image files and arrays of any size, read with bounded memory."""
 
 import errno
 import io
@@ -17,8 +17,8 @@ from PIL import ExifTags, Image, ImageCms
 from keras_inception_v4.files import require
 from keras_inception_v4.preprocessing.checks import check_finite
 
-BAND = 2**22  # pixels of one picture that are floating-point numbers at a time
-AT_ONCE = 2**27  # pixels that all threads together hold decoded; a larger picture comes alone
+BAND = 2**22  # pixels of one picture that are converted to float at a time
+AT_ONCE = 2**27  # pixels decoded at a time in all threads; a larger picture is decoded alone
 
 UPRIGHT = (False, False, False)
 TURNS = {
@@ -30,15 +30,15 @@ TURNS = {
     7: (True, True, True),
     8: (True, True, False),
 }
-"""By EXIF's orientation: whether to swap the axes, then to turn rows and columns around."""
+"""By EXIF orientation: whether to swap the axes, then reverse the rows, then the columns."""
 
 
 class Picture:
-    """An upright image, its pixels read when a window is asked for.
+    """An upright image whose pixels are read on request.
 
     Attributes:
-        width: in pixels.
-        height: in pixels.
+        width: Width in pixels.
+        height: Height in pixels.
     """
 
     def __init__(self, images: list[Image.Image], limits: "Limits | None" = None):
@@ -49,7 +49,7 @@ class Picture:
 
     @classmethod
     def of(cls, pixels: np.ndarray) -> "Picture":
-        """A picture of `(height, width, channels)`."""
+        """Make a picture of an array of shape `(height, width, channels)`."""
         channels = np.moveaxis(np.asarray(pixels, "float32"), 2, 0)
         return cls([Image.fromarray(np.ascontiguousarray(channel)) for channel in channels])
 
@@ -59,15 +59,16 @@ class Picture:
         size: tuple[int, int],
         resampling: Image.Resampling,
     ) -> np.ndarray:
-        """A part of the picture, scaled.
+        """Return a part of the picture, scaled.
 
         Args:
-            box: left, upper, right and lower edge, in pixels.
-            size: height and width of the result, in pixels.
-            resampling: the filter, widened as for antialiasing.
+            box: Left, upper, right and lower edge, in pixels.
+            size: Height and width of the result, in pixels.
+            resampling: Resampling filter, widened for antialiasing.
 
         Returns:
-            float32 `(height, width, channels)`; grey files are repeated to three channels.
+            float32 array of shape `(height, width, channels)`. A single channel is repeated to
+            three.
         """
         swapped, rows, columns = self._turn
         left, top, right, bottom = box
@@ -81,23 +82,24 @@ class Picture:
         return self._turned(boxes, sides, resampling)
 
     def thumbnail(self, side: int) -> np.ndarray:
-        """Decode all of the picture to a small square, whatever its aspect.
+        """Decode the whole picture to a small square, ignoring its aspect.
 
         Args:
-            side: of the square, in pixels.
+            side: Side of the square, in pixels.
 
         Returns:
-            float32 `(side, side, channels)`, 0 to 255, accurate to a few grey levels.
+            float32 array of shape `(side, side, channels)`, 0 to 255. It is accurate to a few grey
+            levels.
         """
         for image in self._images:
-            # An eighth of a JPEG is made in a fifth of the time. It is no way to smaller pixels:
-            # where they clip, a result at 299 changes by up to several grey levels.
+            # Decoding a JPEG at an eighth of its size takes a fifth of the time. `window` cannot do
+            # this: where pixels clip, a result at 299 changes by up to several grey levels.
             image.draft(None, (2 * side, 2 * side))
         boxes = [(0, 0, *image.size) for image in self._images]
         return np.clip(self._turned(boxes, (side, side), Image.Resampling.BICUBIC), 0, 255)
 
     def _turned(self, boxes, sides, resampling: Image.Resampling) -> np.ndarray:
-        """A part of each image as it lies, scaled and turned upright."""
+        """Scale a part of each stored image and turn the result upright."""
         swapped, rows, columns = self._turn
         channels = [
             channel
@@ -113,16 +115,22 @@ class Picture:
 def opened(
     path_or_bytes, name: str = "the given bytes", limits: "Limits | None" = None
 ) -> Iterator[Picture]:
-    """The picture in a file or in the bytes of one; what goes wrong inside tells of the file.
+    """Open an image file, or the bytes of one, as a picture.
+
+    Errors inside the `with` block are raised as errors that name the file.
 
     Args:
-        path_or_bytes: path of a file, or its content.
-        name: what errors call the bytes.
-        limits: how much of it is decoded at a time; the module's own if `None`.
+        path_or_bytes: Path of a file, or its content.
+        name: Name for the bytes in errors.
+        limits: Limits on the pixels in memory. Defaults to `LIMITS`.
+
+    Yields:
+        The picture.
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it cannot be read as an image.
+        FileNotFoundError: If the file does not exist.
+        ValueError: If it cannot be read as an image.
+        OSError: For an error of the system, one of `PASSING`.
     """
     source: io.BytesIO | Path
     if isinstance(path_or_bytes, (bytes, bytearray, memoryview)):
@@ -141,27 +149,27 @@ def opened(
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(source) as image:
                 yield Picture([image], limits)
-    except Exception as error:  # PIL's plugins raise whatever a damaged file leads to
+    except Exception as error:  # PIL's plugins raise many classes for damaged files
         if isinstance(error, OSError) and error.errno in PASSING:
             raise
-        reason = str(error).partition(" <_io.")[0]  # PIL shows what Python calls the bytes
+        reason = str(error).partition(" <_io.")[0]  # drop the object name that PIL adds
         raise ValueError(f"{name} cannot be read as an image: {reason}") from error
 
 
 def _orientation(image: Image.Image) -> int:
-    """EXIF's; upright where that cannot be read, since the pixels are sound."""
+    """Return the EXIF orientation, or 1 (upright) if the metadata is missing or damaged."""
     try:
         return image.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception:  # PIL's parsers raise whatever damaged metadata leads to
+    except Exception:  # PIL's parsers raise many classes for damaged metadata
         return 1
 
 
 PASSING = {errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE, errno.ETIMEDOUT}
-"""Errors of the system's, not of the file's: another time it may be read."""
+"""Errors of the system, not of the file: a later read may succeed."""
 
 
 class Budget:
-    """An amount that threads share."""
+    """An amount that threads share, such as a number of pixels."""
 
     def __init__(self, total: int):
         self._free = self._total = total
@@ -169,7 +177,7 @@ class Budget:
 
     @contextmanager
     def hold(self, amount: int) -> Iterator[None]:
-        """Waits until so much of it, or all, is free."""
+        """Wait until `amount`, or at most the total, is free, and hold it in the `with` block."""
         amount = min(amount, self._total)
         with self._changed:
             self._changed.wait_for(lambda: self._free >= amount)
@@ -183,7 +191,7 @@ class Budget:
 
 
 class Limits(NamedTuple):
-    """How much of pictures is in memory: pixels of a band, and those that threads share."""
+    """Limits on pixels in memory: those of one band, and the decoded ones of all threads."""
 
     band: int
     decoded: Budget
@@ -195,12 +203,13 @@ LIMITS = Limits(BAND, Budget(AT_ONCE))
 def _window(
     image: Image.Image, box, size: tuple[int, int], resampling, limits: Limits
 ) -> list[np.ndarray]:
-    """The channels of `Picture.window` of an image as it lies.
+    """Return the channels of a scaled window of an image, before it is turned upright.
 
-    Scales across band by band and then down, as Pillow does with the whole.
+    Scales horizontally band by band and then vertically, as Pillow does with a whole image.
     """
     (height, width), (left, top, right, bottom) = size, box
-    # What the filters reach beyond the window: at most two pixels of the result, or of the image.
+    # The filters reach beyond the window by at most two pixels of the result or of the image,
+    # whichever are larger.
     reach_x, reach_y = 2 * max((right - left) / width, 1), 2 * max((bottom - top) / height, 1)
     x, end = max(0, int(left - reach_x)), min(image.width, math.ceil(right + reach_x))
     y, last = max(0, int(top - reach_y)), min(image.height, math.ceil(bottom + reach_y))
@@ -220,7 +229,7 @@ def _window(
 
 
 def _channels(image: Image.Image) -> list[Image.Image]:
-    """Red, green and blue, or the only channel of an array, as float images, 0 to 255."""
+    """Return red, green and blue, or the only channel, as float images, 0 to 255."""
     if image.mode.startswith("I"):  # 16-bit grey; PIL gives 16-bit colour as 8-bit
         grey = np.asarray(image).astype("float32") / 257
         return [Image.fromarray(grey)]

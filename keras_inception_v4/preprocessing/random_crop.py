@@ -1,4 +1,4 @@
-"""Random crops, the augmentation that Inception was trained with; Keras has no layer for it."""
+"""Random crops, the augmentation used to train Inception. Keras has no layer for it."""
 
 from typing import NamedTuple
 
@@ -15,11 +15,16 @@ TO_YIQ = np.array(
 
 
 class Ranges(NamedTuple):
-    """What is drawn for each image, uniformly.
+    """Ranges from which the values for each image are drawn uniformly.
 
-    `area` is the share of the image that the crop keeps, `aspect` its width over its height.
-    `brightness` is added in grey levels; `contrast` and `saturation` scale the distance from the
-    mean and from grey; `hue` is a turn of the colour circle, as a share of it.
+    Attributes:
+        area: Share of the image that the crop keeps.
+        aspect: Width of the crop over its height.
+        mirror: Whether to mirror an image with probability 0.5.
+        brightness: Largest offset in either direction, in grey levels.
+        contrast: Factor on the distance of a pixel from the image's mean.
+        saturation: Factor on the distance of a pixel from grey.
+        hue: Largest turn of the colour circle in either direction, as a share of the circle.
     """
 
     area: tuple[float, float]
@@ -34,7 +39,7 @@ class Ranges(NamedTuple):
 RANDOM_CROPS = {
     # Slim's `inception_preprocessing`: distorted_bounding_box_crop and distort_color.
     "photographs": Ranges((0.05, 1.0), (3 / 4, 4 / 3), True, 32.0, (0.5, 1.5), (0.5, 1.5), 0.2),
-    # Digits, letters, signs: a twentieth of one, or its mirror image, is another.
+    # A twentieth of a digit, letter or sign, or its mirror image, can look like another one.
     "symbols": Ranges((0.8, 1.0), (0.9, 1.1)),
 }
 
@@ -42,19 +47,19 @@ RANDOM_CROPS = {
 def random_crop(
     picture: Picture, size: tuple[int, int], ranges: Ranges, rng: np.random.Generator
 ) -> np.ndarray:
-    """Cuts a random window out of an image, scales it, mirrors it and changes its colours.
+    """Cut a random window out of a picture, scale it, mirror it and change its colours.
 
     Source: Szegedy et al., "Going Deeper with Convolutions", 2015, and slim's
-    `inception_preprocessing`. The hue turns in YIQ, not in HSV.
+    `inception_preprocessing`. The hue is turned in YIQ, not in HSV.
 
     Args:
-        picture: from a file or an array.
-        size: height and width of the result, in pixels.
-        ranges: what is drawn.
-        rng: draws it.
+        picture: Picture of a file or an array.
+        size: Height and width of the result, in pixels.
+        ranges: Ranges of the random values.
+        rng: Random number generator.
 
     Returns:
-        float32 `(height, width, 3)`, RGB, 0 to 255.
+        float32 array of shape `(height, width, 3)`, RGB, 0 to 255.
     """
     box = random_box(picture.height, picture.width, ranges, rng)
     pixels = picture.window(box, size, Image.Resampling.BILINEAR)
@@ -66,9 +71,9 @@ def random_crop(
 def random_box(
     height: int, width: int, ranges: Ranges, rng: np.random.Generator
 ) -> tuple[int, int, int, int]:
-    """Left, upper, right and lower edge of a window of the drawn area and aspect.
+    """Draw a window by area and aspect and return its left, upper, right and lower edge.
 
-    The whole image if none of a hundred draws fits into it, as in slim.
+    If none of 100 draws fits into the image, the window is the whole image, as in slim.
     """
     for _ in range(ATTEMPTS):
         area = rng.uniform(*ranges.area) * height * width
@@ -82,7 +87,7 @@ def random_box(
 
 
 def _recoloured(pixels: np.ndarray, ranges: Ranges, rng: np.random.Generator) -> np.ndarray:
-    """Brightness, saturation, hue and contrast: one matrix and one offset a channel."""
+    """Change brightness, saturation, hue and contrast with one matrix and an offset per channel."""
     brightness = rng.uniform(-ranges.brightness, ranges.brightness)
     contrast, saturation = rng.uniform(*ranges.contrast), rng.uniform(*ranges.saturation)
     angle = 2 * np.pi * rng.uniform(-ranges.hue, ranges.hue)

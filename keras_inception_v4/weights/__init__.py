@@ -1,1 +1,1 @@
-"""Weights from every source into a model, by layer name."""
+"""Loading of weights from all supported formats into a model, by layer name."""

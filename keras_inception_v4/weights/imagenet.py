@@ -1,4 +1,4 @@
-"""The released ImageNet weights: their record, and how they are fetched and checked."""
+"""The released ImageNet weights: their record, download and check."""
 
 import hashlib
 import os
@@ -12,7 +12,7 @@ from keras_inception_v4.errors import in_one_line
 
 @dataclass(frozen=True)
 class WeightsRecord:
-    """What is known of a released weight file. Sizes in bytes, accuracies in percent."""
+    """Facts about a released weight file. Its size is in bytes, accuracies are in percent."""
 
     repository: str
     file: str
@@ -32,7 +32,7 @@ class WeightsRecord:
 
     @property
     def url(self) -> str:
-        """Address of the file, on the mirror that `HF_ENDPOINT` names if it does."""
+        """Address of the file, on the mirror that `HF_ENDPOINT` names if it is set."""
         endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
         return f"{endpoint}/{self.repository}/resolve/{self.revision}/{self.file}"
 
@@ -56,20 +56,20 @@ IMAGENET = WeightsRecord(
     "0.875, bicubic",
 )
 
-TIMEOUT = 5  # seconds to the first answer of the server
+TIMEOUT = 5  # seconds to wait for the server's first response
 
 
 def fetch(record: WeightsRecord = IMAGENET) -> Path:
-    """Path of the released file in the hub's cache, downloaded if it is not there, checked.
+    """Return the path of the released file in the hub's cache, after a download if needed.
 
-    Cache, mirrors, proxies, resuming, locks and offline mode are `huggingface_hub`'s
-    (`HF_HOME`, `HF_ENDPOINT`, `HF_HUB_OFFLINE`); the hash is checked here, before a
-    byte is parsed, and a wrong file is removed from the cache.
+    `huggingface_hub` handles cache, mirrors, proxies, resuming, locks and offline mode
+    (`HF_HOME`, `HF_ENDPOINT`, `HF_HUB_OFFLINE`). The hash is checked here, before the file is
+    parsed. A wrong file is removed from the cache.
 
     Raises:
-        OSError: if it cannot be fetched or written, with what was tried, address, hash
-            and how to pass a local copy.
-        ValueError: if what came is not the file.
+        OSError: If the file cannot be fetched or written. The message gives the address, the
+            cause, the hash and how to pass a local copy.
+        ValueError: If the file has the wrong hash.
     """
     import huggingface_hub
 
@@ -84,26 +84,26 @@ def fetch(record: WeightsRecord = IMAGENET) -> Path:
             path = Path(cached)
         else:
             if not huggingface_hub.constants.HF_HUB_OFFLINE:
-                # One quick question first: the download itself retries for half a minute.
+                # Fail fast: the download itself retries for half a minute.
                 huggingface_hub.get_hf_file_metadata(
                     huggingface_hub.hf_hub_url(**where), timeout=TIMEOUT
                 )
             path = Path(huggingface_hub.hf_hub_download(**where, etag_timeout=TIMEOUT))
-    except Exception as error:  # the hub's own classes, its HTTP library's, and OSError
+    except Exception as error:  # the hub and its HTTP library have error classes of their own
         raise OSError(_unreachable(record, error)) from error
     check_hash(path, record)
     return path
 
 
 FETCHERS: dict[str, Callable[[], Path]] = {"imagenet": fetch}
-"""What fetches the weights of a name."""
+"""Functions that fetch weights and return their path, by name."""
 
 
 def check_hash(path: Path, record: WeightsRecord) -> None:
-    """Removes a file with another SHA-256 than the record's.
+    """Check the SHA-256 of a file, and remove the file if it is wrong.
 
     Raises:
-        ValueError: if the hash is another.
+        ValueError: If the SHA-256 is not the one in the record.
     """
     digest = hashlib.sha256()
     with path.open("rb") as file:
@@ -113,20 +113,20 @@ def check_hash(path: Path, record: WeightsRecord) -> None:
         return
     removed = "It was removed from the cache; try again."
     try:
-        path.resolve().unlink()  # the cache's blob, to which `path` is a link
+        path.resolve().unlink()  # the blob in the cache; `path` is a link to it
         path.unlink(missing_ok=True)
     except OSError as error:
         removed = f"It could not be removed ({error}); delete it and try again."
     raise ValueError(
-        f"{path} is not the released weight file: its SHA-256 is {digest.hexdigest()}, the "
-        f"record's is {record.sha256}. {removed}"
+        f"{path} is not the released weight file: its SHA-256 is {digest.hexdigest()}, but it "
+        f"should be {record.sha256}. {removed}"
     )
 
 
 def _unreachable(record: WeightsRecord, error: Exception) -> str:
     return (
         f"The ImageNet weights are not in the cache and could not be fetched from {record.url} "
-        f"({in_one_line(error)}). With a network: try again, or name a mirror in "
-        f"HF_ENDPOINT. Without: copy the file (SHA-256 {record.sha256}) here and pass "
-        "weights='path/to/model.safetensors', or weights=None for random initialization."
+        f"({in_one_line(error)}). If you are online, try again, or set HF_ENDPOINT to a "
+        f"mirror. If not, copy the file (SHA-256 {record.sha256}) to this machine and pass "
+        "weights='path/to/model.safetensors', or pass weights=None for random initialization."
     )

@@ -1,4 +1,4 @@
-"""Assigning weights to a model by layer name, all or nothing."""
+"""Loading and copying of weights by layer name. A model is filled completely or not at all."""
 
 import os
 import warnings
@@ -64,15 +64,15 @@ def load_weights(
 
 
 def assign(model: keras.Model, path: Path, source: Source) -> None:
-    """Loads an opened source into a model; `load_weights` says how.
+    """Load an opened source into a model, as `load_weights` does.
 
     Args:
-        model: of this package.
-        path: of the source.
-        source: from `open_source`.
+        model: Model of this package.
+        path: Path of the source.
+        source: Opened source, from `open_source`.
 
     Raises:
-        ValueError: if it does not fit; the model is unchanged.
+        ValueError: If the source does not fit. The model is unchanged.
     """
     variables = model_variables(model)
     if source.kind in ("keras", "keras_weights"):
@@ -80,7 +80,7 @@ def assign(model: keras.Model, path: Path, source: Source) -> None:
     else:
         checkpoint = source.named(model_variant(variables))
         network = set(names.network_tensors("released")) | set(names.network_tensors("paper"))
-        if source.kind in ("slim", "archive"):  # the only formats with names for it
+        if source.kind in ("slim", "archive"):  # the only formats with names for the auxiliary head
             network |= set(names.slim_auxiliary_names())
         variables = {name: v for name, v in variables.items() if name in network}
     readers = _plan(path, variables, checkpoint)
@@ -92,10 +92,12 @@ def assign(model: keras.Model, path: Path, source: Source) -> None:
 
 
 def copy_weights(source: keras.Model, target: keras.Model) -> None:
-    """Copies the weights of every layer of `target` from the layer of that name in `source`.
+    """Copy the weights of every layer of `target` from the layer of the same name in `source`.
+
+    A head that `target` lacks is ignored.
 
     Raises:
-        ValueError: if `source` lacks one or has another shape for it; `target` is unchanged.
+        ValueError: If weights are missing, unused or of another shape. `target` is unchanged.
     """
     variables = model_variables(target)
     for name, read in _plan(source.name, variables, _model_checkpoint(source)).items():
@@ -103,14 +105,14 @@ def copy_weights(source: keras.Model, target: keras.Model) -> None:
 
 
 def copy_layers(source: keras.Model, target: keras.Model) -> None:
-    """Copies the weights of each layer to the one of that name in a clone, nested ones too."""
+    """Copy the weights of each layer, nested ones included, to its namesake in a clone."""
     for layer in target.layers:
         if layer.weights:
             layer.set_weights(source.get_layer(layer.name).get_weights())
 
 
 def model_variables(model: keras.Model) -> dict[str, keras.Variable]:
-    """The model's weights under the names `layer/variable`."""
+    """Return the model's weights by their names `layer/variable`."""
     return {
         f"{layer.name}/{variable.name}": variable
         for layer in model.layers
@@ -119,40 +121,40 @@ def model_variables(model: keras.Model) -> dict[str, keras.Variable]:
 
 
 def model_variant(variables) -> str:
-    """Which variant of the network a model's layers name."""
+    """Return the variant of the network that the names of a model's variables show."""
     paper = set(names.network_tensors("paper")) - set(names.network_tensors("released"))
     return "paper" if paper & set(variables) else "released"
 
 
 def _twin(source: Path, kind: str, model: keras.Model) -> keras.Model:
-    """Another model that holds what one of Keras's own files says."""
+    """Return another model with the weights of a `.keras` or `.weights.h5` file."""
     if kind == "keras":
         return read_model(source)
     twin = keras.models.clone_model(model)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what does not fit is an error here
+            warnings.simplefilter("ignore")  # weights that do not fit raise an error here
             twin.load_weights(source)
         _refuse_more(source, twin)
         return twin
-    except Exception as error:  # keras, h5py and zipfile raise whatever the damage led to
+    except Exception as error:  # keras, h5py and zipfile raise many classes for damaged files
         raise ValueError(
-            f"{source} does not load into a model of these layers ({in_one_line(error)}"
-            f"). It may be damaged, or of a model built with other arguments."
+            f"{source} does not load into a model with these layers ({in_one_line(error)}"
+            f"). It may be damaged, or saved from a model built with other arguments."
         ) from error
 
 
 def read_model(path: str | os.PathLike) -> keras.Model:
-    """Reads a `.keras` file, or that of a run folder, uncompiled.
+    """Read a `.keras` file, given directly or by its run folder, without compiling the model.
 
     Raises:
-        FileNotFoundError: if there is none.
-        ValueError: if it is no Keras model; the message names the file.
+        FileNotFoundError: If the file does not exist.
+        ValueError: If it is not a Keras model. The message names the file.
     """
     path = require(model_file(path), "model file")
     try:
         return keras.saving.load_model(path, compile=False)
-    except Exception as error:  # keras, h5py and zipfile raise whatever the damage led to
+    except Exception as error:  # keras, h5py and zipfile raise many classes for damaged files
         raise ValueError(
             f"{path} cannot be loaded as a Keras model ({in_one_line(error)}). It "
             "must be a .keras file that model.save or `keras-inception-v4 train` wrote."
@@ -160,7 +162,11 @@ def read_model(path: str | os.PathLike) -> keras.Model:
 
 
 def _refuse_more(source: Path, twin: keras.Model) -> None:
-    """Keras overlooks what a file holds beyond the model; only a classifier may be left aside."""
+    """Reject a file with more tensors than the model.
+
+    Keras itself ignores surplus tensors. Only the dense layers of heads may be extra, and only if
+    the model has no classifier.
+    """
     shapes = keras_weights_shapes(source)
     if not any(layer.name == names.HEAD for layer in twin.layers):
         shapes.pop("dense", None)
@@ -178,10 +184,10 @@ def _model_checkpoint(model: keras.Model) -> Checkpoint:
 
 
 def _plan(source, variables, checkpoint: Checkpoint) -> dict:
-    """A reader of the fitting value for every variable.
+    """Return a function for each variable that reads the value to assign.
 
     Raises:
-        ValueError: with everything that does not fit.
+        ValueError: If weights do not fit. The message lists them.
     """
     shapes = dict(checkpoint.shapes)
     for head in HEADS:
@@ -207,27 +213,28 @@ def _plan(source, variables, checkpoint: Checkpoint) -> dict:
 
 
 def _adaptation(name: str, found: tuple, wanted: tuple):
-    """A function from the file's tensor to the model's, or `None` if there is none."""
+    """Return a function that adapts the file's tensor to the model, or `None` if none can."""
     if found == wanted:
         return lambda tensor: tensor
     dense = name.rpartition("/")[0] in HEADS
     if dense and (found[-1], wanted[-1]) == (IMAGENET_CLASSES + 1, IMAGENET_CLASSES):
-        return lambda tensor: tensor[..., 1:]  # without the background
+        return lambda tensor: tensor[..., 1:]  # drop the background class
     if name == names.FIRST_KERNEL and found == (*wanted[:2], 3, wanted[3]):
         return lambda tensor: adapt_channels(tensor, wanted[2])
     return None
 
 
 def adapt_channels(kernel: np.ndarray, channels: int) -> np.ndarray:
-    """Adapts an RGB kernel to any number of channels, as timm does.
+    """Adapt an RGB kernel to any number of input channels, as timm does.
 
     Args:
-        kernel: `(height, width, 3, filters)`.
-        channels: of the input; 1 or any other number.
+        kernel: Array of shape `(height, width, 3, filters)`.
+        channels: Number of input channels, at least 1.
 
     Returns:
-        `(height, width, channels, filters)`: the sum over RGB for 1, else RGB repeated
-        in turn and scaled by `3 / channels`, which keeps the size of the answer.
+        Array of shape `(height, width, channels, filters)`. One channel gets the sum over RGB.
+        Two or more channels get R, G and B in turn, scaled by `3 / channels`. The scale keeps the
+        size of the outputs.
     """
     if channels == 1:
         return kernel.sum(axis=2, keepdims=True)
@@ -244,7 +251,7 @@ def _misfit(source, problems: dict[str, list[str]]) -> str:
     heads = [tensor for tensors in problems.values() for tensor in tensors]
     if all(tensor.startswith(f"{names.HEAD}/") for tensor in heads):
         lines.append(
-            "Only the classifier differs. Build with include_top=False to leave the file's aside, "
+            "Only the classifier differs. Build with include_top=False to ignore the file's, "
             "or with the file's number of classes."
         )
     return "\n".join(lines)

@@ -1,7 +1,7 @@
-"""Names of the same tensor in Keras, TF-slim, timm and Keras 2, by rule from the table.
+"""Names of each tensor in this package, TF-slim, timm and Keras 2, derived from `architecture`.
 
-A tensor of this package is called `layer/variable`, as
-`mixed_5b_branch_0_conv2d_0a_1x1_conv/kernel`; that is the key of every mapping here.
+This package names a tensor `layer/variable`, for example
+`mixed_5b_branch_0_conv2d_0a_1x1_conv/kernel`. These names are the keys of every mapping here.
 """
 
 from keras_inception_v4.architecture import (
@@ -20,7 +20,7 @@ BATCH_NORM = ("beta", "moving_mean", "moving_variance")
 
 
 def network_tensors(variant: str = "released") -> list[str]:
-    """Every tensor of the network and its head, in the order of the table."""
+    """Return the names of all tensors of the network and its head, in the order of the table."""
     names = []
     for unit in convolutions(variant):
         names.append(f"{unit.name}_conv/kernel")
@@ -29,7 +29,7 @@ def network_tensors(variant: str = "released") -> list[str]:
 
 
 def is_of_head(tensor: str, head: str) -> bool:
-    """Whether a tensor belongs to a head: its dense layer, or what only that head stands on."""
+    """Return whether a tensor belongs to a head: to its dense layer or layers only it uses."""
     return tensor.startswith(f"{head}/") or (
         head == AUXILIARY_HEAD and tensor.startswith("auxlogits_")
     )
@@ -46,7 +46,7 @@ def _from_units(units, unit_names, variables, head, head_names) -> dict[str, str
 
 
 def slim_names(variant: str = "released") -> dict[str, str]:
-    """Tensor to its variable in the authors' checkpoint."""
+    """Return the name of each tensor in the authors' checkpoint."""
     scopes = []
     for unit in convolutions(variant):
         parts = [unit.endpoint.capitalize()]
@@ -58,7 +58,7 @@ def slim_names(variant: str = "released") -> dict[str, str]:
 
 
 def slim_auxiliary_names() -> dict[str, str]:
-    """Tensor of the auxiliary head to its variable in the authors' checkpoint."""
+    """Return the name of each tensor of the auxiliary head in the authors' checkpoint."""
     units = [unit for unit in auxiliary_units() if isinstance(unit.op, Conv)]
     scopes = [f"AuxLogits/{unit.name.removeprefix('auxlogits_').capitalize()}" for unit in units]
     return _from_scopes(units, scopes, AUXILIARY_HEAD, "AuxLogits/Aux_logits")
@@ -84,7 +84,7 @@ TIMM_VARIABLES = {
 
 
 def timm_names(variant: str = "released") -> dict[str, str]:
-    """Tensor to its entry in timm's and Cadene's state dict."""
+    """Return the name of each tensor in the state dict of timm and Cadene."""
     prefixes = []
     for index, (_, branches) in enumerate(walk(variant)):
         forked = any(unit.fork is not None for units in branches for unit in units)
@@ -105,7 +105,7 @@ def timm_names(variant: str = "released") -> dict[str, str]:
 
 
 def _timm_place(unit: Unit, units: list[Unit], forked: bool, beside_a_pool: bool) -> str:
-    """Where timm's module of a block keeps a convolution."""
+    """Return the path of a convolution inside timm's module of its block."""
     if unit.branch is None:
         return ""
     if beside_a_pool:
@@ -120,7 +120,10 @@ def _timm_place(unit: Unit, units: list[Unit], forked: bool, beside_a_pool: bool
 
 
 def keras2_names(variant: str = "released") -> dict[str, str]:
-    """Tensor to `group/variable` of a Keras 2 file, groups numbered from 0 in the table's order."""
+    """Return the name of each tensor in a Keras 2 file, as `group/variable`.
+
+    Groups are numbered from 0 in the order of the table.
+    """
     return _from_units(
         convolutions(variant),
         [

@@ -1,7 +1,7 @@
-"""Openers: the tensors of a file as it names and lays them out.
+"""Openers of weight files. Tensors keep the names and the layout of the file.
 
-Nothing a user downloaded is unpickled beyond tensors, and no archive member leaves
-its temporary folder.
+Downloaded files are safe to open: only tensors and harmless classes are unpickled, and archives
+are unpacked only inside their temporary folder.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from keras_inception_v4.files import read_json
 
 
 class RawFile(NamedTuple):
-    """Tensors as the file names and lays them out."""
+    """Tensors with the names and the layout of their file."""
 
     shapes: dict[str, tuple[int, ...]]
     read: Callable[[str], np.ndarray]
@@ -28,35 +28,38 @@ class RawFile(NamedTuple):
 
 @contextlib.contextmanager
 def errors_name(path):
-    """Turns whatever a reader raises on a damaged file into one error that names it."""
+    """Turn the errors of a reader on a damaged file into a `ValueError` that names the file.
+
+    A missing file, a missing module and a full disk keep their own errors.
+    """
     try:
         yield
     except (FileNotFoundError, ImportError):
         raise
     except OSError as error:
-        if error.errno == errno.ENOSPC:  # the disk's fault, not the file's
+        if error.errno == errno.ENOSPC:  # the disk is full; the file is not at fault
             raise
         raise _damaged(path, error) from error
-    except Exception as error:  # each library has its own classes, some without a base
+    except Exception as error:  # each library has its own classes, some without a common base
         raise _damaged(path, error) from error
 
 
 def _damaged(path, error: Exception) -> ValueError:
     return ValueError(
         f"{path} cannot be read as weights ({in_one_line(error)}). It may be "
-        "cut off or damaged: fetch it again, or name another file."
+        "truncated or damaged: fetch it again, or name another file."
     )
 
 
 def extract(path: Path, folder: str) -> None:
-    """Unpacks an archive into a folder; a member that would leave it is an error."""
+    """Unpack an archive into a folder, and reject members that would land outside it."""
     with errors_name(path), tarfile.open(path) as archive:
         archive.extractall(folder, filter="data")
 
 
 @contextlib.contextmanager
 def open_safetensors(path: Path) -> Iterator[RawFile]:
-    """Tensors of a `.safetensors` file, read one at a time."""
+    """Open a `.safetensors` file, whose tensors are read one at a time."""
     from safetensors import safe_open
 
     with safe_open(path, framework="numpy") as file:
@@ -66,19 +69,19 @@ def open_safetensors(path: Path) -> Iterator[RawFile]:
 
 @contextlib.contextmanager
 def open_shards(path: Path) -> Iterator[RawFile]:
-    """Tensors of the `.safetensors` files that an index beside them names."""
+    """Open the `.safetensors` files named by an index in the same folder."""
     places = read_json(path)["weight_map"]
     with contextlib.ExitStack() as stack:
         shards = {}
         for name in sorted(set(places.values())):
             if Path(name).name != name:
-                raise ValueError(f"its index names {name!r}, which is not beside it")
+                raise ValueError(f"its index names {name!r}, which is not in its folder")
             if not (path.parent / name).is_file():
-                raise FileNotFoundError(f"{path} names {name}, which is not beside it.")
+                raise FileNotFoundError(f"{path} names {name}, which is not in its folder.")
             shards[name] = stack.enter_context(open_safetensors(path.parent / name))
         missing = [tensor for tensor, name in places.items() if tensor not in shards[name].shapes]
         if missing:
-            raise ValueError(f"its shards lack {len(missing)} tensors, {missing[0]} among them")
+            raise ValueError(f"its shards lack {len(missing)} tensors, including {missing[0]}")
         yield RawFile(
             {tensor: shards[name].shapes[tensor] for tensor, name in places.items()},
             lambda tensor: shards[places[tensor]].read(tensor),
@@ -86,23 +89,24 @@ def open_shards(path: Path) -> Iterator[RawFile]:
 
 
 def open_pickle(path: Path, entry: str | None = None) -> RawFile:
-    """Tensors of a state dict that PyTorch saved; nothing that could act is unpickled.
+    """Open a state dict saved by PyTorch, without unpickling anything that can run code.
 
     Args:
-        path: a file that holds a state dict, or a dict with one.
-        entry: under which name; `None` takes the first of `STATE_DICTS` that is there, averaged
-            weights before raw ones, as timm does.
+        path: File that holds a state dict, or a dict with one.
+        entry: Name of the state dict. `None` takes the file itself if it is a state dict, or else
+            the first of `STATE_DICTS` that it holds. Averaged weights come before raw ones, as
+            in timm.
 
     Raises:
-        ImportError: without PyTorch.
-        ValueError: if it holds none, or not that one.
+        ImportError: If PyTorch is not installed.
+        ValueError: If the file holds no state dict, or none of that name.
     """
     try:
         import torch
     except ImportError:
         raise ImportError(
             f"{path} is a PyTorch pickle, and reading it safely needs PyTorch: "
-            "pip install torch. A .safetensors file needs nothing."
+            "pip install torch. A .safetensors file can be read without it."
         ) from None
     with torch.serialization.safe_globals(_harmless()):
         content = torch.load(path, map_location="cpu", weights_only=True)
@@ -127,7 +131,7 @@ def open_pickle(path: Path, entry: str | None = None) -> RawFile:
         if len(known) > 1:
             print(
                 f"{path}: taking {taken!r} of {', '.join(known)}; "
-                "load_weights(..., entry=NAME) takes another.",
+                "choose another with load_weights(..., entry=NAME).",
                 file=sys.stderr,
             )
         tensors = content[taken]
@@ -141,16 +145,17 @@ STATE_DICTS = ("state_dict_ema", "model_ema", "state_dict", "model_state_dict", 
 
 
 def _harmless() -> list:
-    """Classes without any action that training scripts put beside their tensors."""
+    """Return harmless classes that training scripts save with their tensors."""
     scalars = [type(np.dtype(kind)) for kind in ("f2", "f4", "f8", "i4", "i8", "u1", "?")]
     return [argparse.Namespace, np.dtype, np.float64(0).__reduce__()[0], *scalars]
 
 
 def checkpoint_prefix(path: Path, source: Path | None = None) -> str:
-    """The prefix that TensorFlow reads a checkpoint by, from it, its index or its folder.
+    """Return the prefix of a TensorFlow checkpoint, given the prefix, its index or its folder.
 
     Raises:
-        ValueError: if a folder holds none or several; the message names `source`.
+        ValueError: If a folder holds no checkpoint or several. The message names `source`, or
+            `path` by default.
     """
     if path.is_dir():
         prefixes = sorted(p.with_suffix("") for p in path.rglob("*.index"))
@@ -166,7 +171,7 @@ def checkpoint_prefix(path: Path, source: Path | None = None) -> str:
 
 
 def open_tensorflow(prefix: str) -> RawFile:
-    """Variables of a TensorFlow checkpoint of either version, read one at a time."""
+    """Open a TensorFlow checkpoint of version 1 or 2, whose variables are read one at a time."""
     import tensorflow as tf
 
     reader = tf.train.load_checkpoint(prefix)
@@ -176,7 +181,7 @@ def open_tensorflow(prefix: str) -> RawFile:
 
 @contextlib.contextmanager
 def open_hdf5(path: Path) -> Iterator[RawFile]:
-    """Datasets of a Keras 2 weight or model file, as `group/variable`."""
+    """Open a weight or model file of Keras 2, with its datasets named `group/variable`."""
     import h5py
 
     with h5py.File(path, "r") as file:
@@ -195,12 +200,12 @@ def open_hdf5(path: Path) -> Iterator[RawFile]:
         )
 
 
-# Keras 3's own .weights.h5: layers counted by class, read through a twin model. What the
-# twin must be, and whether the file holds more than it, is told from the shapes.
+# The .weights.h5 of Keras 3 numbers layers by class, so it is read through a twin model. The
+# shapes tell how to build the twin, and whether the file holds more tensors than it.
 
 
 def keras_weights_shapes(path: Path) -> dict[str, list[tuple[int, ...]]]:
-    """Shapes of the tensors in a `.weights.h5`: class of layer to a list in the model's order."""
+    """Return the shapes of the tensors in a `.weights.h5`, in the model's order, by layer class."""
     import h5py
 
     shapes: dict[str, list[tuple[int, ...]]] = {}
@@ -213,6 +218,6 @@ def keras_weights_shapes(path: Path) -> dict[str, list[tuple[int, ...]]]:
 
 
 def _numbered(name: str) -> tuple[int, str, str]:
-    """Number, class and name of a layer's group; the first of a class bears no number."""
+    """Return number, class and name of a layer's group. The first of a class has no number: 0."""
     kind, _, number = name.rpartition("_")
     return (int(number), kind, name) if number.isdigit() else (0, name, name)

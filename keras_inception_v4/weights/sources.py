@@ -1,6 +1,6 @@
-"""Readers: any checkpoint of this network as tensors under this package's names.
+"""Readers of checkpoints of this network, with the tensors under the names of this package.
 
-A format is recognised by content.
+Formats are recognised by content.
 """
 
 import contextlib
@@ -33,10 +33,10 @@ TABLE_MAGIC = bytes.fromhex("57fb808b247547db")  # ends a TensorFlow index or a 
 
 
 class Checkpoint(NamedTuple):
-    """Tensors of one file, in Keras's layout, read one at a time.
+    """Tensors of one file in the layout of Keras, read one at a time.
 
-    `shapes` maps a tensor's name to its shape; what the file holds besides the
-    network stands under the name that the file gives it.
+    `shapes` maps names of tensors to shapes. Tensors that are not of this network keep their
+    names in the file.
     """
 
     shapes: dict[str, tuple[int, ...]]
@@ -46,7 +46,8 @@ class Checkpoint(NamedTuple):
 class Source(NamedTuple):
     """An opened file or checkpoint.
 
-    `kind` is one of `sniff`; `named` takes a variant and gives the tensors under its names.
+    `kind` is the format, as `sniff` returns it. `named` takes a variant of the network and returns
+    the tensors under the names of that variant.
     """
 
     kind: str
@@ -55,21 +56,23 @@ class Source(NamedTuple):
 
 @contextlib.contextmanager
 def open_source(path: Path, entry: str | None = None) -> Iterator[Source]:
-    """Opens a source of weights, once for all that is asked of it.
+    """Open a source of weights for any number of reads.
 
-    Keras's own files need a model to be read: of those the kind is told, and nothing more.
+    For `.keras` and `.weights.h5` files the source only tells the format, since reading them
+    needs a model.
 
     Args:
-        path: a file, the prefix of a TensorFlow checkpoint, or a folder with one.
-        entry: of a PyTorch pickle, as in `load_weights`.
+        path: File, prefix of a TensorFlow checkpoint, or folder with a checkpoint or shards.
+        entry: Name of the state dict in a PyTorch pickle, as in `load_weights`.
 
     Yields:
-        The source; it reads lazily, so use it inside the block.
+        The source. It reads lazily, so use it inside the `with` block.
 
     Raises:
-        FileNotFoundError: if there is nothing at `path`.
-        ValueError: if it is of no format that this package reads.
-        ImportError: for a PyTorch pickle without PyTorch.
+        FileNotFoundError: If there is nothing at `path`.
+        ValueError: If the format is not supported, the file cannot be read, or `entry` is given
+            for another format than a PyTorch pickle.
+        ImportError: If the source is a PyTorch pickle and PyTorch is not installed.
     """
     kind = sniff(path)
     if entry is not None and kind != "pickle":
@@ -85,7 +88,7 @@ def open_source(path: Path, entry: str | None = None) -> Iterator[Source]:
         if kind in ("slim", "archive"):
             prefix = checkpoint_prefix(inside, path)
         named: Callable[[RawFile, str], Checkpoint] = _timm
-        with errors_name(path):  # not the temporary folder
+        with errors_name(path):  # names the archive, not the temporary folder
             if kind == "safetensors":
                 raw = _unwrapped(path, stack.enter_context(open_safetensors(path)))
             elif kind == "shards":
@@ -106,24 +109,25 @@ def open_source(path: Path, entry: str | None = None) -> Iterator[Source]:
 
 
 def _of_keras(variant: str) -> Checkpoint:
-    raise ValueError("it is a file of Keras's own, which holds a model, not only tensors")
+    raise ValueError("it is a Keras file, which needs a model to be read")
 
 
 def exists(path: Path) -> bool:
-    """Whether there is a file, a folder or a TensorFlow checkpoint of this prefix."""
+    """Return whether `path` is a file, a folder or the prefix of a TensorFlow checkpoint."""
     return path.exists() or path.with_name(f"{path.name}.index").is_file()
 
 
 def sniff(path: Path) -> str:
-    """Tells the format of a file by its content.
+    """Return the format of a file, folder or checkpoint, recognised by its content.
 
     Returns:
-        `"safetensors"`, `"shards"` of such, `"pickle"` (PyTorch), `"slim"` (TensorFlow),
-        `"archive"`, `"keras2"`, `"keras"` (a `.keras` file) or `"keras_weights"` (a `.weights.h5`).
+        `"safetensors"`, `"shards"` (of `.safetensors`), `"pickle"` (PyTorch), `"slim"`
+        (TensorFlow), `"archive"`, `"keras2"`, `"keras"` (a `.keras` file) or `"keras_weights"` (a
+        `.weights.h5`).
 
     Raises:
-        FileNotFoundError: if there is nothing at `path`.
-        ValueError: if it is none of these.
+        FileNotFoundError: If there is nothing at `path`.
+        ValueError: If the format is none of these.
     """
     if not exists(path):
         raise FileNotFoundError(f"There is no weight file, checkpoint prefix or folder {path}.")
@@ -143,24 +147,23 @@ def sniff(path: Path) -> str:
         return "slim"
     if head.startswith(b"version https:") and b"git-lfs" in path.read_bytes()[:200]:
         raise ValueError(
-            f"{path} is a Git LFS pointer, not the file that it stands for. Fetch that with "
-            "`git lfs pull`."
+            f"{path} is a Git LFS pointer, not the file itself. Fetch the file with `git lfs pull`."
         )
     if head.lstrip().startswith(b"{") and path.suffix == ".json":
         return "shards"
     if head[8:9] == b"{":
         return "safetensors"
-    if head.startswith(b"\x80\x02"):  # PyTorch before 1.6, as Cadene's file of 2018
+    if head.startswith(b"\x80\x02"):  # PyTorch before 1.6, such as Cadene's file of 2018
         return "pickle"
     raise ValueError(
-        f"{path} is empty, damaged or of no format that holds weights of this network. Readable "
-        "are .safetensors, .pth or .bin of timm and Cadene; a TF-slim checkpoint (prefix, folder "
-        "or .tar.gz); .h5 of Keras 2; .weights.h5 and .keras."
+        f"{path} is empty, damaged or not in a supported format. Supported are .safetensors, .pth "
+        "and .bin of timm and Cadene; a TF-slim checkpoint (prefix, folder or .tar.gz); .h5 of "
+        "Keras 2; .weights.h5 and .keras."
     )
 
 
 def _index(folder: Path) -> Path | None:
-    """The index of the shards of a `.safetensors` file, if a folder holds one."""
+    """Return the index of `.safetensors` shards in a folder, or `None` if there is none."""
     return next(iter(sorted(folder.glob("*.safetensors.index.json"))), None)
 
 
@@ -184,14 +187,14 @@ def _guarded(read, path):
     return guarded
 
 
-# timm and Cadene: kernels OIHW, a batch-norm scale that Keras's layers do not have.
+# timm and Cadene: kernels are OIHW, and batch norm has a scale that the Keras layers lack.
 
 
-PREFIXES = ("module.", "model.", "_orig_mod.")  # what wraps a network in PyTorch puts before
+PREFIXES = ("module.", "model.", "_orig_mod.")  # PyTorch wrappers put these before all names
 
 
 def _unwrapped(path: Path, raw: RawFile) -> RawFile:
-    """The tensors without the prefixes that all of them bear."""
+    """Return the tensors under names without the wrapper prefixes that all of them share."""
     prefix = ""
     while raw.shapes and (
         more := next(
@@ -212,7 +215,7 @@ def _timm(raw: RawFile, variant: str) -> Checkpoint:
     table = {ours: name for ours, name in names.timm_names(variant).items() if name in raw.shapes}
 
     def scale(ours):
-        """The batch-norm scale that belongs to a kernel or moving mean; `None` if there is none."""
+        """Return the batch-norm scale of a kernel or moving mean, or `None` if there is none."""
         unit = ours.rsplit("/", 1)[0].removesuffix("_conv").removesuffix("_bn")
         beta = table.get(f"{unit}_bn/beta", "")
         name = beta.removesuffix("bias") + "weight"
@@ -227,7 +230,7 @@ def _timm(raw: RawFile, variant: str) -> Checkpoint:
         if ours.endswith(("_conv/kernel", "moving_mean")):
             factor = scale(ours)
             if factor is not None and not np.all(factor == 1):
-                tensor = tensor * factor  # exact: the scale is after a linear map
+                tensor = tensor * factor  # exact, since the layer before the scale is linear
         return tensor
 
     known = set(table.values())
@@ -240,13 +243,13 @@ def _timm(raw: RawFile, variant: str) -> Checkpoint:
 
 
 def _keras_shape(shape):
-    """Shape of a PyTorch tensor in Keras's layout."""
+    """Return the shape of a PyTorch tensor in the layout of Keras."""
     if len(shape) == 4:
         return (shape[2], shape[3], shape[1], shape[0])
     return tuple(reversed(shape))
 
 
-# TF-slim: Keras's own layout under other names.
+# TF-slim: the layout of Keras under other names.
 
 
 TRAINING_ONLY = re.compile(r"(^|/)(global_step|beta[12]_power)$")
@@ -258,13 +261,13 @@ def _slim(raw: RawFile, variant: str) -> Checkpoint:
     shapes = {ours: raw.shapes[name] for ours, name in table.items()}
     known = set(table.values())
     for name, shape in raw.shapes.items():
-        slot = name.rsplit("/", 1)[0] in raw.shapes  # of an optimizer, or a moving average
+        slot = name.rsplit("/", 1)[0] in raw.shapes  # of an optimizer or a moving average
         if name not in known and not slot and not TRAINING_ONLY.search(name):
             shapes[name] = shape
     return Checkpoint(shapes, lambda ours: raw.read(table.get(ours, ours)))
 
 
-# Keras 2: auto-numbered groups, matched by number in the table's order.
+# Keras 2: automatically numbered groups, matched to the table by order.
 
 
 NUMBERED = re.compile(r"(conv2d|batch_normalization|dense)(?:_(\d+))?$")
@@ -285,7 +288,7 @@ def _keras2(raw: RawFile, variant: str) -> Checkpoint:
 
 
 def _renumbered(groups: set[str]) -> dict[str, str]:
-    """Groups counted from 0 in the order of their own numbers; an unnumbered one is the first."""
+    """Return new names of the groups, counted from 0 by their old numbers (0 if without one)."""
     numbered: dict[str, list[tuple[int, str]]] = {}
     for group in groups:
         if match := NUMBERED.match(group):
