@@ -1,1 +1,1 @@
-"""Measurements: what is too long or too noisy for a test."""
+"""Measurements that take too long or vary too much for a test."""

@@ -2,7 +2,7 @@
 
     python -m benchmarks [SUBJECT ...] [--run RUN] [--out FOLDER] [--against EARLIER]
 
-Without subjects, all but the long ones.
+Without subjects, all but the long ones run.
 """
 
 import argparse

@@ -1,7 +1,8 @@
-"""Whether Grad-CAM at `mixed_6h` points to what decides: by deletion, beside the map shuffled.
+"""Whether Grad-CAM at `mixed_6h` finds the pixels that decide, measured by deletion.
 
-Held-out digits at random places of a canvas, by the first command's network after some epochs on
-such canvases; at 139 pixels that endpoint has 7 x 7 cells.
+Each map is compared with the same map shuffled. The images are held-out digits at random places of
+a canvas. The first command's network is trained for some epochs on such canvases before. At 139
+pixels the endpoint has 7 x 7 cells.
 """
 
 import tempfile

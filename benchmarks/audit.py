@@ -1,4 +1,4 @@
-"""An audit without a model, beside reading the same files once."""
+"""An audit without a model, compared with reading the same files once."""
 
 import tempfile
 import time

@@ -1,4 +1,4 @@
-"""A page in headless Chromium, from a loopback server; what it asks for is recorded."""
+"""A page in headless Chromium, from a loopback server; its requests are recorded."""
 
 import contextlib
 import functools

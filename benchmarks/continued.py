@@ -3,11 +3,11 @@
     START=runs/digits STATE=state.npz PACE=20000 CONTROL= \\
         python -m benchmarks.continued train digits ...
 
-Forty scans of digits; for the rate, an epoch has as many steps as `PACE` says. What training has
-come to, unrounded, is written to a file.
+It trains on forty scans of digits. The schedule of the learning rate counts `PACE` steps an epoch.
+The losses, the momentum and batch norm's statistics are written to `STATE`, unrounded.
 
-Controls: `rounding` scales the first kernel by a millionth, which batch norm takes back but for its
-epsilon and rounding; `no learning` has a rate of 0.
+Controls: `rounding` scales the first kernel by a millionth. Batch norm cancels that, except for its
+epsilon and rounding. `no learning` has a rate of 0.
 """
 
 import os

@@ -1,17 +1,27 @@
-"""Whether two devices and two processes train as one does: the whole network, twenty steps.
+"""Whether two devices and two processes train like one: the whole network, twenty steps.
 
 The paper's recipe on digits, in float32, with both heads, at 107 x 107, from the weights of the
-README's first command (see `continued`). An epoch is a step, so that the history is the loss curve.
+README's first command (see `continued`). An epoch is one step, so the history is the loss curve.
 
-Two controls on one device say what the figures mean. One whose first kernel is scaled by a
-millionth, which batch norm takes back but for its epsilon, differs by little more than rounding,
-and that grows with every step: losses differ by at most 2.5e-5 where an epoch has 20,000 steps, by
-2.3e-4 where it has 8,000, by 1.1e-3 where it has 3,000. One with a rate of 0 learns nothing, and
-its losses differ by up to 1.6e-3, 5.2e-3 and 1.4e-2 (2026-11-26, two cores of an AMD EPYC). So
-20,000: faster, rounding alone exceeds the limit of 1e-4; at ImageNet's own 80,000, where two
-devices are within 5e-6, learning should show a quarter of 1.6e-3, which is not ten limits. From
-random weights, rounding grows faster still. The limits of batch norm and momentum ask whether
-gradients and statistics are those of the whole batch, not whether it learns.
+Two controls on one device give the figures a scale:
+
+- The first kernel is scaled by a millionth. Batch norm cancels that, except for its epsilon. So
+  this control differs by little more than rounding, and the difference grows with every step.
+- The rate is 0, so nothing is learned.
+
+Largest differences of the loss (2026-11-26, two cores of an AMD EPYC):
+
+    steps an epoch    scaled kernel    rate 0
+    20,000            2.5e-5           1.6e-3
+    8,000             2.3e-4           5.2e-3
+    3,000             1.1e-3           1.4e-2
+
+So the pace is 20,000 steps an epoch. At the faster paces, rounding alone exceeds the limit of 1e-4.
+At ImageNet's own 80,000, two devices are within 5e-6. But learning should then show a quarter of
+1.6e-3, which is less than ten times the limit. From random weights, rounding grows faster still.
+
+The limits of batch norm and momentum check that gradients and statistics are those of the whole
+batch, not that the network learns.
 """
 
 import os

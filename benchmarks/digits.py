@@ -1,4 +1,4 @@
-"""The first command of the README with its defaults, on three seeds, each a process of its own."""
+"""The README's first command with its defaults, on three seeds, each in its own process."""
 
 import json
 import subprocess

@@ -1,7 +1,7 @@
-"""`embed` over files beside `predict` over the same images in memory; and the memory it takes.
+"""`embed` over files, compared with `predict` over the same images in memory; and its memory.
 
-Photographs: JPEG files cut from scikit-learn's two sample images. And what a helper costs that is
-called for one image at a time, and what a picture of a hundred megapixels takes.
+The photographs are JPEG files cut from scikit-learn's two sample images. Also measured: helpers
+called for one image at a time, and the memory that an image of a hundred megapixels takes.
 """
 
 import tempfile

@@ -1,7 +1,8 @@
-"""Size of every artefact of a digits model, and whether it answers what the model answers.
+"""Size of every artefact of a digits model, and whether it predicts what the model predicts.
 
-On the 360 held-out digits; the folder of the README's first command has the model. How fast each is
-the subject `inference` tells; this one has ONNX's precisions at the size of the digits.
+The images are the 360 held-out digits. The model is in the folder of the README's first command.
+The subject `inference` measures the speed of artefacts. This one measures only that of ONNX's
+precisions, at the size of the digits.
 """
 
 import tempfile

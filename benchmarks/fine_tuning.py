@@ -1,4 +1,4 @@
-"""Fine-tuning on what the frozen blocks made of images once, beside passing each one every epoch.
+"""Fine-tuning on cached outputs of the frozen blocks, compared with computing them every epoch.
 
 A thousand digits of 139 pixels, from `mixed_7a` on, five epochs without augmentation, from the
 first command's network.

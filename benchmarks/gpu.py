@@ -1,4 +1,4 @@
-"""Inference and training on a GPU in bfloat16: Keras on JAX and PyTorch beside timm."""
+"""Inference and training on a GPU in bfloat16: Keras on JAX and PyTorch, compared with timm."""
 
 import subprocess
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""A new head on cached features, beside a plain `fit` of the same frozen model.
+"""A new head on cached features, compared with a plain `fit` of the same frozen model.
 
 1,000 images of 139 x 139, ten epochs, on the network of a digits run.
 """

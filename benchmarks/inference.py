@@ -1,10 +1,11 @@
-"""Images a second: every runtime and precision of ours beside the peers.
+"""Images a second: every runtime and precision of ours, compared with the peers.
 
-One factor at a time: batches at 299 x 299, image sizes at a batch of 8. The contenders of one
-precision take turns, each time with the float32 SavedModel, to which every ratio refers. All of it
-is done in several sittings, each with new processes, since a process is as fast as the memory that
-it was given, and a machine drifts: at a batch of 32, five rounds in two minutes gave timm 0.547
-to 0.591, and in another run 0.468 to 0.491.
+One factor varies at a time: the batch at 299 x 299, the image size at a batch of 8. The contenders
+of one precision take turns, always with the float32 SavedModel. Every ratio refers to it.
+
+The whole is measured in several sittings, each with new processes, as the speed of a process
+depends on the memory that it got. A machine also drifts. At a batch of 32, five rounds in two
+minutes gave timm 0.547 to 0.591, and in another run 0.468 to 0.491.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""Peak memory of a process: one that answers 8 images of 299 x 299, and one that trains on 32."""
+"""Peak memory of a process that predicts 8 images of 299 x 299, or trains on 32."""
 
 import re
 import tempfile

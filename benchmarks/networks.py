@@ -1,6 +1,6 @@
 """The networks that are measured, ours and the peers'. Everything here runs in a `Worker`.
 
-timm needs torchvision to be imported; where that cannot be installed, a module
+timm needs torchvision to be imported. Where torchvision cannot be installed, a module
 `torchvision_stub` on the path is imported first.
 """
 

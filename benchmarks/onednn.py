@@ -1,6 +1,6 @@
 """TensorFlow's oneDNN off and on: training steps and inference, by image size and batch.
 
-Without AVX-512 TensorFlow leaves it off; `train` switches it on, see `cli.training`.
+Without AVX-512 TensorFlow leaves oneDNN off. `train` turns it on, see `cli.training`.
 """
 
 from pathlib import Path

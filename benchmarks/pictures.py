@@ -1,4 +1,4 @@
-"""The pictures of the README, made from a digits run by the package's own commands.
+"""Makes the pictures of the README from a digits run, with the package's own commands.
 
     python -m benchmarks.pictures RUN
 

@@ -1,4 +1,4 @@
-"""Random crops from JPEG files, by the input pipeline alone, beside the training that eats them."""
+"""Speed of the input pipeline for random crops from JPEG files, compared with training."""
 
 import tempfile
 from pathlib import Path

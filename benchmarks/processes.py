@@ -1,8 +1,8 @@
-"""What it costs to share a batch: two devices or two processes beside one, on this machine's cores.
+"""The cost of sharing a batch: two devices or two processes compared with one, on one machine.
 
     python -m benchmarks.processes COORDINATOR PROCESSES PROCESS_ID
 
-is one of the processes: it takes steps as its standard input tells it.
+This runs one of the processes. It takes one step for each line on its standard input.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""The paper's recipe in its settings for small data, on digits, beside the README's command."""
+"""The paper's recipe for small data, on digits, compared with the README's command."""
 
 import json
 import tempfile

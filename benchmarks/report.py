@@ -1,4 +1,4 @@
-"""What the subjects measured, as JSON, as Markdown, as bars, and against an earlier run."""
+"""Results of the subjects: as JSON, Markdown and charts, and compared with an earlier run."""
 
 import importlib
 import importlib.metadata

@@ -1,4 +1,4 @@
-"""A server under load: sixteen clients, good and bad bodies, beside the artefact's own rate."""
+"""A server under load of sixteen clients, good and bad bodies; and the artefact's own rate."""
 
 import http.client
 import json

@@ -1,4 +1,4 @@
-"""Embedding any number of files: speed, memory, kills, and one picture through an artefact."""
+"""Embedding any number of files: speed, memory, kills, and one image through an artefact."""
 
 import shutil
 import signal

@@ -1,11 +1,11 @@
-"""Several digits a picture, and a number to estimate, by transfer from the first command's network.
+"""Several digits per image, and their sum, by transfer from the first command's network.
 
     python -m benchmarks.targets RUN [--task TASK]
 
-Canvases with none to three of scikit-learn's digits, held-out canvases of held-out digits: as
-multi-label over the ten digits, and as regression of their sum. RUN is the folder of
-`keras-inception-v4 train digits`, a network that has seen single digits of another size. Exit
-status 1 where one is worse than wanted.
+Each canvas shows none to three of scikit-learn's digits. Held-out canvases show held-out
+digits. The tasks are multi-label over the ten digits, and regression of their sum. RUN is the
+folder of `keras-inception-v4 train digits`, whose network has seen single digits of another size.
+The exit status is 1 if a result is worse than wanted.
 """
 
 import argparse

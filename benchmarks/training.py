@@ -1,4 +1,4 @@
-"""Seconds of a training step at 299 x 299, batch 8, beside timm."""
+"""Seconds of a training step at 299 x 299, batch 8, compared with timm."""
 
 from pathlib import Path
 

@@ -1,6 +1,6 @@
-"""What transfer gives: digits 0 to 4 help with 20 images each of 5 to 9, three seeds.
+"""The gain by transfer: digits 0 to 4 help with 20 images each of 5 to 9, on three seeds.
 
-python -m benchmarks.transfer    one seed; fails where the gain is less than 15 points
+python -m benchmarks.transfer    one seed; fails if the gain is less than 15 points
 """
 
 import os

@@ -1,6 +1,7 @@
-"""A picture of 299 pixels in a browser, beside ONNX Runtime itself, in int8 by the run.
+"""An image of 299 pixels in a browser, compared with ONNX Runtime itself, in int8.
 
-Its weights have learned smaller pictures, which does not change how long an answer takes.
+The weights are those of the run. They were trained on smaller images, which does not change the
+time of a prediction.
 """
 
 import tempfile

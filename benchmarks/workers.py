@@ -1,8 +1,8 @@
-"""Contenders, each in a process of its own, that take turns: A B A B.
+"""Contenders, each in its own process, that take turns: A B A B.
 
-A contender is a function of this package that builds something and returns `prepare`; `prepare`
-takes the task (a batch, an image size) and returns what is timed, without arguments. Only one
-process works at a time; the others wait for their turn.
+A contender is a function of this package that builds something and returns `prepare`. `prepare`
+takes the task (a batch, an image size) and returns the function to time, which has no arguments.
+Only one process works at a time; the others wait for their turn.
 """
 
 import multiprocessing

@@ -1,8 +1,8 @@
-"""Our Keras model beside the other Keras Inception-v4, the two of them alone, in every row.
+"""Our Keras model compared with the other Keras Inception-v4 alone, in every row.
 
-They compute the same, so a row tells a difference of percents: a round repeats the call for about
-a second, and beside the ratio of each round stands that of the quickest ones, since all that this
-machine does besides only adds time.
+Both compute the same, so a row shows a difference of a few percent. A round repeats the call for
+about a second. Beside the ratio of the rounds stands the ratio of the quickest rounds, as any other
+load of the machine only adds time.
 """
 
 from pathlib import Path

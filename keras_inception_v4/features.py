@@ -50,7 +50,7 @@ def feature_extractor(
         ```python
         from keras_inception_v4 import feature_extractor
 
-        extractor = feature_extractor(["mixed_4a", "mixed_7d"], input_shape=(299, 299, 3))
+        extractor = feature_extractor(["mixed_3a", "mixed_7d"], input_shape=(299, 299, 3))
         for endpoint, shape in extractor.output_shape.items():
             print(endpoint, shape)
         ```

@@ -1,8 +1,8 @@
-"""Executes the notebooks in place and keeps what a reader wants to see.
+"""Executes the notebooks in place and keeps the outputs that a reader wants to see.
 
     python notebooks/execute.py [NAME ...]
 
-Text, numbers and pictures stay; what libraries say on stderr, and progress bars, do not.
+It keeps text, numbers and pictures. It removes stderr and progress bars.
 """
 
 import sys

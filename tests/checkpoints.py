@@ -1,4 +1,4 @@
-"""Checkpoints of every format, made from the rule that the reference recordings stand on."""
+"""Checkpoints of every format, from the rule that generates the reference recordings."""
 
 import json
 from pathlib import Path

@@ -1,7 +1,7 @@
-"""Processes for tests that kill them: forked from one that has imported Keras and the command.
+"""Processes for tests to kill, forked from one that has imported Keras and the command.
 
 The import takes ten seconds on a plain machine, as long as all else that such a process does. A
-forked process is one of its own as any other: TensorFlow starts its threads at the first operation,
+forked process is as independent as any other: TensorFlow starts its threads at the first operation,
 after the fork.
 """
 

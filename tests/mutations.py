@@ -1,10 +1,10 @@
-"""Faults put in on purpose: the default ring must catch each; writes `MUTATIONS.md` beside this.
+"""Puts faults into the code, each of which the default ring must catch; writes `MUTATIONS.md`.
 
     python tests/mutations.py [NAME ...]
 
-Each fault is a change of one place in a copy of the working tree. The tests of the files that it
-names run there, without the slow ones, as `pytest` runs them; the first that fails is recorded.
-Before them the same files run without a fault, and must pass.
+Each fault is a change of one place in a copy of the working tree. There `pytest` runs the test
+files that the fault names, without the slow tests. The first test that fails is recorded. Before
+that, the same files run without a fault and must pass.
 """
 
 import os

@@ -1,7 +1,9 @@
-"""The command, for test_devices.py: from scratch on a network of one convolution with batch norm
-and both heads, from trained weights on the shallow network.
+"""The command for test_devices.py, on small networks.
 
-From random weights InceptionV4 itself cannot be compared: its gradients change by 8 % when the
+From scratch it trains a network of one convolution with batch norm and both heads. From trained
+weights it trains the shallow network.
+
+From random weights InceptionV4 itself cannot be compared. Its gradients change by 8 % when the
 input changes by a millionth, so no two orders of summation in float32 agree. `benchmarks/curves.py`
 compares it from trained weights.
 """

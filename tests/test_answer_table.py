@@ -1,4 +1,4 @@
-"""What was answered to every image: it adds up to the totals, and a file holds it."""
+"""The table of predictions for every image: it adds up to the totals and is written to a file."""
 
 import csv
 import json

@@ -1,4 +1,4 @@
-"""Classes for one's own pipeline, engines of other runtimes, and a server without its network."""
+"""Classes for a user's own pipeline, engines of other runtimes, and a server without HTTP."""
 
 import asyncio
 import base64

@@ -1,4 +1,4 @@
-"""Audits: duplicates, wrong labels and the rest, and a training without what was found."""
+"""Audits: duplicates, wrong labels and other findings, and training without the files found."""
 
 import csv
 import sys

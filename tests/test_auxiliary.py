@@ -1,4 +1,4 @@
-"""The auxiliary head: the authors' numbers, refusals, and that nothing else sees it."""
+"""The auxiliary head: the authors' numbers, errors, and that other parts do not use it."""
 
 import keras
 import numpy as np

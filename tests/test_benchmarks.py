@@ -1,4 +1,4 @@
-"""How the benchmarks measure and report; what they measure is in `benchmarks/RESULTS.md`."""
+"""How the benchmarks measure and report. `benchmarks/RESULTS.md` has their results."""
 
 import importlib
 import os

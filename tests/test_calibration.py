@@ -1,4 +1,4 @@
-"""Temperature scaling: what it finds, where it is kept, and what it leaves as it was."""
+"""Temperature scaling: what it finds, where it is kept, and what it does not change."""
 
 import keras
 import numpy as np

@@ -1,7 +1,7 @@
-"""Many devices and many processes train as one: the command on JAX, on processors of this machine.
+"""Many devices and many processes train like one: the command on JAX, on this machine's CPUs.
 
-Each epoch is one step, so that the history is the loss curve of 20 steps. `parallel.py` says on
-which network.
+Each epoch is one step, so the history is the loss curve of 20 steps. `parallel.py` says which
+network is trained.
 """
 
 import csv

@@ -1,4 +1,4 @@
-"""Artefacts: what they answer, what is refused, and what a failure leaves."""
+"""Artefacts: their outputs, what is rejected, and what a failure leaves."""
 
 import contextlib
 import gc

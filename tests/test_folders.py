@@ -1,4 +1,4 @@
-"""How a folder is read: parts, classes, links and names, and a fuzz beside a plain reading."""
+"""How a folder is read: parts, classes, links, names, and a fuzz test against a plain reading."""
 
 import os
 import unicodedata

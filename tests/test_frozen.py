@@ -1,4 +1,4 @@
-"""Fine-tuning on what the frozen blocks made of images once, and updates of several steps."""
+"""Fine-tuning on cached outputs of the frozen blocks, and updates of several steps."""
 
 import shutil
 from types import SimpleNamespace

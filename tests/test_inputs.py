@@ -1,4 +1,4 @@
-"""Whatever Keras's `fit` accepts: the same images in any form give the same head."""
+"""All data that Keras's `fit` accepts: the same images in any form give the same head."""
 
 import keras
 import numpy as np

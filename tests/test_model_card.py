@@ -1,4 +1,4 @@
-"""The page beside a run: read as the hub's client reads it, and true of the run."""
+"""The model card of a run: the hub's client can read it, and it is true of the run."""
 
 import math
 

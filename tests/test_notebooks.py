@@ -1,4 +1,4 @@
-"""What the notebooks do where the first command's network is not there yet."""
+"""The notebooks' own short training, for use without the first command's network."""
 
 import ast
 import inspect

@@ -1,4 +1,4 @@
-"""Large pictures: read band by band, with a bound over all threads."""
+"""Large images: read band by band, with a memory limit over all threads."""
 
 import contextlib
 import io

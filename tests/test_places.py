@@ -1,4 +1,4 @@
-"""Where pictures are: files, folders, tables with pictures or paths, and addresses."""
+"""Where images may be: files, folders, tables with images or paths, and addresses."""
 
 import io
 import os

@@ -1,4 +1,4 @@
-"""What clients send and get, without a server."""
+"""Requests of clients and their responses, without a server."""
 
 import base64
 import json

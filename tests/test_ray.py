@@ -1,4 +1,4 @@
-"""On Ray: two nodes of a cluster on this machine share the work, and a server answers. Slow."""
+"""On Ray: two nodes of a cluster on this machine share the work, and a server responds. Slow."""
 
 import http.client
 import json

@@ -1,7 +1,7 @@
 """Every code block of README.md, docs/ and the public docstrings, on a shallow network. Slow.
 
-The ImageNet files are stand-ins of the same names. `.ci/run` runs what installs, and with it the
-first commands at full width; what networks of full width answer is tested elsewhere.
+The ImageNet files are stand-ins of the same names. `.ci/run` runs the installing blocks, and with
+them the first commands at full width. Other tests check the outputs of networks of full width.
 """
 
 import ast

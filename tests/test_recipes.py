@@ -1,4 +1,4 @@
-"""The paper's recipe: its constants at work, and what keeps a run of it together."""
+"""The paper's recipe: its constants, its training step, errors, and resumed runs."""
 
 import csv
 from functools import partial

@@ -1,4 +1,4 @@
-"""What a release asks for, and what a wheel must hold; CI builds the real one."""
+"""What a release requires, and what a wheel must hold; CI builds the real one."""
 
 import importlib.util
 import re

@@ -1,4 +1,4 @@
-"""Galleries, and the page of an evaluation: what they show, and that it is only theirs."""
+"""Galleries, and the page of an evaluation: what they show, and that the page requests nothing."""
 
 import base64
 import html

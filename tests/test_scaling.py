@@ -1,4 +1,4 @@
-"""Ways to build and scale a classifier in Keras: all that feeds it feeds what its own `fit` saw."""
+"""Ways to build and scale a classifier in Keras: all functions feed it as its own `fit` did."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The same pictures in a folder, a table, and inside other files."""
+"""The same images in a folder, a table, and inside other files."""
 
 import io
 import struct

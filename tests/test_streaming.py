@@ -1,4 +1,4 @@
-"""Any number of files to Parquet: in parts, once each, resumed, and what is left out."""
+"""Any number of files to Parquet: in parts, each file once, resumed, and what is left out."""
 
 import errno
 import os

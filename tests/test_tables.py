@@ -1,4 +1,4 @@
-"""Tables of files and labels: what is read, what is refused, and splits that keep groups whole."""
+"""Tables of files and labels: what is read, what is rejected, and splits that keep groups whole."""
 
 import csv
 import json

@@ -1,4 +1,4 @@
-"""Artefacts of models that answer several classes, or quantities."""
+"""Artefacts of models for several classes, or quantities."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""One class a picture, several or none, and quantities: what each learns, answers and is worth."""
+"""Single-label, multi-label and regression: how each learns, predicts and is measured."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""What phones' libraries read in a LiteRT file: MediaPipe opens it and answers by its names."""
+"""Metadata that phones' libraries read in a LiteRT file: MediaPipe opens it and uses its names."""
 
 import zipfile
 

@@ -1,4 +1,4 @@
-"""The page that an export writes, in a real browser: answers, pixels, maps, and what goes wrong."""
+"""The page that an export writes, in a real browser: predictions, pixels, maps, and errors."""
 
 import base64
 import hashlib

@@ -1,4 +1,4 @@
-"""Readers, refusals and the one assignment routine."""
+"""Readers, errors, and the one function that assigns weights."""
 
 import argparse
 import io

@@ -1,12 +1,14 @@
-"""The whole network with a sixteenth of its channels: where its width is no matter.
+"""The whole network with a sixteenth of its channels, for tests in which the width does not matter.
 
-Names, order, layer classes, grids and kernel sizes are the real ones, so that everything that goes
-by them is tested; a file of its weights has 1 MB instead of 171. A thin layer costs Keras as much
-time to build, trace, save and load as a wide one, so there are shorter ones (`DEPTHS`): `"kinds"`
-leaves out the blocks that repeat another one, a third of the layers stays; those of `"shallow"`
-have two branches, of one convolution or a pool each: a tenth.
+Names, order, layer classes, grids and kernel sizes are the real ones, so all code that depends on
+them is tested. A file of its weights has 1 MB instead of 171.
 
-As a script it is the command on the shallow network: for processes that a test kills.
+A thin layer takes Keras as long to build, trace, save and load as a wide one. So there are networks
+with fewer layers (`DEPTHS`). `"kinds"` leaves out repeated blocks, and a third of the layers stays.
+`"shallow"` has the same blocks with two branches each, of one convolution or a pool: a tenth of the
+layers.
+
+As a script it runs the command on the shallow network, for processes that a test kills.
 """
 
 import contextlib

@@ -48,18 +48,18 @@ def train_head(
 
     On JAX, arrays and files are spread over all devices of all processes (see `training.devices`).
     Every step then takes a full batch, images left over wait for the next epoch, and sample
-    weights count in the metrics too. Data sets of your own stay on one device.
+    weights count in the metrics too. Datasets of your own stay on one device.
 
     Args:
         model: Model from `transfer_model`, or any classifier of this package.
         train: Training data: arrays (images, labels) or (images, labels, weights), or batches of
             such from a `keras.utils.PyDataset`, `tf.data.Dataset`, torch `DataLoader` or one of
-            Grain's data sets. Images are raw pixels, 0 to 255, channels last. Labels are integers
+            Grain's datasets. Images are raw pixels, 0 to 255, channels last. Labels are integers
             or one-hot; for several classes an image of shape (images, classes), 0 and 1; for
             quantities numbers of shape (images, targets) in their own units.
         validation: Held-out data of the same kinds, or `None`.
         epochs: Passes over the features. Defaults to 20.
-        batch_size: Images per step, of all devices together; for a data set, images per step of
+        batch_size: Images per step, of all devices together; for a dataset, images per step of
             the head. Defaults to 32.
         learning_rate: Learning rate of Adam. Defaults to 1e-3.
         class_weight: Weights of the classes: a dict from class (index, or name if `train` has
