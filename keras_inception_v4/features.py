@@ -51,8 +51,8 @@ def feature_extractor(
         from keras_inception_v4 import feature_extractor
 
         extractor = feature_extractor(["mixed_3a", "mixed_7d"], input_shape=(299, 299, 3))
-        for endpoint, shape in extractor.output_shape.items():
-            print(endpoint, shape)
+        for endpoint, output in extractor.output.items():
+            print(endpoint, output.shape)
         ```
     """
     if isinstance(endpoints, str):
