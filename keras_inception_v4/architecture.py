@@ -300,7 +300,16 @@ def _grids() -> dict[str, Grid]:
 GRIDS: dict[str, Grid] = _grids()
 """Positions of the cells of each of the 22 endpoints, by endpoint name."""
 ENDPOINTS: dict[str, Endpoint] = _endpoints()
-"""Name of each of the 22 endpoints to its stride and channels."""
+"""Names of the 22 endpoints, in their order, each with its stride and channels.
+
+Examples:
+    ```python
+    from keras_inception_v4 import ENDPOINTS
+
+    stride, channels = ENDPOINTS["mixed_6h"]
+    print(stride, channels)
+    ```
+"""
 
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")  # dtype policies to compute in
 

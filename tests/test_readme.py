@@ -43,9 +43,13 @@ PYTHON = [block for language, block in BLOCKS if language == "python"]
 PUBLIC = {name: getattr(keras_inception_v4, name)
           for name in keras_inception_v4.__all__ if name != "__version__"}  # fmt: skip
 FUNCTIONS = {name: inspect.getdoc(value) for name, value in PUBLIC.items() if callable(value)}
+CONSTANTS = {  # their docstrings stand below them
+    name: (ROOT / "keras_inception_v4" / file).read_text().split(f"\n{name}")[1].split('"""')[1]
+    for name, file in (("ENDPOINTS", "architecture.py"), ("IMAGENET", "weights/imagenet.py"))
+}
 EXAMPLES = {
     name: textwrap.dedent(block)
-    for name, text in FUNCTIONS.items()
+    for name, text in {**FUNCTIONS, **CONSTANTS}.items()
     for block in re.findall(r"^ *```python\n(.*?)^ *```", text, re.DOTALL | re.MULTILINE)
 }
 SHELL = [
@@ -88,6 +92,7 @@ def test_the_reference_has_every_public_name():
     reference = (ROOT / "docs" / "reference.md").read_text()
     found = re.findall(r"^::: keras_inception_v4\.(\w+)$", reference, re.MULTILINE)
     assert sorted(found) == sorted(PUBLIC)
+    assert sorted(EXAMPLES) == sorted(PUBLIC)
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)

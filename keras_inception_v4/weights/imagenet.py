@@ -55,6 +55,15 @@ IMAGENET = WeightsRecord(
     protocol="timm's results table: ILSVRC-2012 validation set, 299x299, one central crop of "
     "0.875, bicubic",
 )
+"""The ImageNet weights: address, SHA-256, licence, and published accuracies with their protocol.
+
+Examples:
+    ```python
+    from keras_inception_v4 import IMAGENET
+
+    print(IMAGENET.url, IMAGENET.licence, IMAGENET.top1)
+    ```
+"""
 
 TIMEOUT = 5  # seconds to wait for the server's first response
 
