@@ -124,8 +124,8 @@ def _intended_use(images: LabelledData) -> str:
             f"{TO_FILL_IN}"
         )
     return (
-        f"Recognizing {listed} in images like those that it was trained on. It assigns probabilities "
-        f"to these classes for any other image too, without a warning.\n\nWho should use it, and "
+        f"Recognizing {listed} in images like those that it was trained on. It assigns "
+        f"probabilities to these classes for any other image too, without a warning.\n\nWho should use it, and "
         f"for what: {TO_FILL_IN}"
     )
 
