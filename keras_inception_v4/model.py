@@ -76,10 +76,10 @@ def InceptionV4(
     Returns:
         A `keras.Model`. It maps float images of shape (batch, height, width, channels), RGB, to
         class probabilities of shape (batch, classes), or to logits with
-        `classifier_activation=None`. Without the top it returns features of shape (batch, height /
-        32, width / 32, 1536) or, with `pooling`, (batch, 1536). In channels-first format the
-        channels come second. Under a mixed precision policy the classifier computes and returns
-        float32.
+        `classifier_activation=None`. Without the top it returns features of shape (batch, h, w,
+        1536), 8 x 8 for 299 x 299 pixels, or with `pooling` (batch, 1536). In channels-first
+        format the channels come second. Under a mixed precision policy the classifier computes and
+        returns float32.
 
     Raises:
         ValueError: If an argument is outside what is stated here, or the weights do not fit. The

@@ -57,7 +57,7 @@ def test_the_hub_s_client_reads_what_was_measured(tmp_path, task):
         assert f"\n## {heading}\n" in text
     for name, value in task_named(task).rows(measured):
         assert f"| {name} | {value} |" in text
-    assert "Left out, as they could not be used: 1." in text
+    assert "Left out (unusable or excluded): 1." in text
     assert "The same images may have guided" in text
 
 

@@ -92,8 +92,8 @@ def open_artefact(path: str | os.PathLike, *, precision: str | None = None) -> A
 
     Returns:
         The artefact. Its method `predict` takes raw pixels of shape (images, height, width,
-        channels), 0 to 255, and returns probabilities. Its `description` has the input shape,
-        class names, thresholds and crop that it was exported with.
+        channels), 0 to 255, and returns probabilities, quantities or features. Its `description`
+        has the input shape, class names, thresholds and crop that it was exported with.
 
     Raises:
         FileNotFoundError: If there is nothing at `path`.

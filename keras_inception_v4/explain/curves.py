@@ -51,7 +51,7 @@ def faithfulness(
     pixels: str | None = None,
     endpoint: str | None = None,
 ) -> Faithfulness:
-    """Measure a map by what the model predicts without its best pixels, and with them alone.
+    """Measure a map by deleting, then inserting, the pixels that it ranks highest.
 
     Deletion covers the pixels that the map ranks highest first; insertion shows them first. A
     faithful map makes the probability fall quickly in deletion and rise quickly in insertion.

@@ -89,7 +89,7 @@ def export_model(
         calibration: Images for int8: a folder, or raw pixels of shape (images, height, width,
             channels). At least 16 are needed, and at most 300 are used. The artefact is verified
             on them too.
-        samples: More images to verify on, of both kinds.
+        samples: More images to verify on: a folder or raw pixels, as in `calibration`.
         overwrite: Whether to replace what is at `path`. Defaults to `False`.
         verification: Whether to load and run the artefact before it gets its name. Defaults to
             `True`.

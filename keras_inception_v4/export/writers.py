@@ -77,8 +77,8 @@ def _little_garbage() -> Iterator[None]:
 
     Each pass of tf2onnx copies the network with its weights and leaves the copy in reference
     cycles. Python collects cycles when its objects have grown by a quarter. With a million other
-    objects, that took ten copies. Afterwards the collector is on or off as before, and objects that
-    the caller froze stay frozen.
+    objects, ten copies piled up before that. Afterwards the collector is on or off as before, and
+    objects that the caller froze stay frozen.
     """
     on, frozen = gc.isenabled(), gc.get_freeze_count() > 0
     if not frozen:
@@ -150,10 +150,10 @@ def _quantize_openvino(model: keras.Model, network, pixels):
 
     Rounding errors of the first blocks pass through all others. 99.4 % of 360 digits kept their
     class, on each of two networks. With only the stem in floating point it was 97.2 and 98.1 %.
-    That was 1.07 times as fast at 299 pixels and 1.17 at 75 (two cores with AVX2 only). The range
-    of activations is the widest of all pictures. NNCF's default, the mean of all, moved twice as
-    much probability and kept 96.1 and 98.6 %. NNCF's bias correction changed nothing and took half
-    of the time.
+    Only the stem was 1.07 times as fast at 299 pixels and 1.17 at 75 (two cores with AVX2 only).
+    The range of activations is the widest of all pictures. NNCF's default, the mean of all, moved
+    twice as much probability and kept 96.1 and 98.6 %. NNCF's bias correction changed nothing and
+    took half of the time.
     """
     import nncf
     from nncf.quantization.range_estimator import RangeEstimatorParametersSet

@@ -116,8 +116,8 @@ def load_image(
     window of `size` is cut out. This is timm's evaluation, on which the published accuracy was
     measured. The image is turned upright by its EXIF tag, transparency is laid on white, grey is
     repeated, 16-bit values are scaled to 255, and of several frames the first is taken. 32-bit
-    integer images count as 16-bit ones (as PNG has them). Floating-point images are clipped to 0
-    to 255.
+    integer images are read as 16-bit ones, since 16-bit PNG files open so. Floating-point images
+    are clipped to 0 to 255.
 
     Args:
         path_or_bytes: Path of an image file, or the bytes of an encoded image.

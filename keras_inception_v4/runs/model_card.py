@@ -119,13 +119,13 @@ def _intended_use(images: LabelledData) -> str:
         listed += f" and {len(names) - MOST} more (`class_names.json`)"
     if images.task == REGRESSION:
         return (
-            f"Estimating {listed} of images like those that it was trained on. It estimates them "
+            f"Estimating {listed} of images like the training images. The model estimates them "
             f"of any other image too, without a warning.\n\nWho should use it, and for what: "
             f"{TO_FILL_IN}"
         )
     return (
-        f"Recognizing {listed} in images like those that it was trained on. It assigns "
-        f"probabilities to these classes for any other image too, without a warning.\n\nWho should use it, and "
+        f"Recognizing {listed} in images like the training images. The model assigns "
+        f"probabilities to any other image too, without a warning.\n\nWho should use it, and "
         f"for what: {TO_FILL_IN}"
     )
 
@@ -135,7 +135,7 @@ def _data(settings: Settings, images: LabelledData) -> str:
     rows = [[part, f"{len(held):,}"] for part, held in parts.items() if held is not None]
     text = _table(["part", "images"], rows)
     if images.left_out:
-        text += f"\n\nLeft out, as they could not be used: {len(images.left_out):,}."
+        text += f"\n\nLeft out (unusable or excluded): {len(images.left_out):,}."
     return f"{text}\n\n`data.json` lists them. Where they come from, and who is in them: " + (
         "scikit-learn's copy of the test part of UCI's Optical Recognition of Handwritten Digits."
         if settings.data == DIGITS
@@ -169,7 +169,7 @@ def _measures(images: LabelledData, report: dict) -> str:
     if not on_test:
         text += (
             "\n\nThe same images may have guided the training (which epoch is kept, thresholds), "
-            "so expect a little less on new ones."
+            "so expect slightly worse values on new ones."
         )
     return f"{text}\n\n![Measures]({task.picture})"
 

@@ -57,9 +57,9 @@ def train(
 ) -> dict:
     """Train a classifier on labelled images and write a run folder.
 
-    With trained weights: first a head on cached features, then the last blocks. With
-    `weights=None`: all weights from random ones, by a recipe. On the JAX backend all devices are
-    used and, on request, many processes, of which process 0 writes.
+    With trained weights, first a head is trained on cached features, then the last blocks. With
+    `weights=None`, all weights are trained from random values by a recipe. On the JAX backend all
+    devices are used, and several processes if asked; process 0 writes.
 
     The folder gets `model.keras` (float32, raw pixels in), `class_names.json`, `config.json`,
     `data.json` (which images were used for what), `history.csv`, `report.json`, `MODEL_CARD.md`,
@@ -91,8 +91,8 @@ def train(
         {settings}
 
     Returns:
-        The run's report: the measures of the task on held-out images, such as `accuracy` (0 to 1).
-        With `folds`, as from `runs.folds.cross_validated`.
+        The run's report: the measures of the task, such as `accuracy` (0 to 1), on the test part,
+        or on the held-out images without one. With `folds`, as from `runs.folds.cross_validated`.
 
     Raises:
         ValueError: If an argument is out of range, images cannot be used, weights do not fit, or

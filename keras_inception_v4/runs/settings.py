@@ -69,8 +69,8 @@ class Settings:
     # The types are those after `decided`; the command line converts its options to them.
     data: str | os.PathLike = _option(
         DIGITS,
-        "a folder with one subfolder per class, or with train, test and val (valid, validation, "
-        "dev) folders that hold such subfolders; a table of files and labels (.csv, .tsv, "
+        "a folder with one subfolder per class, or with parts such as train, validation and test "
+        "that hold such subfolders; a table of files and labels (.csv, .tsv, "
         ".parquet); a file of records (.tfrecord, .array_record) or a folder of them; a dataset "
         "saved by the datasets library; or digits, the scans embedded in scikit-learn",
     )
@@ -93,13 +93,13 @@ class Settings:
     )
     augment: str = _option(
         None,
-        "random augmentation: photographs are mirrored, symbols are not (default: symbols for "
-        "digits, else photographs)",
+        "random changes: photographs mirrors, shifts, turns and zooms; symbols does not mirror "
+        "and does less of the rest (default: symbols for digits, else photographs)",
         IMAGES,
         AUGMENTATIONS,
     )
     validation_split: float = _option(
-        0.2, "share of the images to hold out, unless the data are split", IMAGES
+        0.2, "share of the training images to hold out if there is no validation part", IMAGES
     )
     folds: int = _option(
         None,
@@ -111,7 +111,10 @@ class Settings:
         None, "with --folds: train only the fold with this number, from 1 (default: all)", IMAGES
     )
     skip_corrupt: bool = _option(
-        False, "leave out files and rows that cannot be used, instead of stopping", IMAGES
+        False,
+        "leave out files and rows that cannot be used, and then classes with too few images, "
+        "instead of stopping",
+        IMAGES,
     )
     nested: bool = _option(
         False, "treat subfolders as classes even if all of them hold only folders", IMAGES
@@ -139,9 +142,9 @@ class Settings:
     )
     label_column: str | None = _option(
         None,
-        "column of the class, of several names separated by | or ;, or of a number; or several "
-        "columns separated by commas, each for a class (0 or 1) or a number (default: label, "
-        "labels, class or target; else all columns of 0 and 1)",
+        "column with the class, with names separated by | or ;, or with a number; or columns "
+        "separated by commas, one for each class (0 or 1) or quantity (default: label, labels, "
+        "class or target; else all columns of 0 and 1)",
         TABLE,
     )
     split_column: str | None = _option(
@@ -190,7 +193,10 @@ class Settings:
         None, f"peak learning rate of fine-tuning (default: {RATE})", TRAINING
     )
     balanced: bool = _option(
-        False, "weight all classes equally; only with trained weights", TRAINING
+        False,
+        "weight all classes equally; with several classes per image, the positive labels of each "
+        "class as much as its negative ones; only with trained weights",
+        TRAINING,
     )
     loss: str | None = _option(
         None, "loss of regression, on standardized targets (default: huber)", TRAINING, LOSSES

@@ -35,7 +35,8 @@ def transfer_model(
         classes: Number of classes, or of quantities for `"regression"`, at least 1.
         task: `"single-label"` (one class an image; softmax), `"multi-label"` (several classes or
             none; sigmoid) or `"regression"` (quantities; linear). Defaults to `"single-label"`.
-        classifier_activation: The task's own, or `None` for the same.
+        classifier_activation: Activation of the head. It must be the task's own; `None` means that
+            too, not logits.
         weights: Weights of the backbone: `"imagenet"`, a path that `load_weights` reads (such as
             the `model.keras` of a run; its head is not used), or `None` for random ones.
         input_shape: Three entries without the batch, in the order of

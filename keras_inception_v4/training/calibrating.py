@@ -24,10 +24,10 @@ def calibrate(
 ) -> float:
     """Scale a classifier's logits so that its probabilities match its accuracy.
 
-    Of predictions made with 90 %, about 90 % are then right (temperature scaling). The weights of
-    the layer that makes the logits are divided by one number, the temperature: the one with the
-    lowest Brier score on the given images. The order of the classes stays. A model saved or
-    exported afterwards is calibrated too.
+    Of predictions with a probability of 90 %, about 90 % are then right (temperature scaling). The
+    weights of the layer that makes the logits are divided by one number, the temperature: the one
+    with the lowest Brier score on the given images. The order of the classes stays. A model saved
+    or exported afterwards is calibrated too.
 
     Source: Guo, Pleiss, Sun, Weinberger, "On Calibration of Modern Neural Networks", 2017, section
     4.2. They minimize cross entropy, which a few wrong predictions of high probability decide:

@@ -174,8 +174,8 @@ def fit(
         loss: Loss of labels and the model's predictions.
         metric: Metric to report beside the loss, by its name in Keras. Defaults to `"accuracy"`.
         loss_weights: Dict from output to the weight of its loss, for a model with several outputs.
-        weights_fill: Whether sample weights apply to metrics too, as weights that mask padded
-            images must. Defaults to `False`.
+        weights_fill: Whether sample weights apply to metrics too, needed for weights that mask
+            padded images. Defaults to `False`.
         patience: Epochs without a lower held-out loss after which to stop. `None` never stops.
         keep_best: Whether to keep the weights of the lowest held-out loss instead of the last.
         checkpoint: File for the state after each epoch. If it exists, the fit resumes from it.
@@ -270,8 +270,9 @@ def _for_backend(model: keras.Model, steps: EpochSteps):
 def _graphs_as_traced(model: keras.Model) -> Iterator[None]:
     """Skip TensorFlow's graph optimization in float32 on CPUs to speed up the first step.
 
-    At full width it takes a third of the first step, and in float32 no later step is faster for
-    it. Other precisions were not measured. A GPU needs it, to choose the layout of the images.
+    At full width, the optimization takes a third of the first step, and makes no later step in
+    float32 faster. Other precisions were not measured. A GPU needs it, to choose the layout of the
+    images.
     """
     float32 = all(layer.compute_dtype == "float32" for layer in model.layers)
     if keras.backend.backend() != "tensorflow" or not float32:

@@ -30,8 +30,8 @@ def load_weights(
     If the checkpoint has 1001 classes and the model 1000, its background class (index 0) is
     dropped. A classifier or auxiliary head that the model lacks is ignored. A first kernel of 3
     channels is adapted to any other number: summed over RGB for 1, else repeated and scaled by 3 /
-    channels. Layers that are not of this network keep their weights with formats that have no name
-    for them: timm, Cadene, slim and Keras 2.
+    channels. With files of timm, Cadene, slim and Keras 2, layers outside this network keep
+    their weights, since those formats do not store them.
 
     Args:
         model: Model of this package, for any backend, data format and number of channels.

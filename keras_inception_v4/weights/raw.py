@@ -218,6 +218,6 @@ def keras_weights_shapes(path: Path) -> dict[str, list[tuple[int, ...]]]:
 
 
 def _numbered(name: str) -> tuple[int, str, str]:
-    """Return number, class and name of a layer's group. The first of a class has no number: 0."""
+    """Return number, class and name of a layer's group; the first has no suffix, so 0."""
     kind, _, number = name.rpartition("_")
     return (int(number), kind, name) if number.isdigit() else (0, name, name)
