@@ -52,8 +52,8 @@ def add_predict(commands) -> None:
         "--top",
         type=int,
         metavar="N",
-        help="classes per image (default: 3, and 5 with --output; all predicted classes if an "
-        "image may show several)",
+        help="classes per image; 5 with --output (default: 3); all predicted classes if an image "
+        "may show several",
     )
     add_threshold(answer)
     add_streaming(
