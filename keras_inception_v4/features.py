@@ -103,7 +103,7 @@ def embed(
         images: Pixels of shape (images, height, width, channels), 0 to 255; or paths of image
             files: one, or any number in a list, an array or an iterator.
         batch_size: Images per batch. Defaults to 8.
-        crop: Share of the short side to keep of files, as in `load_image`.
+        crop: Share of the covered side to keep of files, as in `load_image`.
         pixels: What the model takes, `"raw"` (0 to 255) or `"scaled"` (-1 to 1). Only needed where
             its layers do not tell.
         verbose: As in `keras.Model.fit`; 0 shows no progress.

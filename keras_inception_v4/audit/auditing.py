@@ -50,7 +50,7 @@ from keras_inception_v4.progress import Verbose
 from keras_inception_v4.runs.settings import Settings
 
 ONE_COLOUR = 0.5  # grey levels: least standard deviation of a thumbnail of more than one colour
-KEPT = 0.5  # share of a picture that the crop should keep at least
+KEPT = 0.5  # least share that the crop keeps, relative to a square picture
 ENLARGED = 2.0  # factor: a picture that is enlarged more is small
 HELD_OUT = ("test", "validation")  # kept; their duplicates in training are left out
 
@@ -254,6 +254,8 @@ def _wrong_label(listed: Listed, wrong: WrongLabel) -> Finding:
     else:
         suggested = "|".join(listed.class_names[i] for i in wrong.suggested)
     detail = f"looks like {suggested or 'none of the classes'}"
-    if listed.task in (SINGLE_LABEL, MULTI_LABEL):
+    if listed.task == SINGLE_LABEL:
         detail += f" (probability of its label: {wrong.score:.1%})"
+    if listed.task == MULTI_LABEL:
+        detail += f" (quality of its labels: {wrong.score:.1%})"
     return _finding(listed, wrong.picture, LABEL, detail, score=wrong.score, suggested=suggested)

@@ -30,8 +30,8 @@ RIDGE = 100.0  # penalty of the head for quantities
 class WrongLabel(NamedTuple):
     """A label that the other pictures contradict.
 
-    `picture` is the index of its picture. `score` is the probability of a class, cleanlab's label
-    quality for several classes, and falls with the error for quantities. `suggested` holds indices
+    `picture` is the index of its picture. `score` is the probability of its label, for several
+    classes cleanlab's label quality, and falls with the error for quantities. `suggested` holds indices
     of classes, or numbers.
     """
 

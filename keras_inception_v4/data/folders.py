@@ -134,7 +134,7 @@ def read_labelled_folder(
             `layout.read_layout`. If there is no validation part, a share of the training part
             is held out.
         size: Height and width of the images, in pixels.
-        crop: Share of the short side to keep, as in `load_image`.
+        crop: Share of the covered side to keep, as in `load_image`.
         validation_split: Share to hold out if there is no validation part, above 0 and below 1.
             Defaults to 0.2.
         seed: Seed for the split.

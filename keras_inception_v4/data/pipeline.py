@@ -173,7 +173,7 @@ def pixel_batches(
         images: Array of pixels, or a sequence of paths, records or encoded images as bytes.
         batch_size: Images per batch; the last one may have fewer.
         size: Height and width in pixels, for encoded images, as in `load_image`.
-        crop: Share of the short side to keep, for encoded images, as in `load_image`.
+        crop: Share of the covered side to keep, for encoded images, as in `load_image`.
     """
 
     def read(numbers):

@@ -69,7 +69,7 @@ def read_labelled_table(
         table: Path of a `.csv` (comma, semicolon or tab), `.tsv` or `.parquet` with a header. Or
             the path of images inside other files; see `records.open_collection`.
         size: Height and width of the images, in pixels.
-        crop: Share of the short side to keep, as in `load_image`.
+        crop: Share of the covered side to keep, as in `load_image`.
         images: Folder that paths are relative to; `None` for the table's own.
         columns: Names of the columns; `None` looks for the usual ones. The split column names
             parts (`layout.PARTS`). If no row is in the validation part, a share of the training

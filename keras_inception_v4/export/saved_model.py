@@ -87,7 +87,7 @@ def export_saved_model(
         thresholds: For several classes an image, as in `export_model`.
         top_k: Number of best classes to return, at most all. Defaults to 5, and to all where an
             image may show several.
-        crop: Share of the short side to keep, as in `load_image`.
+        crop: Share of the covered side to keep, as in `load_image`.
         pixels: What the model takes, `"raw"` (0 to 255) or `"scaled"` (-1 to 1). Only needed where
             its layers do not tell.
 

@@ -87,8 +87,8 @@ def explain_file(
         method: `"cam"` (exact, for a head of average pooling and one dense layer), `"gradcam"` (any
             head and endpoint) or `"occlusion"` (slow). `None` uses CAM where the head and the
             endpoint allow it, else Grad-CAM.
-        endpoint: Name of the layer whose grid is drawn. `None` is the last one. Any other layer
-            needs Grad-CAM.
+        endpoint: Name of the layer whose grid is drawn. `None` is the last one, or none for
+            occlusion, which takes no endpoint. Any layer but the last needs Grad-CAM.
         check: Whether to measure the map by deletion and insertion.
         pixels: Pixel range that the model expects, `"raw"` (0 to 255) or `"scaled"` (-1 to 1).
             Needed only where its layers do not show it.
