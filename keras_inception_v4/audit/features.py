@@ -31,8 +31,8 @@ class WrongLabel(NamedTuple):
     """A label that the other pictures contradict.
 
     `picture` is the index of its picture. `score` is the probability of its label, for several
-    classes cleanlab's label quality, and falls with the error for quantities. `suggested` holds indices
-    of classes, or numbers.
+    classes cleanlab's label quality, and falls with the error for quantities. `suggested` holds
+    indices of classes, or numbers.
     """
 
     picture: int

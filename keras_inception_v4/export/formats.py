@@ -96,8 +96,8 @@ def export_model(
         class_names: Names of the classes or quantities, in their order, kept inside the artefact.
         thresholds: For several classes an image: probability from which on a class is predicted, 0
             to 1; one number, or one for each class; kept inside the artefact. Defaults to 0.5.
-        crop: Share of the covered side to keep of images in folders, as in `load_image`; kept inside
-            the artefact.
+        crop: Share of the covered side to keep of images in folders, as in `load_image`; kept
+            inside the artefact.
         pixels: What the model takes, `"raw"` (0 to 255) or `"scaled"` (-1 to 1). Only needed where
             its layers do not tell.
         verbose: As in `keras.Model.fit`; 0 shows no progress.
