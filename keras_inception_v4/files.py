@@ -91,7 +91,8 @@ def require(path: str | os.PathLike, kind: str) -> Path:
     """
     path = Path(path)
     if not path.exists():
-        raise FileNotFoundError(f"There is no {kind} {path}.")
+        where = "" if path.is_absolute() else f" in {Path.cwd()}"
+        raise FileNotFoundError(f"There is no {kind} {path}{where}. Check the path.")
     return path
 
 

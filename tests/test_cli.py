@@ -78,7 +78,8 @@ def test_what_is_not_there_is_said_before_keras_is_imported(tmp_path, arguments,
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True
     )  # fmt: skip
-    assert (done.returncode, done.stderr) == (1, f"error: There is no {what}.\n")
+    message = f"error: There is no {what} in {tmp_path}. Check the path.\n"
+    assert (done.returncode, done.stderr) == (1, message)
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="the greeting is TensorFlow's")

@@ -37,11 +37,13 @@ def add_audit(commands) -> None:
     images = command.add_argument_group("images")
     images.add_argument(
         "--image-size", type=int, metavar="N",
-        help="side of the model's input in pixels (default: the model's, else 299)",
+        help="side in pixels of the images that a model will see, by which cut and small pictures "
+        "are found (default: the model's, else 299)",
     )  # fmt: skip
     images.add_argument(
         "--crop", type=float,
-        help="share of the short side to keep (default: the model's, else 0.875)",
+        help="share of the short side that a model will see, likewise (default: the model's, else "
+        "0.875)",
     )  # fmt: skip
     images.add_argument("--seed", type=int, default=0, help="seed for finding wrong labels")
     add_nested(images)

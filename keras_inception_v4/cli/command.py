@@ -125,8 +125,7 @@ def add_precision(model) -> None:
     model.add_argument(
         "--precision",
         choices=["float32", "bfloat16"],
-        help="arithmetic of OpenVINO (default: float32 with --engine openvino; for an artefact, "
-        "OpenVINO's choice)",
+        help="arithmetic of an OpenVINO artefact (default: OpenVINO's choice)",
     )
 
 

@@ -65,7 +65,7 @@ def read_targets(
 
     A single column holds the name of a class, several names separated by `|`, `;` or commas, or a
     number. Of several columns, each holds 0 or 1 for one class, or a number. If the task is given
-    as multi-label, an empty cell means that the image shows no class.
+    as multi-label, an empty cell of a single column means that the image shows no class.
 
     Args:
         table: Table that the cells come from; errors name it.

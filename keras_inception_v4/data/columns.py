@@ -90,8 +90,9 @@ def find_columns(
 ) -> dict[str, list[str]]:
     """Find the columns of each kind (a key of `GUESSES`) by the given or the usual names.
 
-    Without a label column, these are used as such: columns named like the model's outputs, else
-    several columns of only 0 and 1.
+    If no label column is asked for, columns named like all of the model's outputs come first (not
+    for single-label), then a column with a usual name. Without one, several columns of only 0 and
+    1 are taken (if the task is multi-label or not given).
 
     Args:
         table: Table with these columns; errors name it.

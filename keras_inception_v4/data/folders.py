@@ -104,9 +104,10 @@ def refuse_problems(
     if problems and not skip_corrupt:
         listed = "\n".join(f"  {reason}" for _, reason in problems[:LISTED])
         more = f"\n  ... ({len(problems) - LISTED} more)" if len(problems) > LISTED else ""
+        or_skip = ", or leave them out with --skip-corrupt (skip_corrupt=True)"
         raise ValueError(
-            f"{len(problems)} {of_what} cannot be used:\n{listed}{more}\nRepair or remove them, or "
-            "leave them out with --skip-corrupt (skip_corrupt=True)."
+            f"{len(problems)} {of_what} cannot be used:\n{listed}{more}\nRepair or remove them"
+            f"{'' if of_what == 'links' else or_skip}."
         )
     for _, reason in problems if verbose else []:
         print(f"left out: {reason}", file=sys.stderr)

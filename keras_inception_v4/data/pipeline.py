@@ -46,7 +46,7 @@ class Batches:
         return self.by_step[step]
 
     def each(self, first: int = 0) -> Iterator:
-        """Iterate over the batches of one epoch from index `first` on, with prefetching."""
+        """Iterate over the batches of the first epoch from index `first` on, with prefetching."""
         return read_ahead(self, range(first, len(self)))
 
     def map(self, change: Callable[[tuple, int], tuple], **known) -> "Batches":
@@ -93,8 +93,9 @@ def batched(
         feed: Function from raw pixels to what the model takes; `None` leaves them unchanged.
         last: Handling of an incomplete last batch. `"short"` keeps it short (one process only).
             `"dropped"` leaves it out, which with shuffling drops other images in each epoch.
-            `"padded"` fills it up and gives all batches sample weights, 0 for the filling. A
-            weighted mean over the batches is then the mean over the images.
+            `"padded"` fills it up and gives all batches sample weights: 0 for the filling, a
+            little above 1 for the others. The plain mean of weighted values over the batches is
+            then the mean over the images.
         part: Index of this process and number of processes; it reads its share of each batch.
 
     Raises:

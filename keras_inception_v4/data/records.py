@@ -67,7 +67,8 @@ def open_collection(path: str | os.PathLike, image: str | None = None) -> Collec
     Args:
         path: File in a format of `files.RECORDS`, a folder of such files, or a folder written by
             `save_to_disk` of `datasets`.
-        image: Name of the value that holds the picture; `None` looks for the usual ones.
+        image: Name of the value that holds the picture; `None` looks for the
+            usual names, and takes the only column of images of a saved dataset.
 
     Raises:
         ValueError: If it cannot be read, holds no records, or has no picture.

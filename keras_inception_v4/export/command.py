@@ -4,7 +4,8 @@ import os
 from pathlib import Path
 
 from keras_inception_v4.architecture import CLASSIFIER, EMBEDDING
-from keras_inception_v4.export.formats import export_model
+from keras_inception_v4.errors import check_one_of
+from keras_inception_v4.export.formats import EXPORTS, KERAS_NAMES, export_model
 from keras_inception_v4.export.verification import Verification
 from keras_inception_v4.files import model_file
 from keras_inception_v4.inspection import classifier_of, names_of, read_settings
@@ -56,6 +57,7 @@ def export_file(
         FileNotFoundError: If the model or the calibration folder does not exist.
         ValueError, ImportError, OSError: As in `export_model`.
     """
+    check_one_of(EXPORTS, format=KERAS_NAMES.get(format, format))  # before seconds of reading
     model = read_model(model_path)
     class_names, crop, thresholds = read_settings(model_path)
     if part == EMBEDDING:

@@ -20,8 +20,8 @@ class RunFolder:
         path: Path of the folder, which `begin` makes.
         arguments: JSON values that decide the result. A folder with other arguments is rejected.
         crop: Crop that `load_image` must use for this run's model.
-        writes: Whether this process writes the folder; other processes of the run only read it.
-            Defaults to `True`.
+        writes: Whether this process writes the run's files; other processes add only their shares
+            of cached features. Defaults to `True`.
         environment: Environment variables that decide how the backend computes. They are recorded,
             and a resumed command sets them again. `None` as a value means that it is not set.
 

@@ -11,7 +11,7 @@ import keras
 from keras_inception_v4 import __version__
 from keras_inception_v4.architecture import REGRESSION
 from keras_inception_v4.data.sources import LabelledData
-from keras_inception_v4.files import replacing
+from keras_inception_v4.files import MODEL, replacing
 from keras_inception_v4.runs.folder import RunFolder
 from keras_inception_v4.runs.settings import DIGITS, Settings
 from keras_inception_v4.tasks import task_named
@@ -136,7 +136,8 @@ def _data(settings: Settings, images: LabelledData) -> str:
     text = _table(["part", "images"], rows)
     if images.left_out:
         text += f"\n\nLeft out (unusable or excluded): {len(images.left_out):,}."
-    return f"{text}\n\n`data.json` lists them. Where they come from, and who is in them: " + (
+    listed = "counts" if settings.data == DIGITS else "lists"
+    return f"{text}\n\n`data.json` {listed} them. Where they come from, and who is in them: " + (
         "scikit-learn's copy of the test part of UCI's Optical Recognition of Handwritten Digits."
         if settings.data == DIGITS
         else TO_FILL_IN
@@ -144,7 +145,7 @@ def _data(settings: Settings, images: LabelledData) -> str:
 
 
 def _training(settings: Settings, report: dict) -> str:
-    start = "random weights" if settings.weights is None else _name_of(settings.weights)
+    start = "random weights" if settings.weights is None else _origin(settings.weights)
     rows = [
         ["started from", _plain(start)],
         *([f"epochs, {phase}", str(epochs)] for phase, epochs in report["epochs"].items()),
@@ -155,7 +156,10 @@ def _training(settings: Settings, report: dict) -> str:
         ["time", f"{report['seconds']:,.0f} s"],
         ["computed by", f"Keras {keras.__version__} on {keras.backend.backend()}"],
     ]
-    return _table(["", ""], rows) + "\n\n`config.json` has every setting."
+    return (
+        _table(["", ""], rows)
+        + "\n\n`config.json` has the settings; those left out have their defaults."
+    )
 
 
 def _measures(images: LabelledData, report: dict) -> str:
@@ -192,6 +196,12 @@ def _licence(settings: Settings) -> str:
 def _name_of(place: str | os.PathLike | None) -> str:
     """Return the last part of a path: a card is published, and where files lay is private."""
     return os.path.basename(os.path.normpath(os.fspath(place or "")))
+
+
+def _origin(weights: str | os.PathLike) -> str:
+    """Return a name for weights; for those of a run, with the run's folder."""
+    name, folder = _name_of(weights), _name_of(os.path.dirname(os.fspath(weights)))
+    return f"{folder}/{name}" if name == MODEL and folder else name
 
 
 def _plain(text: str) -> str:

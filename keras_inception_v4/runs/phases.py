@@ -142,6 +142,8 @@ def from_trained_weights(
         "loss": settings.loss,
         "verbose": watching.verbose,
     }
+    if watching.verbose:
+        print(f"The head, {settings.head_epochs} epochs:", flush=True)
     head = train_head(
         model,
         images.train,
@@ -153,6 +155,10 @@ def from_trained_weights(
     )
     histories = {"head": head.history}
     if settings.epochs:
+        if watching.verbose:
+            print(
+                f"Fine-tuning from {settings.from_endpoint}, {settings.epochs} epochs:", flush=True
+            )
         unfreeze(model, settings.from_endpoint)
         tuned = fine_tune(
             model,

@@ -64,8 +64,9 @@ def train(
     The folder gets `model.keras` (float32, raw pixels in), `class_names.json`, `config.json`,
     `data.json` (which images were used for what), `history.csv`, `report.json`, `MODEL_CARD.md`,
     `curves.png`, a picture of the measures (`confusion_matrix.png`, `average_precision.png` or
-    `scatter.png`, by the task), `thresholds.json` for several classes an image, `examples/`
-    (held-out images, one of each class) and, on the TensorFlow backend, `saved_model/`.
+    `scatter.png`, by the task), `thresholds.json` for several classes an image, `examples/` (a few
+    of the measured images, such as one of each class) and, on the TensorFlow backend,
+    `saved_model/`.
 
     Repeat the call to resume. A finished run is left alone; different arguments are rejected.
 
@@ -92,7 +93,8 @@ def train(
 
     Returns:
         The run's report: the measures of the task, such as `accuracy` (0 to 1), on the test part,
-        or on the held-out images without one. With `folds`, as from `runs.folds.cross_validated`.
+        or on the held-out images without one or of a fold. With `folds`, as from
+        `runs.folds.cross_validated`.
 
     Raises:
         ValueError: If an argument is out of range, images cannot be used, weights do not fit, or

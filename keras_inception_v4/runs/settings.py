@@ -60,7 +60,7 @@ def _option(default, help: str, group: str | None = None, choices=None) -> Any:
 class Settings:
     """All settings that decide the result of a run, as a user gives them.
 
-    `decided` replaces `None` by the default.
+    `decided` fills in defaults that depend on other settings; other values stay `None`.
 
     Raises:
         ValueError: If settings contradict each other or are out of range.
@@ -76,13 +76,13 @@ class Settings:
     )
     weights: str | os.PathLike | None = _option(
         "imagenet",
-        "imagenet; a path, such as a run's model.keras; or none (in Python None) to train from "
-        "scratch",
+        "weights to start from: imagenet; a path, such as a run's model.keras; or none (in Python "
+        "None) to train from scratch",
     )
     image_size: int = _option(
         None,
         f"side of the images in pixels, at least {MINIMUM_SIZE}, or {AUXILIARY_MINIMUM_SIZE} with "
-        f"the paper's recipes (default: the least for digits, else {DEFAULT_SIZE})",
+        f"the paper's recipes (default: {DEFAULT_SIZE}; for digits the least)",
         IMAGES,
     )
     crop: float = _option(
@@ -94,7 +94,8 @@ class Settings:
     augment: str = _option(
         None,
         "random changes: photographs mirrors, shifts, turns and zooms; symbols does not mirror "
-        "and does less of the rest (default: symbols for digits, else photographs)",
+        "and does less of the rest; with the paper's recipes random crops, of photographs also "
+        "mirrored and in other colours (default: symbols for digits, else photographs)",
         IMAGES,
         AUGMENTATIONS,
     )
@@ -299,7 +300,7 @@ class Settings:
         return self.weights is None
 
     def decided(self, recorded: dict, fastest_precision: Callable[[], str]) -> "Settings":
-        """Return these settings with a value for each that was left open.
+        """Return these settings with the defaults that depend on other settings.
 
         Args:
             recorded: Arguments of the run being resumed; empty for a new run.

@@ -99,7 +99,7 @@ class Task(ABC):
     def loss(
         self, outputs: int, *, smoothing: float = 0.0, from_logits: bool = False, weights=None
     ) -> Callable:
-        """Return the loss function of targets and outputs, with one number per image.
+        """Return the loss function of targets and outputs: one number per image, or their mean.
 
         Args:
             outputs: Number of outputs of the head.

@@ -111,8 +111,9 @@ class MultiLabel(Task):
         """Return the prediction for every image, one list per column.
 
         `loss` is binary cross entropy in nats, the mean over the classes. `label` and `predicted`
-        are lists of names, and `correct` is whether they are equal. `margin` is the least distance
-        of a class's probability from its threshold, negative on the wrong side.
+        are lists of names, and `correct` is whether they are equal. `margin` is the distance of
+        the nearest class from its threshold if all are right, else minus the distance of the class
+        that is farthest on the wrong side.
         """
         limits = np.broadcast_to(
             THRESHOLD if thresholds is None else thresholds, given.answers.shape[1:]

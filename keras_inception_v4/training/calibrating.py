@@ -78,7 +78,7 @@ def calibrate(
 
 
 def _layer_of_logits(model: keras.Model):
-    """Return the last layer with weights; check that only one activation follows it."""
+    """Return the dense layer of the logits; check that it has at most one activation."""
     inner = model
     while isinstance(inner.layers[-1], keras.Model):
         inner = inner.layers[-1]

@@ -98,7 +98,7 @@ def can_share(batch_size: int, train, validation=None) -> bool:
     """Return whether to split a fit over several devices.
 
     Arrays and files are split; other data stay on one device. A Keras distribution that the user
-    has set is kept, and nothing is split.
+    has set is left as it is, and this package splits nothing.
 
     Args:
         batch_size: Images per step, over all devices together.

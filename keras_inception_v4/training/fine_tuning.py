@@ -77,7 +77,7 @@ def fine_tune(
             0.1, and to 0 for quantities.
         class_weight: Weights of the classes, as in `train_head`.
         patience: Epochs without a lower held-out loss after which to stop. `None` never stops
-        early.
+            early.
         precision: Precision to train in: `"float32"`, `"mixed_bfloat16"`, `"mixed_float16"`, or
             `"auto"`: `"mixed_bfloat16"` where that is known to be faster, else `"float32"`. The
             model itself stays in float32. To resume from `folder` on another kind of machine, name
@@ -85,7 +85,7 @@ def fine_tune(
         pixels: What the model takes, `"raw"` (0 to 255) or `"scaled"` (-1 to 1). Only needed where
             its layers do not tell.
         seed: Seed for shuffling arrays, or the batches of a PyDataset. Other data keep their
-        order.
+            order.
         folder: Folder that keeps the state after each epoch. The same call then resumes at the
             epoch that was interrupted. `None` keeps nothing. Data that shuffle themselves resume
             in another order.
@@ -99,7 +99,8 @@ def fine_tune(
             call resumes there. `None` keeps it only after epochs.
         accumulate: Steps per update. The update uses the mean of their gradients: batches of 8 and
             4 steps update as batches of 32 do, in less memory. Batch norm that trains still sees
-            batches of 8. Steps left over at the end of an epoch update nothing. Defaults to 1.
+            batches of 8. An update may span two epochs; steps left over at the end of the
+            training update nothing. Defaults to 1.
         cache_augmented: Number of augmented versions of each image, at least 1, that pass the
             frozen blocks once; the outputs are kept, and each epoch trains on the next version. 0
             passes every image through all blocks in every epoch. `None` is 1 if the data are
@@ -118,7 +119,7 @@ def fine_tune(
         ValueError: If an argument is wrong, the data are of another kind, or nothing in the model
             is trainable.
         OSError: If `folder` cannot be written, or there is no room for what `cache_augmented`
-        keeps.
+            keeps.
 
     Examples:
         ```python

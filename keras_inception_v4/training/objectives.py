@@ -14,7 +14,7 @@ def loss_for(model: keras.Model, smoothing: float, weights=None) -> Callable:
 
     Args:
         model: The classifier.
-        smoothing: Share of a label that is spread over the other outcomes.
+        smoothing: Share of a label that is spread evenly over all outcomes.
         weights: Weights of positive labels, one per class, where an image may have several classes.
 
     Raises:

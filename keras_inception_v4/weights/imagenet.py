@@ -137,5 +137,7 @@ def _unreachable(record: WeightsRecord, error: Exception) -> str:
         f"The ImageNet weights are not in the cache and could not be fetched from {record.url} "
         f"({in_one_line(error)}). If you are online, try again, or set HF_ENDPOINT to a "
         f"mirror. If not, copy the file (SHA-256 {record.sha256}) to this machine and pass "
-        "weights='path/to/model.safetensors', or pass weights=None for random initialization."
+        "weights='path/to/model.safetensors' (train: --weights PATH), or weights=None (none) for "
+        "random initialization. Commands with --model take a run folder or a .keras file; "
+        "`keras-inception-v4 convert` makes one of a weight file."
     )

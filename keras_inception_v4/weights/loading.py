@@ -157,7 +157,8 @@ def read_model(path: str | os.PathLike) -> keras.Model:
     except Exception as error:  # keras, h5py and zipfile raise many classes for damaged files
         raise ValueError(
             f"{path} cannot be loaded as a Keras model ({in_one_line(error)}). It "
-            "must be a .keras file that model.save or `keras-inception-v4 train` wrote."
+            "must be a .keras file that model.save or `keras-inception-v4 train` wrote. For "
+            "another file of weights: `keras-inception-v4 convert FILE NAME.keras`."
         ) from error
 
 
