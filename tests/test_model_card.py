@@ -1,6 +1,7 @@
 """The model card of a run: the hub's client can read it, and it is true of the run."""
 
 import math
+import os
 
 import numpy as np
 import pytest
@@ -82,6 +83,14 @@ def test_names_are_words_not_markdown(tmp_path):
     text, card, _ = card_of(tmp_path, "single-label", names=names, data="/x/- [odd]: name")
     assert r"a\|b, \*c\* \# d, \<script\>" in text
     assert card.data.eval_results[0].dataset_name == "- [odd]: name"
+
+
+def test_names_in_bytes_of_other_encodings_are_escaped(tmp_path):
+    latin = os.fsdecode("é".encode("latin-1"))
+    names = (latin, "b", "c")
+    text, card, _ = card_of(tmp_path, "single-label", names=names, data=f"/x/{latin}")
+    assert r"\\udce9, b, c" in text
+    assert card.data.eval_results[0].dataset_name == r"\udce9"
 
 
 def test_of_many_classes_the_first_are_listed(tmp_path):

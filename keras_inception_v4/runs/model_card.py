@@ -36,7 +36,7 @@ def write_model_card(
     Raises:
         OSError: If the file cannot be written.
     """
-    name = run.path.resolve().name
+    name = _name_of(run.path.resolve())
     sections = {
         name: _summary(settings, images),
         "Use": _use(settings, images),
@@ -195,7 +195,7 @@ def _licence(settings: Settings) -> str:
 
 def _name_of(place: str | os.PathLike | None) -> str:
     """Return the last part of a path: a card is published, and where files lay is private."""
-    return os.path.basename(os.path.normpath(os.fspath(place or "")))
+    return _readable(os.path.basename(os.path.normpath(os.fspath(place or ""))))
 
 
 def _origin(weights: str | os.PathLike) -> str:
@@ -206,8 +206,14 @@ def _origin(weights: str | os.PathLike) -> str:
 
 def _plain(text: str) -> str:
     """Return a text whose characters mean nothing else in Markdown."""
-    escaped = "".join(f"\\{mark}" if mark in r"\`*_{}[]<>#|" else mark for mark in str(text))
+    words = _readable(str(text))
+    escaped = "".join(f"\\{mark}" if mark in r"\`*_{}[]<>#|" else mark for mark in words)
     return " ".join(escaped.split())
+
+
+def _readable(text: str) -> str:
+    """Return a text with escapes for bytes of file names that are not UTF-8."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _table(header: list[str], rows: list[list]) -> str:
